@@ -1,0 +1,44 @@
+# `make` lists the commands. Every command does its own set-up: Python >= 3.11 and make are enough.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test soak bench lint format clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1 \2/' | awk '{c=$$2; $$1="";$$2=""; printf "  make %-8s%s\n", c, $$0}'
+
+setup: $(STAMP)  ## make .venv with everything in it, so that .venv/bin/commonroom runs
+
+$(STAMP): requirements/all.txt requirements/uv.txt pyproject.toml package-lock.json scripts/setup
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup
+	@touch $(STAMP)
+
+demo: setup  ## run an invented county and its portal on this machine
+	@$(RUN)/commonroom demo $(ARGS)
+
+test: lint  ## lint, types, every test: under 15 minutes
+	@$(RUN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not soak" $(ARGS)
+
+WORKERS ?= 2
+
+soak: setup  ## the long fault trials, results as JSON in test-results/
+	@$(RUN)/python -m pytest -m soak $(ARGS)
+
+bench: setup  ## measure speed against named peers, results as JSON in test-results/
+	@for file in bench/*.py; do $(RUN)/python $$file || exit 1; done
+
+lint: setup  ## ruff, mypy --strict, import-linter
+	@$(RUN)/ruff check .
+	@$(RUN)/ruff format --check --quiet .
+	@$(RUN)/mypy
+	@$(RUN)/lint-imports
+
+format: setup  ## put the code into the house's form
+	@$(RUN)/ruff check --fix --quiet .
+	@$(RUN)/ruff format --quiet .
+
+clean:  ## remove what the commands made, but not the demo's data
+	@rm -rf $(VENV) .tools node_modules build dist test-results

@@ -1,0 +1,1 @@
+"""Common Room: the exchange through which a country's education organisations share data."""

@@ -1,0 +1,61 @@
+"""Connections to PostgreSQL and the migrations that give it its tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from commonroom.engines.postgres import LocalServer
+from commonroom.problems import Problem
+from commonroom.settings import Settings
+
+
+def dsn(settings: Settings) -> str:
+    """The address of the database: the operator's own, or our local server's as it is at this moment."""
+    if settings.database:
+        return settings.database
+    try:
+        return LocalServer(settings.data / "postgres").dsn
+    except FileNotFoundError as error:
+        raise Problem(
+            "CR-003",
+            "no database has been started in this data folder",
+            where=str(settings.data),
+            remedy="Run `commonroom serve`, or set COMMONROOM_DATABASE.",
+        ) from error
+
+
+async def open_pool(settings: Settings, *, size: int = 8) -> asyncpg.Pool:
+    """A pool of connections; `jsonb` columns come and go as plain Python values."""
+    return await asyncpg.create_pool(dsn(settings), min_size=1, max_size=size, init=prepare_connection)
+
+
+async def connect(settings: Settings) -> asyncpg.Connection:
+    """One connection, set up like those of the pool."""
+    connection = await asyncpg.connect(dsn(settings))
+    await prepare_connection(connection)
+    return connection
+
+
+async def prepare_connection(connection: Any) -> None:
+    """JSON codecs; asyncpg leaves JSON as text otherwise."""
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda value: b"\x01" + msgspec.json.encode(value),
+        decoder=lambda data: msgspec.json.decode(data[1:]),
+        format="binary",
+    )
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the database's tables up to date. Many processes may call it at once: one works, the others wait."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "commonroom:engines/migrations")
+    config.attributes["dsn"] = dsn(settings)
+    command.upgrade(config, "head")

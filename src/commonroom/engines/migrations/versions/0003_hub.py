@@ -1,0 +1,11 @@
+"""First tables of hub: see the SQL file beside this one."""
+
+from commonroom.engines.migrations import run_sql_beside
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    """Run the statements."""
+    run_sql_beside(__file__)

@@ -1,0 +1,2 @@
+CREATE SCHEMA providers;
+CREATE SCHEMA learners;

@@ -1,0 +1,90 @@
+"""Every setting, typed. Read once, from `commonroom.yaml` in the data folder, then from `COMMONROOM_*` variables."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+from commonroom.problems import Problem
+
+DEFAULT_DATA = Path("commonroom-data")
+FILE_NAME = "commonroom.yaml"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the operator may choose. `data` holds everything the system writes."""
+
+    data: Path
+    mode: Literal["demo", "production"] = "demo"
+    # A PostgreSQL DSN; when absent our own server runs in the data folder.
+    database: str | None = None
+    bind: str = "127.0.0.1"
+    hub_port: int = 8081
+    portal_port: int = 8080
+    # Where clients reach the hub; derived from `bind` and `hub_port` when absent.
+    hub_address: str | None = None
+    # Where people reach the portal; derived when absent. https makes cookies Secure.
+    portal_address: str | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    max_body_bytes: int = 1_048_576
+    max_batch: int = 500
+    max_batch_bytes: int = 33_554_432
+    lease_seconds: int = 60
+    duckdb_memory_mb: int = 1024
+    duckdb_threads: int = 2
+
+    @property
+    def hub_url(self) -> str:
+        """The hub's base address, no slash at the end."""
+        return (self.hub_address or f"http://{self.bind}:{self.hub_port}").rstrip("/")
+
+    @property
+    def portal_url(self) -> str:
+        """The portal's base address, no slash at the end."""
+        return (self.portal_address or f"http://{self.bind}:{self.portal_port}").rstrip("/")
+
+    def folder(self, name: str) -> Path:
+        """A folder inside the data folder, made when missing; `keys` is readable by the owner alone."""
+        path = self.data / name
+        path.mkdir(parents=True, exist_ok=True)
+        if name == "keys":
+            path.chmod(0o700)
+        return path
+
+
+def load(data: Path | None = None) -> Settings:
+    """Settings of a data folder. Environment variables win over the file; unknown names are refused."""
+    folder = Path(data or os.environ.get("COMMONROOM_DATA") or DEFAULT_DATA).absolute()
+    values = {**_from_file(folder / FILE_NAME), **_from_environment(), "data": str(folder)}
+    try:
+        return msgspec.convert(values, Settings, strict=False, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise Problem(
+            "CR-002",
+            str(error),
+            where=str(folder / FILE_NAME),
+            remedy=f"Known settings: {', '.join(Settings.__struct_fields__)}.",
+        ) from error
+
+
+def _decode(kind: type, value: Any) -> Any:
+    return Path(value) if kind is Path else value
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    found = yaml.load(path.read_text("utf-8"), yaml.BaseLoader)  # noqa: S506 - BaseLoader makes strings only
+    if found is not None and not isinstance(found, dict):
+        raise Problem("CR-002", "the file must hold `name: value` lines", where=str(path))
+    return found or {}
+
+
+def _from_environment() -> dict[str, Any]:
+    """`COMMONROOM_HUB_PORT=9` sets `hub_port`; variables that name no setting belong to others and are left."""
+    names = {f"COMMONROOM_{name.upper()}": name for name in Settings.__struct_fields__ if name != "data"}
+    return {names[key]: value for key, value in os.environ.items() if key in names and value}

@@ -1,0 +1,81 @@
+"""Fixtures all tests share: one real PostgreSQL a run, a fresh migrated database and data folder a test."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import msgspec
+import psycopg
+import pytest
+
+from commonroom.engines.database import migrate, open_pool
+from commonroom.engines.postgres import LocalServer
+from commonroom.settings import Settings
+
+TEMPLATE = "commonroom_template"
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
+    """A server of this test process's own, without fsync: tests kill processes, never the machine."""
+    server = LocalServer(
+        tmp_path_factory.mktemp("postgres"), options={"fsync": "off", "max_connections": "400"}
+    )
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def template(postgres: LocalServer, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A migrated database that each test copies."""
+    with _maintenance(postgres) as connection:
+        connection.execute(f"CREATE DATABASE {TEMPLATE}")
+    migrate(Settings(data=tmp_path_factory.mktemp("template"), database=_dsn(postgres, TEMPLATE)))
+    return TEMPLATE
+
+
+@pytest.fixture
+def settings(postgres: LocalServer, template: str, tmp_path: Path) -> Iterator[Settings]:
+    """A fresh data folder and a fresh migrated database."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with _maintenance(postgres) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield Settings(data=tmp_path / "data", database=_dsn(postgres, name))
+    with _maintenance(postgres) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def pool(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
+    """Connections to the test's database."""
+    pool = await open_pool(settings, size=8)
+    yield pool
+    await asyncio.wait_for(pool.close(), 10)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real public files; tests that need it are skipped where it is missing."""
+    folder = Path(os.environ.get("COMMONROOM_SHARED") or Path(__file__).parents[2] / "shared")
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no shared data folder at {folder} (set COMMONROOM_SHARED)")
+    return folder
+
+
+def _dsn(server: LocalServer, database: str) -> str:
+    return f"{server.dsn.rsplit('/', 1)[0]}/{database}"
+
+
+def _maintenance(server: LocalServer) -> psycopg.Connection[tuple[object, ...]]:
+    return psycopg.connect(_dsn(server, "postgres"), autocommit=True)
+
+
+def settings_with(settings: Settings, **changes: object) -> Settings:
+    """The same settings with some changed."""
+    return msgspec.structs.replace(settings, **changes)

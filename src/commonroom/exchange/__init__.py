@@ -1,0 +1,80 @@
+"""The outside of a letter, the form of record sets, and the client with which end points reach a hub.
+
+Used by the agent alone on a small install, so nothing here may need a database or a web framework.
+"""
+
+from commonroom.exchange import contract, envelope, record_sets
+from commonroom.exchange.client import (
+    Client,
+    Letter,
+    Refusal,
+    SignInRefused,
+    Unreachable,
+    enrol,
+    make_http_client,
+)
+from commonroom.exchange.contract import (
+    AcknowledgeRequest,
+    BatchResponse,
+    BatchResult,
+    DeliveryState,
+    Enrolment,
+    EnrolRequest,
+    ExtendRequest,
+    MailboxLetter,
+    MailboxResponse,
+    Receipt,
+    RefuseRequest,
+    ReleaseRequest,
+    Settled,
+    TokenResponse,
+    Tracking,
+)
+from commonroom.exchange.envelope import (
+    BatchItem,
+    Envelope,
+    body_digest,
+    check_digest,
+    decode_batch,
+    encode_batch,
+)
+from commonroom.exchange.record_sets import RECORDS_TYPE, RECORDS_ZSTD_TYPE, RecordSet, decode, encode
+
+__all__ = [
+    "RECORDS_TYPE",
+    "RECORDS_ZSTD_TYPE",
+    "AcknowledgeRequest",
+    "BatchItem",
+    "BatchResponse",
+    "BatchResult",
+    "Client",
+    "DeliveryState",
+    "EnrolRequest",
+    "Enrolment",
+    "Envelope",
+    "ExtendRequest",
+    "Letter",
+    "MailboxLetter",
+    "MailboxResponse",
+    "Receipt",
+    "RecordSet",
+    "Refusal",
+    "RefuseRequest",
+    "ReleaseRequest",
+    "Settled",
+    "SignInRefused",
+    "TokenResponse",
+    "Tracking",
+    "Unreachable",
+    "body_digest",
+    "check_digest",
+    "contract",
+    "decode",
+    "decode_batch",
+    "encode",
+    "encode_batch",
+    "enrol",
+    "envelope",
+    "make_http_client",
+    "record_sets",
+]

@@ -1,0 +1,157 @@
+"""What travels between a hub and its end points as JSON, word for word: used by the client here and by the hub's api.
+
+Bodies of messages never appear here except as opaque base64. Times are RFC 3339 in UTC. Lists are bounded by
+MAX_BATCH_ITEMS. A refusal is RFC 9457 problem JSON: {type, title, status, detail, code, where, remedy}.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from commonroom.exchange.envelope import MAX_BATCH_ITEMS, BatchItem, Text
+
+BATCH_TYPE = "application/cloudevents-batch+json"
+PROBLEM_TYPE = "application/problem+json"
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"  # RFC 7523 section 2.2
+MAX_WAIT_SECONDS = 60  # the longest long-poll a hub grants
+MAX_REASON = 1000
+
+Ids = Annotated[
+    list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(min_length=1, max_length=MAX_BATCH_ITEMS)
+]
+Reason = Annotated[str, Meta(min_length=1, max_length=MAX_REASON)]
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """202 of POST /messages, and one success in a batch: the hub has the message on disk and will deliver it."""
+
+    message: str  # the hub's id of the message, a UUID; GET /messages/{message} tracks it
+    id: str  # the sender's ce-id
+    position: int  # the hub's running number: known time, in the order of acceptance
+    recipients: list[str]  # party urns it will be delivered to
+    movement: str  # the agreement under which it travels
+    repeated: bool = False  # True: the hub had it already; nothing was sent twice
+
+
+class BatchResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The fate of one item of POST /messages:batch, in the order of the items. Exactly one of receipt, problem is set."""
+
+    status: int  # the HTTP status that the item would have had alone
+    receipt: Receipt | None = None
+    problem: dict[str, Any] | None = None  # RFC 9457
+
+
+class BatchResponse(msgspec.Struct, frozen=True):
+    """200 of POST /messages:batch."""
+
+    results: list[BatchResult]
+
+
+class MailboxLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """One leased message of GET /mailbox."""
+
+    delivery: str  # what acknowledge, refuse, extend and release name, a UUID
+    position: int
+    accepted_at: datetime  # when the hub accepted it, by the domain clock
+    attempt: int  # 1 the first time; more after an expired lease or a release
+    message: BatchItem
+
+
+class MailboxResponse(msgspec.Struct, frozen=True):
+    """200 of GET /mailbox?limit=&wait=; empty when nothing came within `wait` seconds."""
+
+    letters: list[MailboxLetter]
+
+
+class AcknowledgeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """POST /mailbox/acknowledge: loaded and safe; never deliver again."""
+
+    deliveries: Ids
+
+
+class RefuseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """POST /mailbox/refuse: it cannot be used, the sender is told why. No personal data in the reason."""
+
+    deliveries: Ids
+    reason: Reason
+
+
+class ExtendRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """POST /mailbox/extend: keep the lease for so many more seconds from now."""
+
+    deliveries: Ids
+    seconds: Annotated[int, Meta(ge=1, le=3600)]
+
+
+class ReleaseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """POST /mailbox/release: give the lease back at once; the messages are offered again."""
+
+    deliveries: Ids
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """200 of the four mailbox verbs. Repeating one is harmless: what is already in that state counts as settled."""
+
+    settled: list[str]
+    ignored: list[str]  # unknown, not the caller's, lease lost, or already in another terminal state
+
+
+class DeliveryState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where the copy for one recipient is."""
+
+    recipient: str  # party urn
+    state: str  # offered, leased, acknowledged, refused, expired, undeliverable
+    at: datetime  # since when
+    attempt: int
+    reason: str | None = None  # of refused, expired, undeliverable
+
+
+class Tracking(msgspec.Struct, frozen=True, kw_only=True):
+    """200 of GET /messages/{id}, for its sender and its recipients (a recipient sees only its own delivery)."""
+
+    message: str
+    id: str
+    source: str
+    type: str
+    movement: str
+    position: int
+    accepted_at: datetime
+    size: int  # bytes of the body
+    deliveries: list[DeliveryState]
+
+
+class EnrolRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """POST /end-points (no token needed: the one-time code is the proof)."""
+
+    code: Annotated[str, Meta(min_length=1, max_length=128)]
+    name: Text
+    jwk: dict[str, Annotated[str, Meta(max_length=255)]]  # public Ed25519 key: {kty: OKP, crv: Ed25519, x}
+
+
+class Enrolment(msgspec.Struct, frozen=True):
+    """201 of POST /end-points: who the caller now is. The same code with the same key again gives the same answer."""
+
+    end_point: str  # UUID; `iss` and `sub` of its assertions
+    party: str  # the organisation it acts for: the `source` of its messages
+
+
+class TokenRequest(msgspec.Struct, frozen=True):
+    """POST /token, form-encoded (RFC 6749 section 4.4 with RFC 7523). Other form fields are ignored."""
+
+    grant_type: str  # client_credentials
+    client_assertion_type: str  # ASSERTION_TYPE
+    client_assertion: Annotated[
+        str, Meta(max_length=2048)
+    ]  # JWT: iss = sub = end point, aud = hub address, jti, exp
+
+
+class TokenResponse(msgspec.Struct, frozen=True):
+    """200 of POST /token."""
+
+    access_token: str
+    token_type: str  # Bearer
+    expires_in: int  # seconds

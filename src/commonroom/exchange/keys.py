@@ -1,0 +1,102 @@
+"""Ed25519 keys in files: an end point's own key, the platform's signing key. One key per file, PEM (PKCS 8), mode 0600.
+
+What is signed with a key, and what for, never enters.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import OKPKey
+
+from commonroom.ids import uuid7
+from commonroom.problems import Problem, add_codes
+
+add_codes({"CR-025": "The key file cannot be used"})
+
+ALGORITHM = "Ed25519"  # RFC 9864's name; the older name EdDSA is accepted from others
+ALGORITHMS = ("Ed25519", "EdDSA")
+ASSERTION_SECONDS = 120
+
+
+def load_or_create(path: Path) -> OKPKey:
+    """The key in this file, made when there is none. Many processes may race: all get the one key.
+
+    Raises Problem CR-025 when the file holds something else.
+    """
+    if not path.exists():
+        _create(path)
+    return load(path)
+
+
+def load(path: Path) -> OKPKey:
+    """The key in this file. Raises Problem CR-025 when there is none or it is no Ed25519 private key."""
+    try:
+        key = OKPKey.import_key(path.read_bytes())
+    except FileNotFoundError:
+        raise _problem(path, "There is no key file.", "Enrol this end point first.") from None
+    except (JoseError, ValueError, TypeError):
+        raise _problem(
+            path, "The file holds no private key in PEM form.", "Restore it, or enrol anew."
+        ) from None
+    if not key.is_private or key.curve_name != "Ed25519":
+        raise _problem(
+            path, "The key is not an Ed25519 private key.", "Restore the right file, or enrol anew."
+        )
+    return key
+
+
+def public_jwk(key: OKPKey) -> dict[str, str]:
+    """The public half as {kty, crv, x}: what an end point enrols with."""
+    public: dict[str, Any] = key.as_dict(private=False)
+    return {name: str(public[name]) for name in ("kty", "crv", "x")}
+
+
+def sign_assertion(key: OKPKey, end_point: str, audience: str) -> str:
+    """A client assertion (RFC 7523 section 3) for one token request; never used twice, valid for two minutes."""
+    now = int(time.time())
+    claims = {
+        "iss": end_point,
+        "sub": end_point,
+        "aud": audience,
+        "jti": str(uuid7()),
+        "iat": now,
+        "exp": now + ASSERTION_SECONDS,
+    }
+    return jwt.encode({"alg": ALGORITHM}, claims, key, algorithms=[ALGORITHM])
+
+
+def _create(path: Path) -> None:
+    """Put a complete new key at `path`, unless another process was faster: a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{uuid7()}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(OKPKey.generate_key("Ed25519").as_pem(private=True))
+            file.flush()
+            os.fsync(file.fileno())
+        _link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _link(draft: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(draft)  # fails when the name exists, where a rename would replace the winner's key
+    except FileExistsError:
+        return
+    if hasattr(os, "O_DIRECTORY"):
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _problem(path: Path, detail: str, remedy: str) -> Problem:
+    return Problem("CR-025", detail, where=str(path), remedy=remedy)

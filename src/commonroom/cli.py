@@ -1,0 +1,117 @@
+"""The `commonroom` command: one group per room. No logic lives here; each room's `commands.py` parses and prints."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from commonroom.problems import Problem
+
+# Group: (module whose `app` it is, what it is for). A group's room is imported only when it is asked for,
+# so that the base install, which has no database library, still runs `commonroom agent`.
+GROUPS: dict[str, tuple[str, str]] = {
+    "agent": ("commonroom.agent.commands", "an end point's agent: watch a school system, send, load"),
+    "standard": ("commonroom.standard.commands", "the common language: entities, code sets, checks"),
+    "hub": ("commonroom.hub.commands", "the data exchange: movements, enrolment codes, traffic"),
+    "providers": ("commonroom.registers.commands", "the register of providers: load, find, show"),
+    "warehouse": ("commonroom.warehouse.commands", "the warehouse: status, measures"),
+}
+
+Data = Annotated[
+    Path | None, typer.Option("--data", help="The data folder.", envvar="COMMONROOM_DATA", show_default=False)
+]
+
+
+def main() -> None:
+    """Run the command; a problem is printed in words and ends with status 2."""
+    try:
+        _build(sys.argv[1:])()
+    except Problem as problem:
+        typer.secho(str(problem), err=True, fg="red")
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.startswith("commonroom"):
+            raise
+        typer.secho(f"This command needs {error.name}: install commonroom[server].", err=True, fg="red")
+        sys.exit(2)
+
+
+def _build(arguments: list[str]) -> typer.Typer:
+    app = typer.Typer(
+        name="commonroom", help=__doc__.splitlines()[0], no_args_is_help=True, add_completion=False
+    )
+    app.callback()(_options)
+    asked = next((word for word in arguments if not word.startswith("-")), "")
+    for name, (module, purpose) in GROUPS.items():
+        room = importlib.import_module(module).app if name == asked else typer.Typer()
+        app.add_typer(room, name=name, help=purpose)
+    app.command("demo")(_demo)
+    app.command("serve")(_serve)
+    app.command("run")(_run)
+    return app
+
+
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True)
+    ] = False,
+) -> None:
+    if show_version:
+        typer.echo(version("commonroom"))
+        raise typer.Exit
+
+
+def _demo(
+    data: Data = None,
+    register: Annotated[
+        Path | None, typer.Option(help="A register file (GIAS extract): use the real schools of --la.")
+    ] = None,
+    la: Annotated[str | None, typer.Option(help="With --register: the LA's three-digit code.")] = None,
+    pupils: Annotated[int, typer.Option(min=100, max=500_000, help="How many pupils to invent.")] = 6_000,
+    seed: Annotated[int, typer.Option(help="Same seed, same county.")] = 1,
+    days: Annotated[int | None, typer.Option(min=1, help="School days to pass (no end without it).")] = None,
+    headless: Annotated[
+        bool, typer.Option("--headless", help="No waiting, no portal; reconcile and end.")
+    ] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="With --headless: one JSON object.")] = False,
+    pause: Annotated[float, typer.Option(min=0, help="Seconds between days while you watch.")] = 20.0,
+) -> None:
+    """Run an invented county: schools, their systems, agents, the hub, the warehouse, the portal."""
+    from commonroom.demo import Plan, run_headless, run_watched
+
+    plan = Plan(register=register, la=la, pupils=pupils, seed=seed, days=days, pause=pause)
+    if headless:
+        raise typer.Exit(run_headless(plan, data, as_json=json_output))
+    run_watched(plan, data)
+
+
+def _serve(data: Data = None) -> None:
+    """Run hub, portal and worker, with a PostgreSQL of our own unless COMMONROOM_DATABASE names one."""
+    from commonroom import log, settings, supervisor
+
+    chosen = settings.load(data)
+    log.configure("supervisor", chosen.log_level)
+    with supervisor.Supervisor(chosen) as processes:
+        for child in (supervisor.HUB, supervisor.PORTAL, supervisor.WORKER):
+            processes.start(child)
+        typer.echo(f"Portal {chosen.portal_url}   hub {chosen.hub_url}   data {chosen.data}")
+        processes.wait()
+
+
+def _run(
+    room: Annotated[Literal["hub", "portal", "worker", "agents"], typer.Argument()], data: Data = None
+) -> None:
+    """Run one room as its own process, as `serve` does for all."""
+    from commonroom import log, processes, settings, supervisor
+
+    chosen = settings.load(data)
+    log.configure(room, chosen.log_level)
+    supervisor.follow_parent()
+    os.umask(0o077)
+    processes.ENTRIES[room](chosen)

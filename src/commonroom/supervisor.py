@@ -1,0 +1,230 @@
+"""Starts the processes of one installation, restarts what dies, stops all in order.
+
+`postgres` (unless a DSN is given) comes first and goes last. A child that dies is started again at once, then with a growing
+pause while it keeps dying. `run/processes.json` in the data folder says which process has which number.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+import msgspec
+
+from commonroom import log
+from commonroom.engines.database import migrate
+from commonroom.engines.postgres import LocalServer
+from commonroom.problems import Problem
+from commonroom.settings import FILE_NAME, Settings
+
+STOP_SECONDS = 15
+LOOK_SECONDS = 0.1
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 5.0
+# A child that lived this long has started well: its next death is a new story.
+SETTLED_SECONDS = 10.0
+
+
+class Child(msgspec.Struct, frozen=True):
+    """One process to keep alive: `commonroom <arguments>`."""
+
+    name: str
+    arguments: tuple[str, ...]
+
+
+HUB = Child("hub", ("run", "hub"))
+PORTAL = Child("portal", ("run", "portal"))
+WORKER = Child("worker", ("run", "worker"))
+AGENTS = Child("agents", ("run", "agents"))
+
+
+class _Running:
+    """A child's process and the history that decides when it is started again."""
+
+    def __init__(self, start: Callable[[], subprocess.Popen[bytes]]) -> None:
+        self.start = start
+        self.process = start()
+        self.since = time.monotonic()
+        self.pause = FIRST_PAUSE
+        self.died_at: float | None = None
+        self.restarts = 0
+
+
+class Supervisor:
+    """Keeps the processes of one data folder running; a context manager that stops them at its end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._log = log.get("supervisor")
+        self._lock = _lock_folder(settings.data)
+        self._server = None if settings.database else LocalServer(settings.folder("postgres"))
+        self._children: dict[str, _Running] = {}
+        self._guard = threading.RLock()
+        self._stopping = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
+
+    def __enter__(self) -> Supervisor:
+        if self._server:
+            self._adopt("postgres", self._server.start)
+        migrate(self.settings)
+        self._watcher.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, child: Child) -> None:
+        """Start one child and keep it alive."""
+        self._adopt(child.name, lambda: self._launch(child))
+
+    def restarts(self) -> dict[str, int]:
+        """How often each child had to be started again."""
+        with self._guard:
+            return {name: running.restarts for name, running in self._children.items()}
+
+    def wait(self) -> None:
+        """Until SIGTERM or SIGINT asks for the end."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stopping.set())
+        while not self._stopping.wait(1):
+            pass
+
+    @property
+    def stopping(self) -> threading.Event:
+        """Set when the end was asked for."""
+        return self._stopping
+
+    def stop(self) -> None:
+        """Stop the children, last started first, then PostgreSQL."""
+        self._stopping.set()
+        if self._watcher.is_alive():
+            self._watcher.join()
+        with self._guard:
+            names = [name for name in reversed(self._children) if name != "postgres"]
+            for name in names:
+                self._children[name].process.terminate()
+            deadline = time.monotonic() + STOP_SECONDS
+            for name in names:
+                _finish(self._children[name].process, deadline)
+            if self._server:
+                self._server.stop()
+            self._children.clear()
+            self._write_numbers()
+        self._lock.close()
+
+    def _adopt(self, name: str, start: Callable[[], subprocess.Popen[bytes]]) -> None:
+        with self._guard:
+            self._children[name] = _Running(start)
+            self._write_numbers()
+
+    def _launch(self, child: Child) -> subprocess.Popen[bytes]:
+        path = self.settings.folder("logs") / f"{child.name}.log"
+        with path.open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "commonroom", *child.arguments, "--data", str(self.settings.data)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, "COMMONROOM_SUPERVISED": "1"},
+                start_new_session=True,
+            )
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(LOOK_SECONDS):
+            with self._guard:
+                for name, running in self._children.items():
+                    self._look_after(name, running)
+
+    def _look_after(self, name: str, running: _Running) -> None:
+        if running.process.poll() is None:
+            return
+        now = time.monotonic()
+        if running.died_at is None:
+            running.died_at = now
+            settled = now - running.since > SETTLED_SECONDS
+            running.pause = FIRST_PAUSE if settled else min(running.pause * 2, LONGEST_PAUSE)
+            self._log.warning(
+                "child died", child=name, status=running.process.returncode, pause=running.pause
+            )
+        if now - running.died_at < running.pause:
+            return
+        try:
+            running.process = running.start()
+        except (OSError, Problem) as error:
+            self._log.error("child did not start", child=name, error=str(error))
+            running.died_at = now
+            return
+        running.since, running.died_at = time.monotonic(), None
+        running.restarts += 1
+        self._write_numbers()
+
+    def _write_numbers(self) -> None:
+        path = self.settings.folder("run") / "processes.json"
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps({name: running.process.pid for name, running in self._children.items()}))
+        new.replace(path)
+
+
+def write_settings(settings: Settings) -> None:
+    """Write `commonroom.yaml`, so that every child of this data folder reads the same settings."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    defaults = Settings(data=settings.data)
+    changed = {
+        name: getattr(settings, name)
+        for name in Settings.__struct_fields__
+        if name != "data" and getattr(settings, name) != getattr(defaults, name)
+    }
+    text = "".join(f"{name}: {json.dumps(str(value))}\n" for name, value in changed.items())
+    path = settings.data / FILE_NAME
+    path.touch(mode=0o600)
+    path.write_text(text)
+
+
+def follow_parent() -> None:
+    """End this process when the supervisor that started it is gone, however it went."""
+    if os.environ.get("COMMONROOM_SUPERVISED") != "1":
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="follow-parent", daemon=True).start()
+
+
+def _lock_folder(folder: Path) -> IO[bytes]:
+    """One supervisor a data folder; the lock goes with the process, even by kill -9."""
+    folder.mkdir(parents=True, exist_ok=True)
+    held = (folder / ".lock").open("ab")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise Problem(
+            "CR-002",
+            "another commonroom runs in this data folder",
+            where=str(folder),
+            remedy="Stop it, or name another folder with --data.",
+        ) from error
+    return held
+
+
+def _finish(process: subprocess.Popen[bytes], deadline: float) -> None:
+    try:
+        process.wait(max(0.1, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,30 @@
+"""Settings come from the file, then the environment; what is not a setting is refused with the known names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from commonroom import settings
+from commonroom.problems import Problem
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "commonroom.yaml").write_text("hub_port: 9001\nportal_port: 9002\n")
+    monkeypatch.setenv("COMMONROOM_PORTAL_PORT", "9003")
+    found = settings.load(tmp_path)
+    assert (found.hub_port, found.portal_port) == (9001, 9003)
+    assert found.hub_url == "http://127.0.0.1:9001"
+    assert found.data == tmp_path
+
+
+@pytest.mark.parametrize("text", ["hub_prot: 9001", "hub_port: nine", "mode: test", "- hub_port"])
+def test_a_wrong_setting_is_refused_with_its_file(tmp_path: Path, text: str) -> None:
+    (tmp_path / "commonroom.yaml").write_text(text)
+    with pytest.raises(Problem, match=r"commonroom\.yaml"):
+        settings.load(tmp_path)
+
+
+def test_keys_are_the_owners_alone(tmp_path: Path) -> None:
+    assert settings.load(tmp_path).folder("keys").stat().st_mode & 0o077 == 0

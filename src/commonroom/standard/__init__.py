@@ -1,0 +1,26 @@
+"""The common language: identifiers, code sets, entities, items and events, as data files and what reads them.
+
+Used as `standard.load()`, `standard.check_records(...)`, `standard.identifiers.check(...)`,
+`standard.terms.school_days(...)`. Nothing here knows a database, a message or a person.
+"""
+
+from commonroom.standard import identifiers, terms
+from commonroom.standard.check import Checked, Finding, check_records, check_withdrawn
+from commonroom.standard.loader import load
+from commonroom.standard.model import Code, Codeset, Entity, Event, Item, Standard
+
+__all__ = [
+    "Checked",
+    "Code",
+    "Codeset",
+    "Entity",
+    "Event",
+    "Finding",
+    "Item",
+    "Standard",
+    "check_records",
+    "check_withdrawn",
+    "identifiers",
+    "load",
+    "terms",
+]

@@ -6,6 +6,7 @@ Used as `standard.load()`, `standard.check_records(...)`, `standard.identifiers.
 
 from commonroom.standard import identifiers, terms
 from commonroom.standard.check import Checked, Finding, check_records, check_withdrawn
+from commonroom.standard.identifiers import Verdict, is_valid
 from commonroom.standard.loader import load
 from commonroom.standard.model import Code, Codeset, Entity, Event, Item, Standard
 
@@ -18,9 +19,11 @@ __all__ = [
     "Finding",
     "Item",
     "Standard",
+    "Verdict",
     "check_records",
     "check_withdrawn",
     "identifiers",
+    "is_valid",
     "load",
     "terms",
 ]

@@ -1,0 +1,111 @@
+"""`commonroom standard`: look up the common language and check a file of records against it. Thin: parse, call, print.
+
+`check` prints no values: what is on a screen or in a job's output may be read by anyone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from commonroom.standard.files import check_file
+from commonroom.standard.loader import load, named
+from commonroom.standard.model import Code, Codeset, Entity, Item
+
+app = typer.Typer(no_args_is_help=True, help="The common language: entities, code sets, checks.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list")
+def list_all() -> None:
+    """List the entities, code sets and events."""
+    standard = load()
+    typer.echo(f"Standard {standard.version}: {standard.title}")
+    _print_table(
+        "Entities", ("name", "key"), [(e.name, ", ".join(e.key)) for e in standard.entities.values()]
+    )
+    _print_table(
+        "Code sets",
+        ("name", "title", "codes"),
+        [(c.name, c.title, str(len(c.codes))) for c in standard.codesets.values()],
+    )
+    _print_table(
+        "Events",
+        ("type", "entities"),
+        [(event.type, ", ".join(event.entities)) for event in standard.events.values()],
+    )
+
+
+@app.command("show")
+def show(entity: str, as_json: AsJson = False) -> None:
+    """Show an entity with its items."""
+    found = named(load().entities, entity, "entity")
+    if as_json:
+        _print_json(found)
+        return
+    typer.echo(f"{found.title}: {found.description}")
+    typer.echo(
+        f"Key: {', '.join(found.key)}. Valid from: {found.valid_from_item or 'given with each record'}."
+    )
+    _print_table(
+        "Items",
+        ("item", "type", "required", "personal", "CBDS", "description"),
+        list(map(_item_row, found.items)),
+    )
+
+
+@app.command("codes")
+def codes(name: str, as_json: AsJson = False) -> None:
+    """Show the codes of a code set."""
+    codeset = named(load().codesets, name, "code set")
+    if as_json:
+        _print_json(codeset)
+        return
+    typer.echo(f"{codeset.title}: {codeset.description}")
+    typer.echo(f"Source: {codeset.source}.")
+    columns = ("code", "title", "from", "to", *codeset.attributes)
+    _print_table("Codes", columns, [_code_row(code, tuple(codeset.attributes)) for code in codeset.codes])
+
+
+@app.command("check")
+def check(file: Path) -> None:
+    """Check a record set (JSON). Ends with status 1 when a record has an error."""
+    report = check_file(file)
+    for finding in report.findings:
+        where = f"{finding.part} {finding.found.entity}[{finding.found.index}]"
+        rule = f"{finding.found.severity} {finding.found.rule}"
+        typer.echo(f"{file}: {where}: {rule}: {finding.found.message} {finding.found.remedy}")
+    typer.echo(f"{report.good:,} of {report.total:,} records are good; {report.errors:,} errors.")
+    if report.errors:
+        raise typer.Exit(1)
+
+
+def _item_row(item: Item) -> tuple[str, ...]:
+    kind = f"{item.type} {item.codeset or item.identifier or item.max_length or ''}".rstrip()
+    words = ["yes" if flag else "" for flag in (item.required, item.personal)]
+    return (item.name, kind, *words, item.cbds or "", item.description)
+
+
+def _code_row(code: Code, attributes: tuple[str, ...]) -> tuple[str, ...]:
+    title = f"{code.title} (invented)" if code.invented else code.title
+    dates = ("" if day is None else day.isoformat() for day in (code.since, code.until))
+    return (code.code, title, *dates, *(code.attributes[name] for name in attributes))
+
+
+def _print_table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(markup=False, highlight=False).print(table)
+
+
+def _print_json(value: Entity | Codeset) -> None:
+    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

@@ -1,0 +1,87 @@
+"""Checks a whole record set that lies in a file, as an integrator does before the first message is sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from commonroom.problems import Problem, add_codes
+from commonroom.standard.check import Checked, Finding, check_records, check_withdrawn
+from commonroom.standard.loader import load
+
+add_codes({"CR-093": "The record set file cannot be read"})
+
+MAX_BYTES = 64 * 1024 * 1024
+
+Part = Literal["records", "withdrawn"]
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The outer form of a record set. `rekeyed` is taken as it is: its keys are for the receiver to find."""
+
+    standard: str
+    records: dict[str, list[dict[str, Any]]] = {}
+    withdrawn: dict[str, list[dict[str, Any]]] = {}
+    rekeyed: dict[str, list[dict[str, Any]]] = {}
+
+
+class FileFinding(msgspec.Struct, frozen=True):
+    """A finding and the part of the file it is in."""
+
+    part: Part
+    found: Finding
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What a file holds: its records, how many of them are good, and the findings."""
+
+    total: int
+    good: int
+    findings: list[FileFinding]
+
+    @property
+    def errors(self) -> int:
+        """Findings that are errors, not queries."""
+        return sum(finding.found.severity == "error" for finding in self.findings)
+
+
+def check_file(path: Path) -> Report:
+    """Check every record of a record set file.
+
+    Raises Problem CR-093 when it is no record set, is larger than `MAX_BYTES` or is of another version of the
+    standard, and CR-091 when it names an entity the standard has not.
+    """
+    content = _read(path)
+    checked: list[tuple[Part, Checked]] = [
+        *(("records", check_records(entity, records)) for entity, records in content.records.items()),
+        *(("withdrawn", check_withdrawn(entity, entries)) for entity, entries in content.withdrawn.items()),
+    ]
+    lists = [*content.records.values(), *content.withdrawn.values()]
+    return Report(
+        total=sum(map(len, lists)),
+        good=sum(len(outcome.good) for _, outcome in checked),
+        findings=[FileFinding(part, finding) for part, outcome in checked for finding in outcome.findings],
+    )
+
+
+def _read(path: Path) -> _File:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise _unreadable(path, f"the file is larger than {MAX_BYTES:,} bytes", "Split it.")
+        content = msgspec.json.decode(path.read_bytes(), type=_File)
+    except OSError as error:
+        raise _unreadable(path, f"the file cannot be opened ({error.strerror})", "Check the path.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        remedy = 'It is JSON in UTF-8: {"standard": ..., "records": {entity: [...]}, "withdrawn": {...}}.'
+        raise _unreadable(path, f"{error}", remedy) from error
+    version = load().version
+    if content.standard != version:
+        remedy = f'Write "standard": "{version}", or use a program that has the other version.'
+        raise _unreadable(path, f"the record set is not of version {version}", remedy)
+    return content
+
+
+def _unreadable(path: Path, detail: str, remedy: str) -> Problem:
+    return Problem("CR-093", f"{detail}.", where=str(path), remedy=remedy)

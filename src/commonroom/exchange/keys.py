@@ -5,6 +5,7 @@ What is signed with a key, and what for, never enters.
 
 from __future__ import annotations
 
+import base64
 import os
 import time
 from pathlib import Path
@@ -55,6 +56,11 @@ def public_jwk(key: OKPKey) -> dict[str, str]:
     """The public half as {kty, crv, x}: what an end point enrols with."""
     public: dict[str, Any] = key.as_dict(private=False)
     return {name: str(public[name]) for name in ("kty", "crv", "x")}
+
+
+def base64url(raw: bytes) -> str:
+    """Bytes as a JWK writes them: URL-safe base64 without padding."""
+    return base64.urlsafe_b64encode(raw).decode("ascii").rstrip("=")
 
 
 def sign_assertion(key: OKPKey, end_point: str, audience: str) -> str:

@@ -83,7 +83,7 @@ def decode(body: bytes, content_type: str | None, limit: int = DEFAULT_LIMIT) ->
         wire = _DECODER.decode(plain)
     except msgspec.ValidationError as error:
         raise _unreadable(f"{error}.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # The decoder's own words could quote a value, and values are personal.
         raise _unreadable("The body is not well-formed JSON in UTF-8.") from None
     rekeyed = {

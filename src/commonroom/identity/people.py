@@ -10,6 +10,7 @@ import hashlib
 import math
 import secrets
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -35,9 +36,8 @@ LONGEST_BLOCK = timedelta(minutes=15)
 ATTEMPTS_FORGOTTEN_AFTER = timedelta(hours=24)
 
 _HASHER = PasswordHasher()  # argon2id, RFC 9106's second recommended parameters
-_HASHING = asyncio.Semaphore(
-    2
-)  # each holds 64 MB and one core; a storm of sign-ins must not take the machine
+# Each hashing holds 64 MB and one core; a storm of sign-ins queues here and must not take the machine.
+_HASHING = ThreadPoolExecutor(max_workers=2, thread_name_prefix="password")
 
 _ADD = """
 INSERT INTO identity.person (id, username, password_hash, role, party, name)

@@ -68,7 +68,7 @@ def named(found: dict[str, T], name: str, what: str) -> T:
     except KeyError as error:
         raise Problem(
             "CR-091",
-            f"the standard has no {what} of that name",
+            f"the standard has no {what} of that name.",
             status=404,
             remedy=f"Use one of: {', '.join(sorted(found))}.",
         ) from error

@@ -130,7 +130,7 @@ def school_days(first: date, last: date) -> list[date]:
     if first < begins or last > ends:
         raise Problem(
             "CR-092",
-            f"the school calendar runs from {begins} to {ends}",
+            f"the school calendar runs from {begins} to {ends}.",
             where=f"{first} to {last}",
             remedy="Ask for days within it, or add a year to standard/terms.yaml.",
         )

@@ -43,7 +43,7 @@ RETURN trim(
             ) || ' ',
             ' (church of england|c of e|c e|ce) ', ' cofe ', 'g'
         ),
-        ' (and|the) ', ' ', 'g'
+        '\m(and|the)\M ', '', 'g'
     )
 );
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -170,7 +171,7 @@ def test_any_text_gets_a_verdict_and_the_reason_never_repeats_it(kind: str, text
         {"la": 823, "establishment": 43210, "year": 2024, "serial": 1},
     ],
 )
-def test_a_upn_is_not_made_from_parts_that_do_not_fit(parts: dict[str, int]) -> None:
+def test_a_upn_is_not_made_from_parts_that_do_not_fit(parts: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         identifiers.make_upn(**parts)
 

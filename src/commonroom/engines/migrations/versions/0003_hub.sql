@@ -114,7 +114,7 @@ ALTER TABLE hub.body ALTER COLUMN body SET STORAGE EXTERNAL;
 -- One row for each recipient. No foreign keys to party or movement: routing has just read them, and a key check would
 -- lock the warehouse's one party row in every transaction.
 CREATE TABLE hub.delivery (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id uuid PRIMARY KEY,
     message bigint NOT NULL REFERENCES hub.message ON DELETE CASCADE,
     recipient text NOT NULL,
     movement text NOT NULL,
@@ -154,6 +154,5 @@ CREATE INDEX ledger_message ON hub.ledger (message);
 CREATE TABLE hub.end_point_seen (
     end_point text PRIMARY KEY,
     party text NOT NULL,
-    name text NOT NULL,
     seen_at timestamptz NOT NULL
 );

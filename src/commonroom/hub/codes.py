@@ -1,0 +1,21 @@
+"""The hub's problem codes. Codes are stable: they are never reused for another meaning."""
+
+from commonroom.problems import add_codes
+
+add_codes(
+    {
+        "CR-040": "The source is not the sender",
+        "CR-041": "The party is not in the directory",
+        "CR-042": "No movement lets this message travel",
+        "CR-043": "The message must name its recipient",
+        "CR-044": "The classification is above what the movement allows",
+        "CR-045": "The id was used for another message",
+        "CR-046": "The body is too large",
+        "CR-047": "Nobody is to receive this message",
+        "CR-048": "The hub cannot store messages at the moment",
+        "CR-049": "The message has expired",
+        "CR-050": "The request cannot be understood",
+        "CR-051": "The movement file contradicts itself",
+        "CR-052": "The message cannot be stored",
+    }
+)

@@ -1,0 +1,119 @@
+"""`commonroom hub ...`: movements, enrolment codes and traffic from the command line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from commonroom import settings
+from commonroom.problems import Problem
+
+T = TypeVar("T")
+
+app = typer.Typer(help="The hub: movements, enrolment codes, traffic.", no_args_is_help=True)
+movements_app = typer.Typer(help="The agreements under which messages travel.", no_args_is_help=True)
+app.add_typer(movements_app, name="movements")
+
+Data = Annotated[Path | None, typer.Option("--data", help="The data folder; otherwise COMMONROOM_DATA.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@movements_app.command("load")
+def load_file(file: Path, data: Data = None) -> None:
+    """Load a file of movements: new ones are added, changed ones get a new version."""
+    from commonroom.hub import load_movements
+
+    done = _with_connection(data, lambda connection: load_movements(connection, file))
+    typer.echo(f"{len(done.new)} new, {len(done.changed)} changed, {len(done.unchanged)} unchanged")
+
+
+@movements_app.command("list")
+def list_all(data: Data = None, as_json: AsJson = False) -> None:
+    """All movements: who may send what to whom, why and until when."""
+    from commonroom.hub import list_movements
+
+    found = _with_connection(data, list_movements)
+    if as_json:
+        typer.echo(msgspec.json.encode(found).decode())
+        return
+    table = Table("id", "from", "to", "types", "purpose", "from day", "to day", "active")
+    for listed in found:
+        movement = listed.movement
+        table.add_row(
+            movement.id,
+            movement.sender.kind or movement.sender.party,
+            "\n".join(movement.to),
+            "\n".join(movement.types),
+            movement.purpose,
+            str(movement.active_from),
+            str(movement.active_to or ""),
+            "yes" if listed.active else "no",
+        )
+    Console().print(table)
+
+
+@app.command("enrolment-code")
+def enrolment_code(
+    party: str,
+    days: Annotated[int, typer.Option(min=1, max=90, help="How long it may be used.")] = 7,
+    data: Data = None,
+) -> None:
+    """A one-time code with which an end point of PARTY (urn or alias) may enrol. It is shown once."""
+    typer.echo(_with_connection(data, lambda connection: _issue(connection, party, days)))
+
+
+@app.command("traffic")
+def show_traffic(data: Data = None, as_json: AsJson = False) -> None:
+    """Deliveries by state, messages by type, what waits longest, who was here last."""
+    from commonroom.hub import traffic
+
+    found = _with_connection(data, traffic)
+    if as_json:
+        typer.echo(msgspec.json.encode(found).decode())
+        return
+    table = Table("what", "number")
+    table.add_row("messages", f"{found.messages:,}")
+    for state, number in found.deliveries.items():
+        table.add_row(f"deliveries {state}", f"{number:,}")
+    for message_type, number in found.types.items():
+        table.add_row(message_type, f"{number:,}")
+    table.add_row("oldest waiting since", str(found.oldest_waiting or "nothing waits"))
+    table.add_row("end points seen", f"{len(found.end_points):,}")
+    Console().print(table)
+
+
+async def _issue(connection: Any, party: str, days: int) -> str:
+    from commonroom.hub import resolve_alias
+    from commonroom.identity import issue_enrolment_code
+
+    urn = await resolve_alias(connection, party)
+    if urn is None:
+        remedy = "Load the provider register first, or check the identifier."
+        raise Problem("CR-041", f"{party} is not in the directory.", status=404, where="PARTY", remedy=remedy)
+    return await issue_enrolment_code(connection, urn, "command line", timedelta(days=days))
+
+
+def _with_connection(data: Path | None, work: Callable[[Any], Awaitable[T]]) -> T:
+    """Run the work on one connection; a Problem ends the command with its text and status 1."""
+    from commonroom.engines.database import connect
+
+    async def run() -> T:
+        connection = await connect(settings.load(data))
+        try:
+            return await work(connection)
+        finally:
+            await connection.close()
+
+    try:
+        return asyncio.run(run())
+    except Problem as problem:
+        typer.echo(str(problem), err=True)
+        raise typer.Exit(1) from problem

@@ -1,0 +1,110 @@
+"""The doorbell: wakes those who wait for mail, in this process at once and in other hub processes by NOTIFY.
+
+A ring is only a hint. Nothing is lost with it: whoever waits also looks by itself now and then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import asyncpg
+
+from commonroom import log
+from commonroom.engines.database import connect
+from commonroom.settings import Settings
+
+CHANNEL = "hub_mail"
+# How often whoever waits looks by itself: rarely while rings are heard (it finds letters whose lease has ended), often
+# while the database's notifications are out of reach.
+CALM_SECONDS = 10.0
+DEAF_SECONDS = 1.0
+RECONNECT_SECONDS = 1.0
+EVERYBODY = ""
+
+_RING = "SELECT pg_notify($1, party) FROM unnest($2::text[]) AS party"
+
+# A lost ring costs CALM_SECONDS and no more, so it need not wait for the disk.
+_NO_FSYNC = "SET synchronous_commit = off"
+
+_logger = log.get("hub")
+
+
+class Doorbell:
+    """One per hub process. `run` must be running for rings to pass between processes."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._to_tell: set[str] = set()
+        self._something_to_tell = asyncio.Event()
+        self._hears = False
+        self.closed = False
+
+    @property
+    def look_again_seconds(self) -> float:
+        """How long to wait for a ring before looking without one."""
+        return CALM_SECONDS if self._hears else DEAF_SECONDS
+
+    @contextmanager
+    def waiter(self, party: str) -> Iterator[asyncio.Event]:
+        """An event that every ring for this party sets, while the context lasts."""
+        event = asyncio.Event()
+        self._waiting[party].add(event)
+        try:
+            yield event
+        finally:
+            self._waiting[party].discard(event)
+            if not self._waiting[party]:
+                del self._waiting[party]
+
+    def ring(self, parties: Iterable[str]) -> None:
+        """There is mail for these parties."""
+        rung = set(parties)
+        for party in rung:
+            self._wake(party)
+        self._to_tell |= rung
+        self._something_to_tell.set()
+
+    def close(self) -> None:
+        """Let everybody who waits go, now and from now on: the process is about to end."""
+        self.closed = True
+        self._wake(EVERYBODY)
+
+    def _wake(self, party: str) -> None:
+        events = [*self._waiting.values()] if party == EVERYBODY else [self._waiting.get(party, set())]
+        for event in (event for group in events for event in group):
+            event.set()
+
+    async def run(self) -> None:
+        """Pass rings on until cancelled; comes back by itself after the database was away."""
+        while True:
+            try:
+                await self._pass_on()
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                _logger.warning("doorbell lost the database", error=type(error).__name__)
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _pass_on(self) -> None:
+        connection = await connect(self._settings)
+        connection.add_termination_listener(lambda _: self._something_to_tell.set())
+        try:
+            await connection.execute(_NO_FSYNC)
+            await connection.add_listener(CHANNEL, self._heard)
+            self._hears = True
+            self._wake(EVERYBODY)  # rings may have passed by while nobody listened
+            while not connection.is_closed():
+                await self._something_to_tell.wait()
+                self._something_to_tell.clear()
+                parties, self._to_tell = self._to_tell, set()
+                if parties:
+                    await connection.execute(_RING, CHANNEL, list(parties))
+        finally:
+            self._hears = False
+            connection.terminate()
+
+    def _heard(self, connection: Any, process: int, channel: str, party: str) -> None:
+        self._wake(party)

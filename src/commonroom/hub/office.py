@@ -1,0 +1,97 @@
+"""The office: the parts of one running hub process, opened and closed together."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from commonroom import log
+from commonroom.engines.database import open_pool
+from commonroom.hub import mailbox
+from commonroom.hub.doorbell import Doorbell
+from commonroom.hub.metrics import Metrics
+from commonroom.hub.post import Post
+from commonroom.hub.presence import Presence
+from commonroom.identity import Tokens
+from commonroom.settings import Settings
+
+POOL_SIZE = 8
+CHORES_SECONDS = 2.0
+RESTART_SECONDS = 1.0
+
+# What a database that is away or coming back looks like from here.
+DATABASE_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
+
+_logger = log.get("hub")
+
+
+class Office:
+    """What request handlers need. Made by `open_office`."""
+
+    def __init__(self, settings: Settings, pool: Any) -> None:
+        self.settings = settings
+        self.pool = pool
+        self.metrics = Metrics()
+        self.doorbell = Doorbell(settings)
+        self.post = Post(settings, self.doorbell, self.metrics)
+        self.presence = Presence()
+        self.tokens = Tokens(settings)
+
+    async def chores(self) -> None:
+        """The small regular work: finish what has expired, write down who was here."""
+        while True:
+            async with self.pool.acquire() as connection:
+                await self.presence.write(connection)
+                while expired := await mailbox.expire(connection):
+                    self.metrics.expired.inc(expired)
+            await asyncio.sleep(CHORES_SECONDS)
+
+
+@asynccontextmanager
+async def open_office(settings: Settings) -> AsyncIterator[Office]:
+    """A hub's parts, working until the context ends."""
+    pool = await open_pool(settings, size=POOL_SIZE)
+    office = Office(settings, pool)
+    tasks = [
+        asyncio.create_task(_keep_going("post", office.post.run)),
+        asyncio.create_task(_keep_going("doorbell", office.doorbell.run)),
+        asyncio.create_task(_keep_going("chores", office.chores)),
+    ]
+    try:
+        yield office
+    finally:
+        office.doorbell.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        pool.terminate()
+
+
+async def _keep_going(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Start the work again when it fails: one fault must not silence a hub that goes on answering."""
+    while True:
+        try:
+            await work()
+        except DATABASE_AWAY as error:
+            _logger.warning("the database is away", part=name, error=type(error).__name__)
+        except Exception as error:
+            log_fault(f"{name} failed", error)
+        await asyncio.sleep(RESTART_SECONDS)
+
+
+def log_fault(event: str, error: Exception) -> None:
+    """Log where a fault happened, without its message: database messages quote values."""
+    frames = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-8:]]
+    _logger.error(event, error=type(error).__name__, frames=frames)

@@ -1,0 +1,382 @@
+"""The post: takes messages in, for good, in groups.
+
+One writer task commits whatever arrived while its last commit ran, as one statement over arrays; there is no timer.
+A message is answered only after the database has it on disk. Sending again is always safe: (source, id) is unique, a
+repeat gets the first receipt, and another message under the same id is a conflict. Bodies are opaque bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import msgspec
+
+from commonroom import log
+from commonroom.engines.database import connect
+from commonroom.exchange import Envelope, Receipt
+from commonroom.hub import ledger
+from commonroom.hub.doorbell import Doorbell
+from commonroom.hub.metrics import Metrics
+from commonroom.hub.routing import Route, Routing, join_movements, load_routing, route
+from commonroom.ids import uuid7
+from commonroom.problems import Problem
+from commonroom.settings import Settings
+
+ENGLAND = ZoneInfo("Europe/London")
+MAX_GROUP_MESSAGES = 2_000
+MAX_GROUP_BYTES = 32 * 1024 * 1024
+MAX_WAITING_BYTES = (
+    128 * 1024 * 1024
+)  # bodies of messages not yet on disk; above it senders are told to come back
+MAX_STALE_TRIES = 5
+COMMAND_SECONDS = 30.0
+RETRY_AFTER_SECONDS = 2
+
+_logger = log.get("hub")
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """One message as it came in."""
+
+    envelope: Envelope
+    body: bytes
+    digest: bytes  # SHA-256 of the body
+    party: str  # urn of the party that signed in
+    end_point: str
+
+
+Outcome = Receipt | Problem
+
+
+class _Parcel(msgspec.Struct, frozen=True):
+    """Submissions that came together and are answered together."""
+
+    submissions: Sequence[Submission]
+    size: int  # bytes of all bodies
+    answer: asyncio.Future[list[Outcome]]
+
+
+class _Routed(msgspec.Struct, frozen=True):
+    """A submission with its way."""
+
+    index: int  # in the group
+    id: UUID  # the hub's name for the message
+    submission: Submission
+    route: Route
+
+
+class _StaleRouting(Exception):
+    """The directory or a movement changed between routing and storing."""
+
+
+_MOMENT = "SELECT version, engines.domain_now() AS now FROM hub.routing"
+
+# Stores nothing when the routing version is not $1 any more. A duplicate is skipped and fails nobody else.
+_STORE = f"""
+WITH expected AS MATERIALIZED (
+    SELECT version FROM hub.routing WHERE version = $1
+), incoming AS MATERIALIZED (
+    SELECT * FROM unnest(
+        $3::uuid[], $4::text[], $5::text[], $6::text[], $7::jsonb[], $8::bytea[], $9::bytea[], $10::text[], $11::int[]
+    ) AS given(id, source, ce_id, type, envelope, digest, body, end_point, retention_days)
+), stored AS (
+    INSERT INTO hub.message (
+        id, source, ce_id, type, envelope, digest, size, end_point, accepted_at, retain_until
+    )
+    SELECT i.id, i.source, i.ce_id, i.type, i.envelope, i.digest, length(i.body), i.end_point,
+        $2::timestamptz, $2::timestamptz + make_interval(days => i.retention_days)
+    FROM incoming i, expected
+    ORDER BY i.id
+    ON CONFLICT (source, ce_id) DO NOTHING
+    RETURNING position, id, source, digest
+), letters AS (
+    INSERT INTO hub.body (message, body)
+    SELECT s.position, i.body FROM stored s JOIN incoming i ON i.id = s.id
+), deliveries AS (
+    INSERT INTO hub.delivery (id, message, recipient, movement, expires_at)
+    SELECT given.id, s.position, given.recipient, given.movement, given.expires_at
+    FROM unnest($12::uuid[], $13::uuid[], $14::text[], $15::text[], $16::timestamptz[])
+        AS given(id, message, recipient, movement, expires_at)
+    JOIN stored s ON s.id = given.message
+), entries AS (
+    {ledger.APPEND}
+    SELECT '{ledger.ACCEPTED}', position, source, digest, NULL FROM stored ORDER BY position
+)
+SELECT e.version, s.id, s.position
+FROM (SELECT) AS always LEFT JOIN expected e ON true LEFT JOIN stored s ON true
+"""  # noqa: S608 - constants of ledger.py
+
+_KNOWN = """
+SELECT m.id, m.position, m.source, m.ce_id, m.type, m.digest, m.envelope ->> 'recipient' AS recipient,
+    d.recipients, d.movements
+FROM unnest($1::text[], $2::text[]) AS given(source, ce_id)
+JOIN hub.message m ON m.source = given.source AND m.ce_id = given.ce_id
+CROSS JOIN LATERAL (
+    SELECT array_agg(recipient ORDER BY id) AS recipients, array_agg(movement ORDER BY id) AS movements
+    FROM hub.delivery WHERE message = m.position
+) d
+"""
+
+
+class Post:
+    """One per hub process; `run` is its writer task. Submissions of many senders share commits."""
+
+    def __init__(self, settings: Settings, doorbell: Doorbell, metrics: Metrics) -> None:
+        self._settings = settings
+        self._doorbell = doorbell
+        self._metrics = metrics
+        self._parcels: list[_Parcel] = []
+        self._arrived = asyncio.Event()
+        self._waiting_bytes = 0
+        self._connection: Any = None
+        self._routing: Routing | None = None
+
+    async def submit(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        """Receipts or refusals, in order, once all that was accepted is on disk.
+
+        A Problem CR-048 (503) among them means: not stored, or not known to be; send it again.
+        """
+        size = sum(len(submission.body) for submission in submissions)
+        if self._waiting_bytes + size > MAX_WAITING_BYTES:
+            return [_unavailable("More has arrived than could be written yet.") for _ in submissions]
+        parcel = _Parcel(submissions, size, asyncio.get_running_loop().create_future())
+        self._waiting_bytes += size
+        self._parcels.append(parcel)
+        self._arrived.set()
+        return await parcel.answer
+
+    async def run(self) -> None:
+        """Write groups until cancelled."""
+        try:
+            while True:
+                await self._arrived.wait()
+                if group := self._take():
+                    await self._write(group)
+                else:
+                    self._arrived.clear()
+        finally:
+            self._drop_connection()
+            for parcel in self._parcels:
+                parcel.answer.cancel()
+
+    def _take(self) -> list[_Parcel]:
+        """What has arrived, up to the limits of one group and at least one parcel."""
+        messages = size = count = 0
+        for parcel in self._parcels:
+            messages += len(parcel.submissions)
+            size += parcel.size
+            if count and (messages > MAX_GROUP_MESSAGES or size > MAX_GROUP_BYTES):
+                break
+            count += 1
+        group, self._parcels = self._parcels[:count], self._parcels[count:]
+        return group
+
+    async def _write(self, group: list[_Parcel]) -> None:
+        submissions = [submission for parcel in group for submission in parcel.submissions]
+        with self._metrics.group(len(submissions)):
+            outcomes = iter(await self._outcomes(submissions))
+        for parcel in group:
+            answer = [next(outcomes) for _ in parcel.submissions]
+            self._waiting_bytes -= parcel.size
+            if not parcel.answer.done():  # done: the sender has gone
+                parcel.answer.set_result(answer)
+
+    async def _outcomes(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        """Store a group. When the database refuses a row of it, halve it until that row stands alone."""
+        try:
+            outcomes = await self._store(submissions)
+        except Exception as error:
+            if not _is_fault_of_a_row(error):
+                _logger.error("group not stored", error=type(error).__name__, messages=len(submissions))
+                self._drop_connection()
+                return [_unavailable("The database did not confirm the message.") for _ in submissions]
+            if len(submissions) == 1:
+                _logger.error("message not storable", error=type(error).__name__)
+                return [_unstorable()]
+            middle = len(submissions) // 2
+            return [*await self._outcomes(submissions[:middle]), *await self._outcomes(submissions[middle:])]
+        self._metrics.count(outcomes)
+        return outcomes
+
+    async def _store(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await connect(self._settings)
+        for _ in range(MAX_STALE_TRIES):
+            moment = await self._connection.fetchrow(_MOMENT, timeout=COMMAND_SECONDS)
+            if self._routing is None or self._routing.version != moment["version"]:
+                self._routing = await load_routing(self._connection)
+            try:
+                return await self._store_routed(self._routing, moment["now"], submissions)
+            except _StaleRouting:
+                continue
+        return [_unavailable("The directory changes too fast at the moment.") for _ in submissions]
+
+    async def _store_routed(
+        self, routing: Routing, now: datetime, submissions: Sequence[Submission]
+    ) -> list[Outcome]:
+        routed, outcomes = _route_all(routing, now, submissions)
+        if routed:
+            positions = await self._insert(routing.version, now, routed)
+            self._doorbell.ring(s.recipient for r in routed if r.id in positions for s in r.route.stops)
+            outcomes |= {r.index: _receipt(r, positions[r.id]) for r in routed if r.id in positions}
+        # What was not stored is either refused or known from an earlier send, and then its first receipt stands,
+        # also when its movement has ended since.
+        left = [index for index in range(len(submissions)) if not isinstance(outcomes.get(index), Receipt)]
+        if left:
+            known = await self._known([submissions[index] for index in left])
+            for index in left:
+                if earlier := known.get(_key(submissions[index])):
+                    outcomes[index] = _repeat(submissions[index], earlier)
+        return [
+            outcomes.get(index) or _unavailable("The message was not stored.")
+            for index in range(len(submissions))
+        ]
+
+    async def _insert(self, version: int, now: datetime, routed: list[_Routed]) -> dict[UUID, int]:
+        """Positions of the messages that are new, by hub id. Raises _StaleRouting."""
+        stops = [
+            (uuid7(), r.id, stop, r.submission.envelope.expirytime) for r in routed for stop in r.route.stops
+        ]
+        rows = await self._connection.fetch(
+            _STORE,
+            version,
+            now,
+            [r.id for r in routed],
+            [r.submission.envelope.source for r in routed],
+            [r.submission.envelope.id for r in routed],
+            [r.submission.envelope.type for r in routed],
+            [msgspec.to_builtins(r.submission.envelope) for r in routed],
+            [r.submission.digest for r in routed],
+            [r.submission.body for r in routed],
+            [r.submission.end_point for r in routed],
+            [r.route.retention_days for r in routed],
+            [delivery for delivery, _, _, _ in stops],
+            [message for _, message, _, _ in stops],
+            [stop.recipient for _, _, stop, _ in stops],
+            [stop.movement for _, _, stop, _ in stops],
+            [expires for _, _, _, expires in stops],
+            timeout=COMMAND_SECONDS,
+        )
+        if rows[0]["version"] is None:
+            raise _StaleRouting
+        return {row["id"]: row["position"] for row in rows if row["id"] is not None}
+
+    async def _known(self, submissions: list[Submission]) -> dict[tuple[str, str], Any]:
+        sources, ids = zip(*(_key(submission) for submission in submissions), strict=True)
+        rows = await self._connection.fetch(_KNOWN, list(sources), list(ids), timeout=COMMAND_SECONDS)
+        return {(row["source"], row["ce_id"]): row for row in rows}
+
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+
+def _route_all(
+    routing: Routing, now: datetime, submissions: Sequence[Submission]
+) -> tuple[list[_Routed], dict[int, Outcome]]:
+    routed: list[_Routed] = []
+    refused: dict[int, Outcome] = {}
+    day = now.astimezone(ENGLAND).date()
+    for index, submission in enumerate(submissions):
+        try:
+            way = _way(routing, now, day, submission)
+        except Problem as problem:
+            refused[index] = problem
+        else:
+            routed.append(_Routed(index, uuid7(), submission, way))
+    return routed, refused
+
+
+def _way(routing: Routing, now: datetime, day: date, submission: Submission) -> Route:
+    expires = submission.envelope.expirytime
+    if expires is not None and expires <= now:
+        raise Problem(
+            "CR-049",
+            f"The message's expiry time {expires.isoformat()} has passed; it is {now.isoformat()}.",
+            status=422,
+            where="ce-expirytime",
+            remedy="Send it with a later expiry time, or not at all.",
+        )
+    return route(routing, submission.envelope, submission.party, day)
+
+
+def _key(submission: Submission) -> tuple[str, str]:
+    # The party, not the envelope's source: a stranger's source must not reveal what its owner has sent.
+    return submission.party, submission.envelope.id
+
+
+def _receipt(routed: _Routed, position: int) -> Receipt:
+    stops = routed.route.stops
+    return Receipt(
+        message=str(routed.id),
+        id=routed.submission.envelope.id,
+        position=position,
+        recipients=[stop.recipient for stop in stops],
+        movement=join_movements(stop.movement for stop in stops),
+    )
+
+
+def _repeat(submission: Submission, earlier: Any) -> Outcome:
+    envelope = submission.envelope
+    same = (submission.digest, envelope.source, envelope.type, envelope.recipient) == (
+        earlier["digest"],
+        earlier["source"],
+        earlier["type"],
+        earlier["recipient"],
+    )
+    if not same:
+        return Problem(
+            "CR-045",
+            "You have sent another message under this id: its body, type or recipient differs.",
+            status=409,
+            where="ce-id",
+            remedy="Give every message its own id, a new UUID for instance, and repeat a message unchanged.",
+            extra={"message": str(earlier["id"])},
+        )
+    return Receipt(
+        message=str(earlier["id"]),
+        id=envelope.id,
+        position=earlier["position"],
+        recipients=earlier["recipients"] or [],
+        movement=join_movements(earlier["movements"] or []),
+        repeated=True,
+    )
+
+
+# SQLSTATE classes that say "this row": data exception, integrity violation, program limit exceeded.
+_ROW_CLASSES = ("22", "23", "54")
+
+
+def _is_fault_of_a_row(error: Exception) -> bool:
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "")[:2] in _ROW_CLASSES
+    # asyncpg's own DataError, when a value cannot be written in the column's form, is a ValueError too.
+    return isinstance(error, ValueError | OverflowError)
+
+
+def _unavailable(detail: str) -> Problem:
+    return Problem(
+        "CR-048",
+        detail,
+        status=503,
+        where="the hub",
+        remedy=f"Keep the message and send it again, unchanged, in {RETRY_AFTER_SECONDS} seconds or more.",
+        extra={"retry_after": RETRY_AFTER_SECONDS},
+    )
+
+
+def _unstorable() -> Problem:
+    return Problem(
+        "CR-052",
+        "The database refuses a value of the envelope.",
+        status=422,
+        where="the envelope",
+        remedy="Look for unusual characters or lengths in its attributes; other messages are not affected.",
+    )

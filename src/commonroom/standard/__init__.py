@@ -7,7 +7,7 @@ Used as `standard.load()`, `standard.check_records(...)`, `standard.identifiers.
 from commonroom.standard import identifiers, terms
 from commonroom.standard.check import Checked, Finding, check_records, check_withdrawn
 from commonroom.standard.identifiers import Verdict, is_valid
-from commonroom.standard.loader import load
+from commonroom.standard.loader import load, named
 from commonroom.standard.model import Code, Codeset, Entity, Event, Item, Standard
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "identifiers",
     "is_valid",
     "load",
+    "named",
     "terms",
 ]

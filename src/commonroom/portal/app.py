@@ -1,0 +1,82 @@
+"""The portal's web application: its routes, what every answer carries, and what happens when something fails."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from litestar import Litestar
+from litestar.datastructures import MutableScopeHeaders, State
+from litestar.di import Provide
+from litestar.static_files import create_static_files_router
+from litestar.types import Message, Scope
+
+from commonroom.engines.database import open_pool
+from commonroom.portal import rendering, security
+from commonroom.portal.errors import ERRORS
+from commonroom.portal.house import House, provide_connection, provide_house, provide_visit
+from commonroom.portal.pages import HANDLERS
+from commonroom.problems import Problem, add_codes
+from commonroom.settings import Settings
+from commonroom.warehouse import open_reader
+
+add_codes({"CR-073": "The style sheet of the portal is missing"})
+
+HERE = Path(__file__).parent
+# The largest form is the sign-in form; nothing is uploaded here yet.
+LARGEST_FORM = 64 * 1024
+
+
+def create_app(settings: Settings) -> Litestar:
+    """The portal as an ASGI app. It opens its database pool and warehouse reader when it starts.
+
+    Raises Problem CR-073 when `make setup` has not put the style sheet in place.
+    """
+    _require_style()
+    house = House(settings, rendering.environment(), security.form_key(settings.folder("keys")))
+    answer_headers = security.headers(settings)
+
+    @asynccontextmanager
+    async def open_house(_: Litestar) -> AsyncIterator[None]:
+        house.pool = await open_pool(settings)
+        house.reader = open_reader(settings)
+        try:
+            yield
+        finally:
+            await house.pool.close()
+
+    async def add_headers(message: Message, _: Scope) -> None:
+        if message["type"] == "http.response.start":
+            MutableScopeHeaders.from_message(message).update(answer_headers)
+
+    return Litestar(
+        route_handlers=[*HANDLERS, _static()],
+        lifespan=[open_house],
+        state=State({"house": house}),
+        dependencies={
+            "house": Provide(provide_house),
+            "conn": Provide(provide_connection),
+            "visit": Provide(provide_visit),
+        },
+        exception_handlers=ERRORS,
+        before_send=[add_headers],
+        request_max_body_size=LARGEST_FORM,
+        openapi_config=None,
+    )
+
+
+def _static() -> Any:
+    """Our style sheet and GOV.UK's, the icon, the script: the only files a page loads."""
+    return create_static_files_router(path="/static", directories=[HERE / "static", HERE / "style"])
+
+
+def _require_style() -> None:
+    if not (HERE / "static" / "govuk-frontend.min.css").exists():
+        raise Problem(
+            "CR-073",
+            "govuk-frontend.min.css has not been put in place",
+            where=str(HERE / "static"),
+            remedy="Run `make setup` (or `python scripts/front_end.py`).",
+        )

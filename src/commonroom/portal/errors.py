@@ -1,0 +1,91 @@
+"""Each dead end is a page of its own, with a way on: what happened, and what to do now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import asyncpg
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from commonroom import log
+from commonroom.portal.house import Visit, house_of
+from commonroom.portal.page import Page, form_of
+from commonroom.problems import Problem, add_codes
+
+add_codes({"CR-074": "The page is not available at the moment"})
+
+LOG = log.get("portal")
+TITLES = {
+    400: "There is a problem with the address",
+    401: "You need to sign in",
+    403: "You do not have access to this page",
+    404: "Page not found",
+    405: "Page not found",
+    413: "The form is too large",
+    429: "Too many attempts",
+    503: "Sorry, Common Room is not available",
+}
+FAULT = "Sorry, there is a problem with Common Room"
+EXPIRED = "Your form has expired"
+TITLES_BY_CODE = {"CR-070": EXPIRED, "CR-071": "The form came from another site"}
+PROBLEM_JSON = "application/problem+json"
+
+Handler = Callable[[Request[Any, Any, Any], Any], Response[bytes]]
+
+
+def of_problem(request: Request[Any, Any, Any], problem: Problem) -> Response[bytes]:
+    """A fault the user can act on."""
+    return _answer(request, problem)
+
+
+def of_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """What the web framework refuses by itself: unknown addresses, wrong methods, forms over the limit."""
+    code = {404: "CR-005", 405: "CR-005", 403: "CR-006"}.get(error.status_code, "CR-007")
+    status = 404 if error.status_code == 405 else error.status_code
+    return _answer(request, Problem(code, "", status=status))
+
+
+def of_database(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """The database is away, most often because it is being restarted."""
+    LOG.warning("database away", error=type(error).__name__)
+    return _answer(
+        request,
+        Problem("CR-074", "The database is not answering.", status=503, remedy="Try again in a minute."),
+    )
+
+
+def of_fault(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """A fault of ours: the log gets the trace, the page does not."""
+    LOG.error("page failed", route=request.scope.get("path_template", ""), exc_info=error)
+    return _answer(request, Problem("CR-007", "The fault has been written to the log.", status=500))
+
+
+ERRORS: dict[int | type[Exception], Handler] = {
+    Problem: of_problem,
+    HTTPException: of_http,
+    asyncpg.PostgresConnectionError: of_database,
+    asyncpg.InterfaceError: of_database,
+    asyncpg.CannotConnectNowError: of_database,
+    ConnectionError: of_database,
+    TimeoutError: of_database,
+    Exception: of_fault,
+}
+
+
+def _answer(request: Request[Any, Any, Any], problem: Problem) -> Response[bytes]:
+    if form_of(request.url.path) != "html":
+        body = msgspec.json.encode(problem.as_json())
+        return Response(body, media_type=PROBLEM_JSON, status_code=problem.status)
+    visit = request.scope.get("state", {}).get("visit", Visit())
+    title = TITLES_BY_CODE.get(problem.code) or TITLES.get(problem.status, FAULT)
+    page = Page(
+        template="problem.html",
+        title=title,
+        status=problem.status,
+        more={"problem": problem, "expired": problem.code in TITLES_BY_CODE},
+        private=True,
+    )
+    return house_of(request).answer(request, visit, page)

@@ -1,0 +1,275 @@
+"""Figures of the warehouse for a page: which question the address asks, and how the answers become sentence, chart, table.
+
+The warehouse decides what may be shown: it gives a symbol instead of a value where a figure is withheld.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from commonroom.engines import clock
+from commonroom.portal import words
+from commonroom.portal.charts import Chart, Series
+from commonroom.portal.house import AnyRequest, House, Visit
+from commonroom.portal.page import Stamp
+from commonroom.portal.tables import Cell, Column, Table, Withheld
+from commonroom.problems import Problem, add_codes
+from commonroom.warehouse import Figure
+
+add_codes({"CR-075": "The address asks for something that is not there"})
+
+HEADCOUNT = "headcount"
+# What may be asked for by `measure=`, and how a sentence says its value.
+ABSENCE = {
+    "absence_overall": ("Overall absence", "missed {value} of possible sessions"),
+    "absence_authorised": ("Authorised absence", "missed {value} of possible sessions with permission"),
+    "absence_unauthorised": ("Unauthorised absence", "missed {value} of possible sessions without permission"),
+    "persistent_absence": ("Persistent absence", "had a persistent absence rate of {value}"),
+}
+GRAINS = {"day": "By day", "week": "By week", "term": "By term"}
+# A page of single days is about the last weeks; longer ones by `from=`.
+DAYS_SHOWN = timedelta(days=41)
+YEAR_BEGINS = (9, 1)
+LONGEST = timedelta(days=5 * 366)
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What the address asks: measure, grain, and days `first` to `last`, both included. `today` by the domain clock."""
+
+    measure: str
+    grain: str
+    first: date
+    last: date
+    today: date
+
+    @property
+    def title(self) -> str:
+        """The measure's name."""
+        return ABSENCE[self.measure][0]
+
+
+async def question(request: AnyRequest, conn: Any) -> Question:
+    """The question of `?measure=&grain=&from=&to=`; without them: overall absence by week of this school year."""
+    asked = request.query_params
+    today = (await clock.now(conn)).astimezone(words.LONDON).date()
+    measure = one_of(asked.get("measure", ""), ABSENCE, "absence_overall", "measure")
+    grain = one_of(asked.get("grain", ""), GRAINS, "week", "grain")
+    last = _day(asked.get("to", ""), today, "to")
+    usual = last - DAYS_SHOWN if grain == "day" else school_year(last)
+    first = _day(asked.get("from", ""), usual, "from")
+    if not first <= last or last - first > LONGEST:
+        raise Problem(
+            "CR-075",
+            "The first day is after the last one, or more than five years before it.",
+            status=400,
+            remedy="Change `from` and `to` in the address.",
+        )
+    return Question(measure, grain, first, last, today)
+
+
+def school_year(day: date) -> date:
+    """The 1 September that began the school year of a day."""
+    start = date(day.year, *YEAR_BEGINS)
+    return start if day >= start else date(day.year - 1, *YEAR_BEGINS)
+
+
+def one_of(value: str, known: dict[str, Any], usual: str, name: str) -> str:
+    """`value` when it is known, `usual` when it is empty; a 400 problem that lists the known ones otherwise."""
+    if value in known:
+        return value
+    if value:
+        remedy = f"Use one of: {', '.join(known)}."
+        raise Problem("CR-075", f"`{name}` in the address has a value that is not known.", status=400, remedy=remedy)
+    return usual
+
+
+def _day(text: str, usual: date, name: str) -> date:
+    try:
+        return date.fromisoformat(text) if text else usual
+    except ValueError as error:
+        raise Problem(
+            "CR-075", f"`{name}` in the address is not a date.", status=400, remedy="Write it like 2026-11-09."
+        ) from error
+
+
+async def figures(
+    house: House,
+    conn: Any,
+    visit: Visit,
+    asked: Question,
+    level: str,
+    units: list[str] | None,
+    measure: str = "",
+) -> list[Figure]:
+    """The figures of a measure (the question's own when empty) for units of a level, oldest period first."""
+    found = await house.warehouse.figures(
+        conn,
+        visit.principal,
+        measure=measure or asked.measure,
+        level=level,
+        grain=asked.grain,
+        units=units,
+        first=asked.first,
+        last=asked.last,
+    )
+    return sorted(found, key=lambda figure: (figure.period_start, figure.unit))
+
+
+def value(figure: Figure | None) -> Cell:
+    """A figure's value, its symbol when withheld, nothing when there is none."""
+    if figure is None:
+        return None
+    return Withheld(figure.symbol) if figure.symbol else figure.value
+
+
+def drawn(figure: Figure | None) -> Decimal | None:
+    """A figure's value for a chart: withheld ones leave a gap."""
+    return None if figure is None or figure.symbol else figure.value
+
+
+def part(number: int | None, figure: Figure) -> Cell:
+    """Numerator or denominator, withheld with the figure."""
+    return Withheld(figure.symbol) if figure.symbol else number
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """One unit's figures with the name they have in a chart and table; the first of a list is the page's own."""
+
+    name: str
+    figures: list[Figure]
+
+
+def absence_chart(asked: Question, place: str, compared: list[Comparison]) -> Chart:
+    """Absence over time: the page's own unit beside its comparisons."""
+    periods = _periods(compared)
+    return Chart(
+        name="absence",
+        title=f"{asked.title}, {place}, {GRAINS[asked.grain].lower()}",
+        description=absence_sentence(asked, place, compared),
+        labels=tuple(label for _, label in _short_labels(asked.grain, periods)),
+        series=tuple(
+            Series(one.name, tuple(drawn(_at(one.figures, start)) for start, _ in periods)) for one in compared
+        ),
+        unit="%",
+    )
+
+
+def absence_table(asked: Question, place: str, compared: list[Comparison], *, counted: str, base: str) -> Table:
+    """The figures of the chart. `counted` and `base` name numerator and denominator, such as 'Sessions missed'."""
+    own = compared[0]
+    rows = []
+    for start, label in reversed(_periods(compared)):
+        figure = _at(own.figures, start)
+        row: list[Cell] = [label]
+        row += [part(figure.numerator, figure), part(figure.denominator, figure)] if figure else [None, None]
+        row += [value(_at(one.figures, start)) for one in compared]
+        rows.append(tuple(row))
+    columns = [
+        Column("period", "Period"),
+        Column("numerator", counted, "number"),
+        Column("denominator", base, "number"),
+        *(Column(column_name(index), one.name, "percent") for index, one in enumerate(compared)),
+    ]
+    return Table(
+        name="absence",
+        title=f"{asked.title}, {GRAINS[asked.grain].lower()}",
+        columns=tuple(columns),
+        rows=tuple(rows),
+        empty=f"No attendance marks of {place} have arrived for this time.",
+    )
+
+
+def column_name(index: int) -> str:
+    """The CSV's name of a comparison: `value`, then `comparison_1`, `comparison_2`."""
+    return "value" if index == 0 else f"comparison_{index}"
+
+
+def absence_sentence(asked: Question, place: str, compared: list[Comparison]) -> str:
+    """The newest figure in words, beside the last comparison's of the same time."""
+    shown = [figure for figure in compared[0].figures if drawn(figure) is not None]
+    if not shown:
+        return f"There are no figures of {asked.title.lower()} to show for {place} in this time."
+    newest = shown[-1]
+    said = ABSENCE[asked.measure][1].format(value=words.percent(newest.value or 0))
+    sentence = f"Pupils in {place} {said} in {_in_words(asked.grain, newest)}"
+    for other in reversed(compared[1:]):
+        figure = _at(other.figures, newest.period_start)
+        if figure is not None and figure.value is not None and newest.value is not None:
+            difference = words.points(newest.value - figure.value)
+            return f"{sentence}, {difference} {other.name} ({words.percent(figure.value)})."
+    return f"{sentence}."
+
+
+def headcount_chart(place: str, grain: str, own: list[Figure]) -> Chart:
+    """Pupils on roll over time."""
+    shown = [figure for figure in own if drawn(figure) is not None]
+    sentence = f"No pupil records of {place} have arrived yet."
+    if shown:
+        newest = shown[-1]
+        sentence = f"{place} had {words.count(int(newest.value or 0), 'pupil')} on roll in {_in_words(grain, newest)}."
+    periods = [(figure.period_start, figure.period_label) for figure in own]
+    return Chart(
+        name="headcount",
+        title=f"Pupils on roll, {place}, {GRAINS[grain].lower()}",
+        description=sentence,
+        labels=tuple(label for _, label in _short_labels(grain, periods)),
+        series=(Series("Pupils on roll", tuple(_whole(drawn(figure)) for figure in own)),),
+        kind="bar",
+    )
+
+
+def headcount_table(place: str, own: list[Figure]) -> Table:
+    """Pupils on roll, newest first."""
+    return Table(
+        name="headcount",
+        title="Pupils on roll",
+        columns=(Column("period", "Period"), Column("value", "Pupils on roll", "number")),
+        rows=tuple((figure.period_label, _whole_cell(value(figure))) for figure in reversed(own)),
+        empty=f"No pupil records of {place} have arrived yet.",
+    )
+
+
+def newest(own: list[Figure]) -> Cell:
+    """The newest headcount, as a whole number or its symbol."""
+    return _whole_cell(value(own[-1])) if own else None
+
+
+async def stamp(house: House, conn: Any, *answers: list[Figure]) -> Stamp:
+    """Which version of the warehouse the page was read from, and the last period that has figures."""
+    head = await house.warehouse.head(conn)
+    as_of = max((figure.period_start for answer in answers for figure in answer), default=None)
+    if head is None:
+        return Stamp(position=0, committed_at=None)
+    return Stamp(position=head.position, committed_at=head.committed_at, as_of=as_of)
+
+
+def _at(found: list[Figure], start: date) -> Figure | None:
+    return next((figure for figure in found if figure.period_start == start), None)
+
+
+def _periods(compared: list[Comparison]) -> list[tuple[date, str]]:
+    """Every period that any of them has, oldest first."""
+    labels = {figure.period_start: figure.period_label for one in reversed(compared) for figure in one.figures}
+    return sorted(labels.items())
+
+
+def _short_labels(grain: str, periods: list[tuple[date, str]]) -> list[tuple[date, str]]:
+    return [(start, label if grain == "term" else words.short_day(start)) for start, label in periods]
+
+
+def _in_words(grain: str, figure: Figure) -> str:
+    if grain == "week":
+        return f"the week beginning {words.day(figure.period_start)}"
+    return words.day(figure.period_start) if grain == "day" else figure.period_label
+
+
+def _whole(number: Decimal | None) -> int | None:
+    return None if number is None else int(number)
+
+
+def _whole_cell(cell: Cell) -> Cell:
+    return int(cell) if isinstance(cell, Decimal) else cell

@@ -1,0 +1,77 @@
+"""What a sender needs to know of its own traffic: problems found in its records, and an authority's schools at a glance.
+
+Counts and words only: keys and values of records, which may be personal, are never read here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+ITS_AUTHORITY = "its local authority"
+URN_ALIAS = "urn:commonroom:alias:urn:"
+LA_ALIAS = "urn:commonroom:alias:la:"
+MOST_PROBLEMS = 50
+
+
+class FoundProblem(msgspec.Struct, frozen=True):
+    """One kind of fault in a sender's records, and how often it was found."""
+
+    severity: str
+    rule: str
+    entity: str
+    item: str | None
+    message: str
+    remedy: str
+    times: int
+    newest: datetime
+
+
+class SchoolAtAGlance(msgspec.Struct, frozen=True):
+    """A school of an authority: its party, URN, last message, and what went wrong."""
+
+    party: str
+    name: str
+    urn: str | None
+    last_message: datetime | None
+    undelivered: int
+    found: int
+
+
+_PROBLEMS = """
+SELECT severity, rule, entity, item, message_text AS message, remedy, count(*) AS times, max(found_at) AS newest
+FROM warehouse.finding
+WHERE sender = $1
+GROUP BY severity, rule, entity, item, message_text, remedy
+ORDER BY max(found_at) DESC, count(*) DESC
+LIMIT $2
+"""
+
+_SCHOOLS = """
+SELECT
+    p.urn AS party,
+    p.name,
+    (SELECT min(substr(a.alias, length($2) + 1)) FROM hub.party_alias a
+     WHERE a.party = p.urn AND starts_with(a.alias, $2)) AS urn,
+    (SELECT m.accepted_at FROM hub.message m WHERE m.source = p.urn ORDER BY m.position DESC LIMIT 1) AS last_message,
+    (SELECT count(*) FROM hub.message m JOIN hub.delivery d ON d.message = m.position
+     WHERE m.source = p.urn AND d.state IN ('refused', 'expired', 'undeliverable')) AS undelivered,
+    (SELECT count(*) FROM warehouse.finding f WHERE f.sender = p.urn) AS found
+FROM hub.relation r
+JOIN hub.party p ON p.urn = r.party
+WHERE r.other = $1 AND r.role = $3
+ORDER BY p.name
+"""
+
+
+async def problems_of(conn: Any, party: str) -> list[FoundProblem]:
+    """Kinds of fault in what a party (urn) sent, the newest first."""
+    return [FoundProblem(**dict(row)) for row in await conn.fetch(_PROBLEMS, party, MOST_PROBLEMS)]
+
+
+async def schools_of(conn: Any, authority: str) -> list[SchoolAtAGlance]:
+    """The schools whose local authority this party (urn) is, by name."""
+    rows = await conn.fetch(_SCHOOLS, authority, URN_ALIAS, ITS_AUTHORITY)
+    return [SchoolAtAGlance(**dict(row)) for row in rows]

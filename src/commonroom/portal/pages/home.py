@@ -1,0 +1,39 @@
+"""The first page: what this is, how many take part, and the ways in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Response, get
+
+from commonroom.portal import figures
+from commonroom.portal.house import AnyRequest, House, Visit
+from commonroom.portal.page import Fact, Page, paths
+
+PUPILS = "pupils on roll"
+
+
+@get(paths("/"))
+async def home(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[bytes]:
+    """Live figures of the schools that send."""
+    asked = await figures.question(request, conn)
+    pupils = await figures.figures(house, conn, visit, asked, "national", None, figures.HEADCOUNT)
+    absence = await figures.figures(house, conn, visit, asked, "national", None)
+    sending = await figures.figures(house, conn, visit, asked, "school", None, figures.HEADCOUNT)
+    latest = max((figure.period_start for figure in sending), default=None)
+    schools = len({figure.unit for figure in sending if figure.period_start == latest})
+    page = Page(
+        template="home.html",
+        title="Common Room",
+        facts=(
+            Fact("schools", "schools sending data", schools),
+            Fact("pupils", PUPILS, figures.newest(pupils)),
+            Fact("absence", "of sessions missed, latest week", figures.value(absence[-1]) if absence else None),
+        ),
+        stamp=await figures.stamp(house, conn, pupils, absence),
+        section="home",
+    )
+    return house.answer(request, visit, page)
+
+
+HANDLERS = [home]

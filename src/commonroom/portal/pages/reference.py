@@ -1,0 +1,224 @@
+"""What everyone may look up: measures, the data dictionary, the register of movements, the accessibility statement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Response, get
+
+from commonroom import standard
+from commonroom.hub import movements as hub_movements
+from commonroom.portal.house import AnyRequest, House, Visit
+from commonroom.portal.page import Fact, Page, paths, stem
+from commonroom.portal.tables import Column, Link, Table
+from commonroom.standard import Codeset, Entity
+from commonroom.warehouse import measures as warehouse_measures
+
+HOME = Link("Home", "/")
+DICTIONARY = Link("Data dictionary", "/standard")
+
+
+@get(paths("/measures"))
+async def measures(request: AnyRequest, house: House, visit: Visit) -> Response[bytes]:
+    """Each measure in plain words, from its own declaration."""
+    found = list(warehouse_measures.load().values())
+    table = Table(
+        name="measures",
+        title="Measures",
+        columns=(
+            Column("name", "Name", "code"),
+            Column("title", "Title"),
+            Column("description", "What it says"),
+            Column("numerator", "Numerator"),
+            Column("denominator", "Denominator"),
+        ),
+        rows=tuple((one.name, one.title, one.description, one.numerator_words, one.denominator_words) for one in found),
+    )
+    page = Page(
+        template="measures.html",
+        title="How figures are made",
+        summary="Each measure is defined once, here, and computed the same way for a school, an authority and England.",
+        tables=(table,),
+        trail=(HOME,),
+        section="measures",
+        more={"measures": found},
+    )
+    return house.answer(request, visit, page)
+
+
+@get(paths("/standard"))
+async def dictionary(request: AnyRequest, house: House, visit: Visit) -> Response[bytes]:
+    """The entities, code sets and events of the common language."""
+    language = standard.load()
+    entities = Table(
+        name="entities",
+        title="Entities",
+        columns=(
+            Column("name", "Entity"),
+            Column("description", "What it is"),
+            Column("items", "Items", "number"),
+            Column("key", "Key"),
+        ),
+        rows=tuple(
+            (Link(one.title, f"/standard/{one.name}"), one.description, len(one.items), ", ".join(one.key))
+            for one in language.entities.values()
+        ),
+    )
+    codesets = Table(
+        name="codesets",
+        title="Code sets",
+        columns=(
+            Column("name", "Code set"),
+            Column("description", "What it lists"),
+            Column("codes", "Codes", "number"),
+        ),
+        rows=tuple(
+            (Link(one.title, f"/standard/{one.name}"), one.description, len(one.codes))
+            for one in language.codesets.values()
+        ),
+    )
+    events = Table(
+        name="events",
+        title="Messages",
+        columns=(Column("type", "Type", "code"), Column("title", "Title"), Column("description", "When it is sent")),
+        rows=tuple((one.type, one.title, one.description) for one in language.events.values()),
+    )
+    page = Page(
+        template="tables.html",
+        title="Data dictionary",
+        summary=f"The common language of all messages, version {language.version}.",
+        tables=(entities, codesets, events),
+        trail=(HOME,),
+        section="standard",
+    )
+    return house.answer(request, visit, page)
+
+
+@get("/standard/{name:str}")
+async def dictionary_entry(request: AnyRequest, house: House, visit: Visit, name: str) -> Response[bytes]:
+    """One entity with its items, or one code set with its codes."""
+    language = standard.load()
+    wanted = stem(name)
+    if wanted in language.codesets:
+        return house.answer(request, visit, _codeset_page(language.codesets[wanted]))
+    return house.answer(request, visit, _entity_page(standard.named(language.entities, wanted, "entity or code set")))
+
+
+def _entity_page(entity: Entity) -> Page:
+    items = Table(
+        name="items",
+        title="Items",
+        columns=(
+            Column("name", "Item", "code"),
+            Column("title", "Title"),
+            Column("description", "What it is"),
+            Column("type", "Type"),
+            Column("required", "Required"),
+            Column("personal", "Personal"),
+            Column("cbds", "CBDS number"),
+        ),
+        rows=tuple(
+            (
+                item.name,
+                item.title,
+                item.description,
+                Link(f"code: {item.codeset}", f"/standard/{item.codeset}") if item.codeset else item.identifier or item.type,
+                item.required,
+                item.personal,
+                item.cbds,
+            )
+            for item in entity.items
+        ),
+        note="Personal items never enter logs, metrics, headers or addresses.",
+    )
+    facts = (Fact("name", "Name in messages", entity.name), Fact("key", "Key", ", ".join(entity.key)))
+    return Page(
+        template="tables.html",
+        title=entity.title,
+        summary=entity.description,
+        facts=facts,
+        tables=(items,),
+        trail=(HOME, DICTIONARY),
+        section="standard",
+    )
+
+
+def _codeset_page(codeset: Codeset) -> Page:
+    codes = Table(
+        name="codes",
+        title="Codes",
+        columns=(
+            Column("code", "Code", "code"),
+            Column("title", "Meaning"),
+            Column("since", "In use since", "date"),
+            Column("until", "Until", "date"),
+            Column("note", "Note"),
+        ),
+        rows=tuple((one.code, one.title, one.since, one.until, one.note) for one in codeset.codes),
+    )
+    facts = (Fact("name", "Name in messages", codeset.name), Fact("source", "Source", codeset.source))
+    return Page(
+        template="tables.html",
+        title=codeset.title,
+        summary=codeset.description,
+        facts=facts,
+        tables=(codes,),
+        trail=(HOME, DICTIONARY),
+        section="standard",
+    )
+
+
+@get(paths("/movements"))
+async def movements(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[bytes]:
+    """The public register: who sends what to whom, why, and on which legal basis."""
+    found = await hub_movements.list_movements(conn)
+    table = Table(
+        name="movements",
+        title="Data movements",
+        columns=(
+            Column("title", "Movement"),
+            Column("from", "From"),
+            Column("to", "To"),
+            Column("purpose", "Purpose"),
+            Column("legal_basis", "Legal basis"),
+            Column("content", "Content"),
+            Column("frequency", "How often"),
+            Column("classification", "Protection"),
+            Column("retention_days", "Kept for (days)", "number"),
+            Column("active", "Active now"),
+        ),
+        rows=tuple(
+            (
+                listed.movement.title,
+                listed.movement.sender.kind or listed.movement.sender.party,
+                ", ".join(listed.movement.to),
+                listed.movement.purpose,
+                listed.movement.legal_basis,
+                listed.movement.content,
+                listed.movement.frequency,
+                listed.movement.classification,
+                listed.movement.retention_days,
+                listed.active,
+            )
+            for listed in found
+        ),
+    )
+    page = Page(
+        template="movements.html",
+        title="Register of data movements",
+        summary="Every movement of data was agreed before anything moved. Where none is active, nothing travels.",
+        tables=(table,),
+        trail=(HOME,),
+        more={"movements": found},
+    )
+    return house.answer(request, visit, page)
+
+
+@get(paths("/accessibility"))
+async def accessibility(request: AnyRequest, house: House, visit: Visit) -> Response[bytes]:
+    """The accessibility statement."""
+    page = Page(template="accessibility.html", title="Accessibility", trail=(HOME,))
+    return house.answer(request, visit, page)
+
+
+HANDLERS = [measures, dictionary, dictionary_entry, movements, accessibility]

@@ -1,0 +1,81 @@
+"""A school's page: what the register says, pupils on roll, and absence beside its authority and England."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Response, get
+
+from commonroom.portal import figures
+from commonroom.portal.figures import Comparison
+from commonroom.portal.house import AnyRequest, House, Visit
+from commonroom.portal.page import Fact, Page, stem
+from commonroom.portal.pages.reference import HOME
+from commonroom.portal.tables import Link
+from commonroom.problems import Problem
+from commonroom.registers import providers
+from commonroom.registers.providers import School
+
+FIND = Link("Find a school", "/find")
+
+
+@get("/schools/{urn:str}")
+async def school(request: AnyRequest, house: House, visit: Visit, conn: Any, urn: str) -> Response[bytes]:
+    """The page of one school by URN."""
+    found = await providers.school(conn, stem(urn))
+    if found is None:
+        raise Problem(
+            "CR-005", "The register has no school with that URN.", status=404, remedy="Search for it by name."
+        )
+    asked = await figures.question(request, conn)
+    roll = await figures.figures(house, conn, visit, asked, "school", [found.urn], figures.HEADCOUNT)
+    own = await figures.figures(house, conn, visit, asked, "school", [found.urn])
+    near = await figures.figures(house, conn, visit, asked, "authority", [found.la_code])
+    nation = await figures.figures(house, conn, visit, asked, "national", None)
+    compared = [Comparison(found.name, own)]
+    if own:
+        compared += [Comparison(found.la_name, near), Comparison("England", nation)]
+    page = Page(
+        template="unit.html",
+        title=found.name,
+        facts=school_facts(found),
+        tables=(
+            figures.absence_table(asked, found.name, compared, counted="Missed", base="Possible"),
+            figures.headcount_table(found.name, roll),
+        ),
+        charts=(
+            figures.absence_chart(asked, found.name, compared),
+            figures.headcount_chart(found.name, asked.grain, roll),
+        ),
+        trail=(HOME, FIND),
+        section="find",
+        stamp=await figures.stamp(house, conn, roll, own),
+        more={"asked": asked, "measures": figures.ABSENCE, "grains": figures.GRAINS, "caption": f"URN {found.urn}"},
+    )
+    return house.answer(request, visit, page)
+
+
+def school_facts(found: School) -> tuple[Fact, ...]:
+    """What the register says of a school, in the order people ask for it."""
+    ages = f"{found.low_age} to {found.high_age}" if found.low_age is not None and found.high_age is not None else None
+    return (
+        Fact("phase", "Phase", found.phase),
+        Fact("type", "Type", found.type),
+        Fact("status", "Status", found.status),
+        Fact("ages", "Ages", ages),
+        Fact("capacity", "Places", found.capacity),
+        Fact("religious_character", "Religious character", found.religious_character),
+        Fact("trust", "Trust", found.trust.name if found.trust else None),
+        Fact("authority", "Local authority", Link(found.la_name, f"/authorities/{found.la_code}")),
+        Fact("region", "Region", found.region_name),
+        Fact("address", "Address", ", ".join((*found.address, found.postcode or "")).removesuffix(", ")),
+        Fact("urn", "URN", found.urn),
+        Fact("laestab", "LAESTAB", found.laestab),
+        Fact("ukprn", "UKPRN", found.ukprn),
+        Fact("open_date", "Opened", found.open_date),
+        Fact("close_date", "Closed", found.close_date),
+        Fact("as_at", "Register as at", found.as_at),
+    )
+
+
+HANDLERS = [school]

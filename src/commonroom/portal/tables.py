@@ -1,0 +1,132 @@
+"""A table as data: the same rows become HTML, CSV and JSON.
+
+Cells are values (text, numbers, dates), a `Link`, or `Withheld` for a figure that disclosure control suppressed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from commonroom.portal import words
+
+Kind = Literal["text", "number", "percent", "date", "time", "code"]
+
+# A spreadsheet runs what begins with one of these; an apostrophe in front makes it text (OWASP, CSV injection).
+RUNS_AS_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Link(msgspec.Struct, frozen=True):
+    """Text that leads to another page of ours."""
+
+    text: str
+    href: str
+
+
+class Withheld(msgspec.Struct, frozen=True):
+    """A figure that is not shown: `c` when suppressed to protect a person, `z` when it does not apply, `:` when absent."""
+
+    symbol: str = "c"
+
+
+Cell = str | int | bool | Decimal | date | datetime | Link | Withheld | None
+
+
+class Column(msgspec.Struct, frozen=True):
+    """One column: `name` for machines, `title` for people, `kind` for how its cells are written."""
+
+    name: str
+    title: str
+    kind: Kind = "text"
+
+
+class Table(msgspec.Struct, frozen=True):
+    """Rows under a caption. `name` chooses it in `page.csv?table=name`."""
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+    # Said instead of the table when it has no rows.
+    empty: str = "There is nothing to show."
+
+    @property
+    def has_withheld(self) -> bool:
+        """Whether any cell is suppressed, so that the page explains `c`."""
+        return any(isinstance(cell, Withheld) and cell.symbol == "c" for row in self.rows for cell in row)
+
+
+def shown(cell: Cell, kind: Kind = "text") -> str:
+    """A cell as people read it."""
+    match cell:
+        case None:
+            return ""
+        case Link():
+            return cell.text
+        case Withheld():
+            return cell.symbol
+        case bool():
+            return "Yes" if cell else "No"
+        case datetime():
+            return words.moment(cell)
+        case date():
+            return words.day(cell)
+        case Decimal() | int():
+            return words.percent(cell) if kind == "percent" else words.number(cell)
+        case str():
+            return cell
+
+
+def plain(cell: Cell) -> str | int | float | bool | None:
+    """A cell as machines read it: ISO dates, numbers as numbers, the symbol of a withheld figure."""
+    match cell:
+        case Link():
+            return cell.text
+        case Withheld():
+            return cell.symbol
+        case datetime() | date():
+            return cell.isoformat()
+        case Decimal():
+            return float(cell)
+        case _:
+            return cell
+
+
+def as_csv(table: Table) -> str:
+    """RFC 4180 text with a header row of column names. Text that a spreadsheet would run is made harmless."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow([column.name for column in table.columns])
+    writer.writerows([guarded(plain(cell)) for cell in row] for row in table.rows)
+    return out.getvalue()
+
+
+def guarded(value: str | int | float | bool | None) -> str | int | float | bool | None:
+    """Text beginning with `= + - @` gets an apostrophe in front; numbers, also negative ones, stay as they are."""
+    if isinstance(value, str) and value.startswith(RUNS_AS_FORMULA):
+        return f"'{value}"
+    return value
+
+
+def as_records(table: Table) -> list[dict[str, str | int | float | bool | None]]:
+    """The rows for JSON, by column name."""
+    names = [column.name for column in table.columns]
+    return [dict(zip(names, map(plain, row), strict=True)) for row in table.rows]
+
+
+def withheld_last(rows: Iterable[tuple[Cell, ...]], by: int) -> tuple[tuple[Cell, ...], ...]:
+    """Rows in order of their column `by`, those withheld or absent there last: never as if they were 0."""
+    return tuple(sorted(rows, key=lambda row: _order(row[by])))
+
+
+def _order(cell: Cell) -> tuple[bool, float, str]:
+    absent = cell is None or isinstance(cell, Withheld)
+    size = float(cell) if isinstance(cell, Decimal | int) and not absent else 0.0
+    return absent, size, "" if absent else shown(cell).casefold()

@@ -142,7 +142,10 @@ class Client:
     async def post_batch(
         self, messages: Sequence[tuple[Envelope, bytes]]
     ) -> list[contract.Receipt | Refusal]:
-        """Send 1 to 500 messages in one request; the fate of each, in order. One bad message never stops the others."""
+        """Send 1 to 500 messages in one request; the fate of each, in order. One bad message never stops the others.
+
+        Raises Unreachable when the hub could not finish: send all of them again, what it has is not taken twice.
+        """
         fates: list[contract.Receipt | Refusal | None] = [_unsendable(envelope) for envelope, _ in messages]
         sendable = [message for message, fate in zip(messages, fates, strict=True) if fate is None]
         results = iter(await self._post_items(sendable) if sendable else [])
@@ -209,9 +212,9 @@ class Client:
             status, text = await _call(self._http, method, url, signed, body, patience)
             if status != 401:
                 return _answer(status, text, answer)
-            if last_try:
-                break
-            token = await self._renewed_token(token)
+            if not last_try:
+                token = await self._renewed_token(token)
+        self._token = ""  # next time begins with a new one
         raise SignInRefused(_problem(status, text))
 
     async def _current_token(self) -> str:
@@ -327,6 +330,8 @@ def _unsendable(envelope: Envelope) -> Refusal | None:
 def _fate(envelope: Envelope, result: contract.BatchResult) -> contract.Receipt | Refusal:
     if result.receipt is not None:
         return result.receipt
+    if result.status >= 500 or result.status in RETRY_LATER:
+        raise Unreachable(f"the hub answered {result.status} for a message of the batch")
     return Refusal(envelope.id, _problem_of(result.problem or {}, result.status))
 
 

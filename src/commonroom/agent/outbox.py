@@ -1,0 +1,127 @@
+"""The outbox: letters that wait, those the hub has, those it refused. Statements on one table of the memory."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from commonroom.agent.letters import Letter
+from commonroom.agent.memory import Memory
+
+KEEP_ACCEPTED = timedelta(days=30)  # how long it can be seen what was sent; the bodies go at once
+
+PUT = """
+INSERT INTO outbox (id, type, recipient, dataschema, datacontenttype, made_at, records, size, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+WAITING = """
+SELECT id, type, recipient, dataschema, datacontenttype, made_at, records, body FROM outbox
+WHERE state = 'waiting' ORDER BY number LIMIT ?
+"""
+ACCEPT = "UPDATE outbox SET state = 'accepted', settled_at = ?, body = NULL, problem = NULL WHERE id = ?"
+REFUSE = "UPDATE outbox SET state = 'refused', settled_at = ?, problem = ? WHERE id = ?"
+SEND_AGAIN = "UPDATE outbox SET state = 'waiting', settled_at = NULL, problem = NULL WHERE state = 'refused'"
+COUNTS = "SELECT state, count(*) FROM outbox WHERE state <> 'accepted' GROUP BY state"
+LISTED = """
+SELECT id, type, recipient, made_at, records, size, state, settled_at, problem FROM outbox
+WHERE ?1 = '' OR state = ?1 ORDER BY number DESC LIMIT ?2
+"""
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One letter as the operator sees it."""
+
+    id: str
+    type: str
+    recipient: str | None
+    made_at: str
+    records: int
+    size: int
+    state: str
+    settled_at: str | None
+    problem: str | None
+
+
+def put(connection: sqlite3.Connection, letters: Sequence[Letter]) -> None:
+    """Add letters, inside a transaction."""
+    connection.executemany(
+        PUT,
+        [
+            (
+                letter.id,
+                letter.type,
+                letter.recipient,
+                letter.dataschema,
+                letter.datacontenttype,
+                letter.made_at,
+                letter.records,
+                len(letter.body),
+                letter.body,
+            )
+            for letter in letters
+        ],
+    )
+
+
+def waiting(memory: Memory, most: int, most_bytes: int) -> list[Letter]:
+    """The oldest waiting letters: at most so many, and so many bytes (but always one)."""
+    found: list[Letter] = []
+    size = 0
+    for row in memory.rows(WAITING, (most,)):
+        letter = msgspec.convert(dict(zip(Letter.__struct_fields__, row, strict=True)), Letter)
+        size += len(letter.body)
+        if found and size > most_bytes:
+            break
+        found.append(letter)
+    return found
+
+
+def settle(
+    memory: Memory,
+    accepted: Sequence[str] = (),
+    refused: Sequence[tuple[str, str]] = (),
+    split: Sequence[tuple[str, Sequence[Letter]]] = (),
+) -> None:
+    """Write down the fate of posted letters; `refused` are (id, problem), `split` are (id, what takes its place)."""
+    now = _now()
+    with memory.transaction() as connection:
+        connection.executemany(ACCEPT, [(now, id) for id in accepted])
+        connection.executemany(REFUSE, [(now, problem, id) for id, problem in refused])
+        for id, parts in split:
+            put(connection, parts)
+            connection.execute("UPDATE transfer SET letter = ? WHERE letter = ?", (parts[0].id, id))
+            connection.execute("DELETE FROM outbox WHERE id = ?", (id,))
+
+
+def send_again(memory: Memory) -> int:
+    """Let every refused letter wait again; how many there were. Repeating a post is always harmless."""
+    with memory.transaction() as connection:
+        return connection.execute(SEND_AGAIN).rowcount
+
+
+def counts(memory: Memory) -> dict[str, int]:
+    """How many letters are waiting and refused."""
+    found: dict[str, int] = dict(memory.rows(COUNTS))
+    return {state: found.get(state, 0) for state in ("waiting", "refused")}
+
+
+def listed(memory: Memory, state: str = "", most: int = 100) -> list[Line]:
+    """The newest letters, of one state or of all."""
+    return [msgspec.convert(row, Line) for row in _as_objects(memory.rows(LISTED, (state, most)))]
+
+
+def forget_old(connection: sqlite3.Connection) -> None:
+    """Remove what was accepted long ago, inside a transaction."""
+    before = (datetime.now(UTC) - KEEP_ACCEPTED).isoformat()
+    connection.execute("DELETE FROM outbox WHERE state = 'accepted' AND settled_at < ?", (before,))
+
+
+def _as_objects(rows: Sequence[tuple[object, ...]]) -> list[dict[str, object]]:
+    return [dict(zip(Line.__struct_fields__, row, strict=True)) for row in rows]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

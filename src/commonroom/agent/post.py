@@ -1,0 +1,111 @@
+"""Posting: what waits in the outbox goes to the hub, and its fate is written down."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from datetime import datetime
+from functools import partial
+from typing import Literal
+
+import msgspec
+
+from commonroom.agent import outbox
+from commonroom.agent.letters import Letter, halves
+from commonroom.agent.memory import Memory
+from commonroom.exchange import Client, Envelope, Receipt, Refusal, Unreachable, body_digest
+from commonroom.problems import Problem
+
+MOST_LETTERS = 50
+MOST_BYTES = 4_000_000
+CLASSIFICATION: Literal["confidential"] = "confidential"
+TOO_LARGE = 413
+
+Fate = Receipt | Refusal
+
+
+class Posted(msgspec.Struct, frozen=True):
+    """What became of one round of letters."""
+
+    accepted: int = 0
+    refused: int = 0
+    split: int = 0
+
+
+async def post_waiting(client: Client, memory: Memory, party: str, books: Executor) -> Posted:
+    """Post the oldest waiting letters, once. `books` is the thread pool in which the memory is used.
+
+    A letter is the same message (id, bytes) however often it is posted, so a kill between the hub's answer and our note
+    of it changes nothing. Raises Unreachable; whatever was answered before that is written down.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.run_in_executor(
+        books, partial(outbox.waiting, memory, most=MOST_LETTERS, most_bytes=MOST_BYTES)
+    )
+    if not found:
+        return Posted()
+    try:
+        fates = await client.post_batch([(envelope(letter, party), letter.body) for letter in found])
+    except Problem as problem:
+        return await _after_refused_batch(client, memory, party, books, found, problem)
+    return await _settle(memory, books, found, fates)
+
+
+def envelope(letter: Letter, party: str) -> Envelope:
+    """The outside of a letter."""
+    return Envelope(
+        id=letter.id,
+        source=party,
+        type=letter.type,
+        time=datetime.fromisoformat(letter.made_at),
+        dataschema=letter.dataschema,
+        datacontenttype=letter.datacontenttype,
+        recipient=letter.recipient,
+        dataclassification=CLASSIFICATION,
+        bodydigest=body_digest(letter.body),
+    )
+
+
+async def _after_refused_batch(
+    client: Client, memory: Memory, party: str, books: Executor, found: Sequence[Letter], problem: Problem
+) -> Posted:
+    """The hub would not take the batch as a whole: each letter alone, so that one cannot hold up the others."""
+    if len(found) == 1:
+        return await _settle(memory, books, found, [Refusal(found[0].id, problem)])
+    total = Posted()
+    for letter in found:
+        try:
+            fate: Fate = await client.post(envelope(letter, party), letter.body)
+        except Problem as own:
+            fate = Refusal(letter.id, own)
+        one = await _settle(memory, books, [letter], [fate])
+        total = Posted(total.accepted + one.accepted, total.refused + one.refused, total.split + one.split)
+    return total
+
+
+async def _settle(memory: Memory, books: Executor, found: Sequence[Letter], fates: Sequence[Fate]) -> Posted:
+    accepted: list[str] = []
+    refused: list[tuple[str, str]] = []
+    split: list[tuple[str, list[Letter]]] = []
+    later = 0
+    for letter, fate in zip(found, fates, strict=True):
+        if isinstance(fate, Receipt):
+            accepted.append(letter.id)
+        elif _says_later(fate.problem):
+            later += 1
+        elif fate.problem.status == TOO_LARGE and (parts := halves(letter)):
+            split.append((letter.id, parts))
+        else:
+            refused.append((letter.id, str(fate.problem)))
+    await asyncio.get_running_loop().run_in_executor(
+        books, partial(outbox.settle, memory, accepted=accepted, refused=refused, split=split)
+    )
+    if later:
+        raise Unreachable(f"the hub asks to send {later} letters later")
+    return Posted(len(accepted), len(refused), len(split))
+
+
+def _says_later(problem: Problem) -> bool:
+    """True when the answer says nothing about the letter: sign-in, too many requests, a fault of the hub."""
+    return problem.status in (401, 408, 425, 429) or problem.status >= 500

@@ -1,0 +1,315 @@
+"""Running agents: each looks, posts and pulls in its own tasks; hundreds of them share one process and one HTTP pool.
+
+A fault of one agent is written into its status and its log, waits and is tried again; the others never notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+import msgspec
+
+from commonroom import log, standard
+from commonroom.agent import config as configuration
+from commonroom.agent import recall, status
+from commonroom.agent.config import Config
+from commonroom.agent.enrolment import remembered_or_new
+from commonroom.agent.load import Loaded, Store
+from commonroom.agent.look import Looker, Outcome
+from commonroom.agent.mapping import load_store
+from commonroom.agent.memory import Memory, Occupied, add_to_note
+from commonroom.agent.post import post_waiting
+from commonroom.agent.recall import RowFinding
+from commonroom.exchange import Client, Letter, Unreachable, make_http_client
+from commonroom.problems import Problem
+
+T = TypeVar("T")
+
+LOOKING_THREADS = 2
+BOOKING_THREADS = 4
+FIRST_PAUSE = 0.5  # seconds after the first failure; doubled by each further one
+LONGEST_PAUSE = 60.0
+STAGGER_SECONDS = 5.0  # at most so long after the start until the last agent's first look
+PULL_LIMIT = 50
+PULL_WAIT = 25.0
+POST_ANYWAY_SECONDS = 30.0  # the outbox is looked into at least so often
+
+
+class Shared(msgspec.Struct, frozen=True):
+    """What all agents of a process use together."""
+
+    http: httpx2.AsyncClient
+    looks: ThreadPoolExecutor  # reading sources
+    books: ThreadPoolExecutor  # memory and stores
+    stop: asyncio.Event
+
+
+class Agent:
+    """One running agent. Raises Problem when its configuration, mapping or memory cannot be used."""
+
+    def __init__(self, config: Config, shared: Shared) -> None:
+        self._config = config
+        self._shared = shared
+        self._log = log.get("agent").bind(agent=config.name)
+        language = standard.load()
+        self._looker = Looker(config, language) if config.source else None
+        self._store = _store(config, language)
+        self._claim = Occupied(config.folder)
+        self._memory = Memory.open(config.memory_file)
+        self._client: Client | None = None
+        self._party = ""
+        self._enrolled = asyncio.Event()
+        self._to_post = asyncio.Event()
+        self._looked_at: datetime | None = None
+        self._errors: dict[str, str] = {}
+        self._reporting = asyncio.Lock()
+
+    async def run(self, first_look_after: float = 0.0) -> None:
+        """Look, post and pull until asked to stop."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._repeat("enrol", self._enrol, once=True))
+                tasks.create_task(self._repeat("post", self._post))
+                if self._looker is not None:
+                    tasks.create_task(self._repeat("look", self._look, first_look_after))
+                if self._store is not None:
+                    tasks.create_task(self._repeat("pull", self._pull))
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        for held in (self._looker, self._store, self._memory):
+            if held is not None:
+                held.close()
+        self._claim.release()
+
+    async def _repeat(
+        self, what: str, step: Callable[[], Awaitable[float]], first_after: float = 0.0, once: bool = False
+    ) -> None:
+        """Do a step again and again, each after as many seconds as it asks; after a failure longer each time."""
+        failures = 0
+        pause = first_after
+        while not await self._stopped_within(pause):
+            try:
+                pause = await step()
+                failures = 0
+                await self._report(what, "")
+            except (
+                Exception
+            ) as error:  # one agent's fault must not end the others; it is told in log and status
+                failures += 1
+                pause = _back_off(failures, error)
+                self._log.warning(f"{what}-failed", reason=_loggable(error), again_in=round(pause, 1))
+                await self._report(what, str(error) if _is_expected(error) else f"{what}: {_loggable(error)}")
+            else:
+                if once:
+                    return
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        """Wait; True at once when the process is to stop."""
+        if seconds > 0:
+            await _either(self._shared.stop.wait(), seconds=seconds)
+        return self._shared.stop.is_set()
+
+    async def _enrol(self) -> float:
+        """Become known to the hub: from the memory, or with the one-time code."""
+        enrolment = await remembered_or_new(self._config, self._memory, self._shared.http)
+        self._party = enrolment.party
+        self._client = Client(
+            self._config.hub, self._config.key_file, enrolment.end_point, http=self._shared.http
+        )
+        self._enrolled.set()
+        return 0.0
+
+    async def _look(self) -> float:
+        assert self._looker is not None
+        begun = asyncio.get_running_loop().time()
+        outcome: Outcome = await self._in(self._shared.looks, partial(self._looker.look, self._memory))
+        self._looked_at = outcome.began
+        if outcome.letters:
+            self._to_post.set()
+        if outcome.changes or outcome.findings:
+            self._log.info(
+                "looked",
+                changes=outcome.changes,
+                letters=len(outcome.letters),
+                findings=len(outcome.findings),
+                full=outcome.full,
+            )
+        taken = asyncio.get_running_loop().time() - begun
+        return max(self._config.look_every_seconds - taken, 0.01)
+
+    async def _post(self) -> float:
+        client = await self._signed_in()
+        if client is None:
+            return 0.0
+        self._to_post.clear()
+        posted = await post_waiting(client, self._memory, self._party, self._shared.books)
+        if posted.refused:
+            self._log.warning("letters-refused", count=posted.refused)
+        if not (posted.accepted or posted.refused or posted.split):
+            await self._wait_for(self._to_post, POST_ANYWAY_SECONDS)
+        return 0.0
+
+    async def _pull(self) -> float:
+        client = await self._signed_in()
+        if client is None or self._store is None:
+            return 0.0
+        found = await _until_stopped(client.pull(PULL_LIMIT, PULL_WAIT), self._shared.stop)
+        if not found:
+            return 0.0
+        try:
+            fates = await self._in(self._shared.books, partial(self._store.load, found))
+        except Problem:
+            # Not the letters' fault: others may be able to take them, or we may, later.
+            await client.release([letter.delivery for letter in found])
+            raise
+        await self._in(self._shared.books, partial(_keep_loaded, self._memory, fates))
+        await _answer(client, found, fates)
+        refused = sum(bool(fate.refused) for fate in fates)
+        self._log.info("loaded", letters=len(found) - refused, refused=refused)
+        return 0.0
+
+    async def _signed_in(self) -> Client | None:
+        """The client, once enrolled; None when the process stops before."""
+        await self._wait_for(self._enrolled, None)
+        return None if self._shared.stop.is_set() else self._client
+
+    async def _wait_for(self, event: asyncio.Event, seconds: float | None) -> None:
+        await _either(event.wait(), self._shared.stop.wait(), seconds=seconds)
+
+    async def _report(self, what: str, error: str) -> None:
+        self._errors[what] = error
+        error = next((text for text in self._errors.values() if text), "")
+        async with self._reporting:
+            await self._in(self._shared.books, partial(self._write_status, self._looked_at, error))
+
+    def _write_status(self, looked_at: datetime | None, error: str) -> None:
+        status.write(self._config.folder, status.read(self._memory, self._config.name, looked_at, error))
+
+    async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+
+def run(paths: Sequence[Path]) -> list[Problem]:
+    """Run the agents of these configurations until SIGTERM or SIGINT; the problems of those that could not start."""
+    return asyncio.run(_run(paths))
+
+
+async def _run(paths: Sequence[Path]) -> list[Problem]:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(name, stop.set)
+        except NotImplementedError:
+            # Windows has no such handlers in the loop; there a kill is a safe stop too.
+            break
+    # Each agent may hold one long poll and one post.
+    http = make_http_client(2 * len(paths) + 10)
+    with (
+        ThreadPoolExecutor(LOOKING_THREADS, "look") as looks,
+        ThreadPoolExecutor(BOOKING_THREADS, "book") as books,
+    ):
+        shared = Shared(http, looks, books, stop)
+        try:
+            return await _run_all(paths, shared)
+        finally:
+            await http.aclose()
+
+
+async def _run_all(paths: Sequence[Path], shared: Shared) -> list[Problem]:
+    agents, problems = [], []
+    for path in paths:
+        try:
+            agents.append(Agent(configuration.load(path), shared))
+        except Problem as problem:
+            log.get("agent").error("agent-not-started", reason=_loggable(problem))
+            problems.append(problem)
+    step = STAGGER_SECONDS / max(len(agents), 10)
+    runs = [agent.run(first_look_after=place * step) for place, agent in enumerate(agents)]
+    outcomes = await asyncio.gather(*runs, return_exceptions=True)
+    unexpected = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    for error in unexpected:
+        log.get("agent").error("agent-ended", reason=type(error).__name__)
+    if unexpected:
+        raise unexpected[0]
+    return problems
+
+
+def _store(config: Config, language: standard.Standard) -> Store | None:
+    if config.store is None:
+        return None
+    mapping = load_store(config.store.mapping, language)
+    return Store(config.store.url, mapping, config.store.mapping.name, language)
+
+
+def _keep_loaded(memory: Memory, fates: Sequence[Loaded]) -> None:
+    found = [RowFinding(finding) for fate in fates for finding in fate.findings]
+    loaded = sum(not fate.refused and not fate.repeated for fate in fates)
+    with memory.transaction() as connection:
+        add_to_note(connection, "loaded", loaded)
+        if found:
+            recall.keep_received(connection, found, datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+async def _answer(client: Client, found: Sequence[Letter], fates: Sequence[Loaded]) -> None:
+    good = [letter.delivery for letter, fate in zip(found, fates, strict=True) if not fate.refused]
+    if good:
+        await client.acknowledge(good)
+    for letter, fate in zip(found, fates, strict=True):
+        if fate.refused:
+            await client.refuse(letter.delivery, fate.refused)
+
+
+def _back_off(failures: int, error: Exception) -> float:
+    """Seconds until the next try: doubled by each failure, with jitter, so that many agents do not come at once."""
+    asked = getattr(error, "retry_after", None) or 0.0
+    pause = min(FIRST_PAUSE * 2 ** min(failures - 1, 10), LONGEST_PAUSE)
+    jitter: float = random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
+    return max(float(asked), pause * jitter)
+
+
+def _is_expected(error: Exception) -> bool:
+    return isinstance(error, Unreachable | Problem)
+
+
+def _loggable(error: Exception) -> str:
+    """The fault without any text that could hold a value: for the unexpected its kind and the line of code."""
+    if isinstance(error, Problem):
+        return f"{error.code} {error.where}"
+    if isinstance(error, Unreachable):
+        return error.reason
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
+
+
+async def _either(*waits: Any, seconds: float | None = None) -> None:
+    """Wait until one of these is over, or so many seconds."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _until_stopped(work: Any, stop: asyncio.Event) -> Any:
+    """The outcome of the work; None when the process is to stop first."""
+    task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        task.cancel()
+        stopping.cancel()

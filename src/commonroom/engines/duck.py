@@ -1,0 +1,67 @@
+"""DuckDB in this process: in memory, with limits, reading from the folders it was given and from nowhere else.
+
+There is no shared database file: every process has its own, and reads the files of an announced table version.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from commonroom.settings import Settings
+
+_CONFIGURATION = {
+    # Nothing is fetched at run time, and no Python variable is mistaken for a table.
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+    "python_enable_replacements": "false",
+}
+
+
+class Duck:
+    """One in-memory DuckDB. `query` may be called from several threads: each call has its own cursor."""
+
+    def __init__(self, settings: Settings, folders: Sequence[Path]) -> None:
+        self._connection = duckdb.connect(
+            ":memory:",
+            config={
+                **_CONFIGURATION,
+                "memory_limit": f"{settings.duckdb_memory_mb}MB",
+                "threads": str(settings.duckdb_threads),
+            },
+        )
+        spill = settings.folder("warehouse") / ".spill"
+        allowed = [str(folder.absolute()) for folder in folders]
+        self._connection.execute("SET temp_directory = ?", [str(spill)])
+        self._connection.execute("SET allowed_directories = ?", [allowed])
+        self._connection.execute("SET enable_external_access = false")
+        self._connection.execute("SET lock_configuration = true")
+        self._lock = threading.Lock()
+
+    def query(
+        self, sql: str, parameters: Sequence[Any] = (), tables: dict[str, pa.Table] | None = None
+    ) -> list[dict[str, Any]]:
+        """Rows as dicts. `tables` are Arrow tables the statement may name; they exist for this call only."""
+        cursor = self._cursor()
+        try:
+            for name, table in (tables or {}).items():
+                cursor.register(name, table)
+            cursor.execute(sql, list(parameters))
+            names = [column[0] for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        finally:
+            cursor.close()
+
+    def close(self) -> None:
+        """Release its memory."""
+        self._connection.close()
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        with self._lock:
+            return self._connection.cursor()

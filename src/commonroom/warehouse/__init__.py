@@ -1,0 +1,13 @@
+"""The warehouse: every fact once, with its history; every figure defined once.
+
+The loader appends what the hub brings to the fact log (`loader.run`); `open_reader` answers with figures. There is no
+other way in or out.
+"""
+
+from commonroom.warehouse.heads import Head
+from commonroom.warehouse.heads import newest as newest_head
+from commonroom.warehouse.measures import Measure
+from commonroom.warehouse.measures import load as load_measures
+from commonroom.warehouse.reader import Figure, Reader, open_reader
+
+__all__ = ["Figure", "Head", "Measure", "Reader", "load_measures", "newest_head", "open_reader"]

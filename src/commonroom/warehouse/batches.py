@@ -1,0 +1,196 @@
+"""One micro-batch: from a handful of letters to new rows in every table, visible at once, or not at all.
+
+Order: our own keys of the pupils (PostgreSQL), one Delta commit a table, synced, then findings and the head row in one
+transaction of PostgreSQL. Only after that may the letters be acknowledged. Killed between any two steps, the letters
+come again: their keys are found, the commits that no head names are taken back, versions make a repeat harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from commonroom import ids
+from commonroom.engines import delta
+from commonroom.engines.delta import Batch
+from commonroom.engines.duck import Duck
+from commonroom.exchange import Letter
+from commonroom.hub import directory
+from commonroom.settings import Settings
+from commonroom.warehouse import facts, heads, letters, tables
+from commonroom.warehouse.facts import Change, Fact, Slot
+from commonroom.warehouse.heads import Head
+from commonroom.warehouse.letters import Reading
+from commonroom.warehouse.tables import FactTable
+
+_KNOWN_LEARNERS = "SELECT upn, learner_id::text FROM warehouse.learner_key WHERE upn = ANY($1::text[])"
+_NEW_LEARNERS = """
+INSERT INTO warehouse.learner_key (upn, learner_id) SELECT * FROM unnest($1::text[], $2::uuid[])
+"""
+_FINDINGS = """
+INSERT INTO warehouse.finding
+    (message, ordinal, sender, position, refused, severity, rule, entity, record, key, item, value, message_text, remedy)
+SELECT message, ordinal, sender, position, refused, severity, rule, entity, record, key, item, value, message_text, remedy
+FROM jsonb_to_recordset($1) AS given (
+    message text, ordinal integer, sender text, position bigint, refused boolean, severity text, rule text,
+    entity text, record integer, key jsonb, item text, value text, message_text text, remedy text
+)
+ON CONFLICT (message, ordinal) DO NOTHING
+"""
+# Naming more schools than this in the statement costs more than it saves.
+_MAX_SCHOOLS = 64
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """What became of a batch."""
+
+    head: Head
+    rows: dict[str, int]  # appended, by entity
+    loaded: list[Letter]  # to acknowledge
+    refused: list[tuple[Letter, str]]  # to refuse, with the reason
+    findings: int
+
+
+async def load(connection: Any, settings: Settings, duck: Duck, incoming: Sequence[Letter]) -> Loaded:
+    """Load letters; `connection` holds the lease. When it returns, all of it is on the disk and visible."""
+    head = await heads.newest(connection)
+    contents = await asyncio.to_thread(lambda: [letters.opened(letter) for letter in incoming])
+    parties = await directory.resolve_aliases(connection, letters.parties_to_resolve(contents))
+    readings = await asyncio.to_thread(
+        lambda: [letters.read(letter, content, parties) for letter, content in zip(incoming, contents, strict=True)]
+    )
+    changes = await _with_learners(connection, _by_entity(readings))
+    batch = Batch(head.number + 1, str(ids.uuid7()))
+    written = await asyncio.to_thread(_append_all, settings, duck, head, batch, changes)
+    position = max([head.position, *(letter.position for letter in incoming)])
+    versions = {entity: version for entity, (version, _) in written.items()}
+    new = Head(batch.number, batch.id, position, {**head.tables, **versions}, None)
+    await _announce(connection, head, new, readings)
+    return Loaded(
+        head=new if written else head,
+        rows={entity: count for entity, (_, count) in written.items()},
+        loaded=[reading.letter for reading in readings if reading.refusal is None],
+        refused=[(reading.letter, reading.refusal) for reading in readings if reading.refusal is not None],
+        findings=sum(len(reading.findings) for reading in readings),
+    )
+
+
+def newest_stored(
+    settings: Settings, duck: Duck, table: FactTable, version: int | None, changes: Sequence[Change]
+) -> dict[Slot, Fact]:
+    """The newest row of each slot that `changes` name and the announced version has."""
+    if version is None or not changes:
+        return {}
+    days = [change.fact.valid_from for change in changes]
+    low, high = min(days), max(days)
+    where = f"valid_from BETWEEN DATE '{low}' AND DATE '{high}'"
+    files = [file for file in delta.files_of(table.folder(settings), version) if file.may_hold("valid_from", low, high)]
+    if letters.SCHOOL in table.key:
+        place = table.key.index(letters.SCHOOL)
+        schools = sorted({change.fact.key[place] for change in changes})
+        files = [file for file in files if file.may_hold(letters.SCHOOL, schools[0], schools[-1])]
+        if len(schools) <= _MAX_SCHOOLS:
+            where += f" AND {letters.SCHOOL} IN ({', '.join(map(tables.quoted, schools))})"
+    if not files:
+        return {}
+    slot = ", ".join([*table.key, "valid_from"])
+    stored = table.relation([file.path for file in files], [column.name for column in table.columns], where)
+    # Of two rows with the highest version, a correction's, the live one says what is true now.
+    found = duck.query(
+        f"""
+        SELECT * FROM ({stored}) AS stored SEMI JOIN named USING ({slot})
+        QUALIFY row_number() OVER (PARTITION BY {slot} ORDER BY version DESC, weight DESC) = 1
+        """,  # noqa: S608 - names are the standard's, values are quoted
+        tables={"named": _slots(table, changes)},
+    )
+    newest = [table.from_row(row) for row in found]
+    return {fact.slot: fact for fact in newest}
+
+
+def _slots(table: FactTable, changes: Sequence[Change]) -> Any:
+    keys = list(zip(*(change.fact.key for change in changes), strict=True))
+    columns = {name: pa.array(keys[place], table.schema.field(name).type) for place, name in enumerate(table.key)}
+    return pa.table({**columns, "valid_from": pa.array([change.fact.valid_from for change in changes], pa.date32())})
+
+
+def _by_entity(readings: Sequence[Reading]) -> dict[str, list[Change]]:
+    found: dict[str, list[Change]] = {}
+    for reading in readings:
+        for entity, changes in reading.changes.items():
+            found.setdefault(entity, []).extend(changes)
+    return found
+
+
+async def _with_learners(connection: Any, changes: Mapping[str, list[Change]]) -> dict[str, list[Change]]:
+    """The same changes with our own key of the pupil in each; pupils met for the first time get one."""
+    upns = {
+        entity: [_upn(tables.of(entity), change.fact) for change in many]
+        for entity, many in changes.items()
+        if tables.of(entity).names_learner
+    }
+    wanted = sorted({upn for many in upns.values() for upn in many})
+    known = dict(await connection.fetch(_KNOWN_LEARNERS, wanted)) if wanted else {}
+    missing = [upn for upn in wanted if upn not in known]
+    if missing:
+        new = [ids.uuid7() for _ in missing]
+        await connection.execute(_NEW_LEARNERS, missing, new)
+        known.update(zip(missing, map(str, new), strict=True))
+    return {
+        entity: [
+            Change(msgspec.structs.replace(change.fact, learner_id=known[upn]), change.withdrawn)
+            for change, upn in zip(many, upns[entity], strict=True)
+        ]
+        if entity in upns
+        else many
+        for entity, many in changes.items()
+    }
+
+
+def _upn(table: FactTable, fact: Fact) -> str:
+    upn: str = fact.items[table.items.index(tables.LEARNER_ITEM)]
+    return upn
+
+
+def _append_all(
+    settings: Settings, duck: Duck, head: Head, batch: Batch, changes: Mapping[str, list[Change]]
+) -> dict[str, tuple[int, int]]:
+    """New version and number of rows of each table that got any."""
+    written: dict[str, tuple[int, int]] = {}
+    for entity, many in sorted(changes.items()):
+        table, version = tables.of(entity), head.tables.get(entity)
+        rows = facts.plan(many, newest_stored(settings, duck, table, version, many))
+        if rows:
+            new = delta.append(table.folder(settings), table.to_arrow(rows), after=version, batch=batch)
+            written[entity] = new, len(rows)
+    return written
+
+
+async def _announce(connection: Any, old: Head, new: Head, readings: Sequence[Reading]) -> None:
+    async with connection.transaction():
+        rows = [row for reading in readings for row in _finding_rows(reading)]
+        if rows:
+            await connection.execute(_FINDINGS, rows)
+        if new.tables != old.tables or new.position != old.position:
+            await heads.announce(connection, new)
+
+
+def _finding_rows(reading: Reading) -> list[dict[str, Any]]:
+    common = {
+        "message": f"{reading.letter.envelope.source} {reading.letter.envelope.id}",
+        "sender": reading.letter.envelope.source,
+        "position": reading.letter.position,
+        "refused": reading.refusal is not None,
+    }
+    return [
+        {
+            **common,
+            **{name: value for name, value in msgspec.structs.asdict(finding).items() if name != "message"},
+            "message_text": finding.message,
+            "ordinal": ordinal,
+        }
+        for ordinal, finding in enumerate(reading.findings)
+    ]

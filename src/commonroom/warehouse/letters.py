@@ -1,0 +1,210 @@
+"""From letters to changes: what a letter may say, which of its records can be used, and what is wrong with the rest.
+
+A letter is refused whole when it cannot be read, when its sender may not speak for what it names, or when nothing in it
+can be used. Otherwise its good records are loaded and each bad one leaves a finding. No reason for a refusal and no
+message of a finding holds a personal value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date
+from typing import Any
+
+import msgspec
+
+from commonroom import exchange, standard
+from commonroom.exchange import Letter, RecordSet
+from commonroom.problems import Problem
+from commonroom.warehouse import tables
+from commonroom.warehouse.facts import Change, Fact
+from commonroom.warehouse.tables import FactTable
+
+SCHOOL = "school"
+ORGANISATION = "organisation"
+REGISTERS = "urn:commonroom:alias:platform:registers"
+_MAX_FINDINGS = 1000  # of one letter; the rest repeat what these say
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with a letter or with one record in it. `key` and `value` may be personal."""
+
+    severity: str
+    rule: str
+    entity: str
+    record: int | None  # its place in the letter, from 0
+    key: dict[str, Any]
+    item: str | None
+    value: str | None
+    message: str
+    remedy: str
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What a letter comes to. `refusal` is the reason when the whole of it is refused."""
+
+    letter: Letter
+    changes: dict[str, list[Change]]  # by entity
+    findings: list[Finding]
+    refusal: str | None
+
+
+def school_alias(urn: str) -> str:
+    """The directory's alias of a school by its URN."""
+    return f"urn:commonroom:alias:urn:{urn}"
+
+
+def opened(letter: Letter) -> RecordSet | Problem:
+    """The record set in a letter, or what is wrong with it."""
+    try:
+        return exchange.decode(letter.body, letter.envelope.datacontenttype)
+    except Problem as problem:
+        return problem
+
+
+def schools_named(content: RecordSet) -> set[str]:
+    """Every school that a record or a withdrawal names, also those whose records are otherwise bad."""
+    entries = (entry for part in (content.records, content.withdrawn) for many in part.values() for entry in many)
+    return {value for entry in entries if isinstance(value := entry.get(SCHOOL), str)}
+
+
+def read(letter: Letter, content: RecordSet | Problem, parties: Mapping[str, str]) -> Reading:
+    """Judge one letter. `parties` are the directory's parties by alias, of all names that the letter uses."""
+    if isinstance(content, Problem):
+        return _refused(letter, f"{content.detail} {content.remedy}".strip())
+    reason = _wrong_type(letter, content) or _wrong_sender(letter, content, parties)
+    if reason:
+        return _refused(letter, reason)
+    changes: dict[str, list[Change]] = {}
+    findings: list[Finding] = _not_yet(content)
+    for entity in sorted({*content.records, *content.withdrawn}):
+        good, bad = _changes(letter, entity, content)
+        findings.extend(bad)
+        if good:
+            changes[entity] = good
+    if findings and not changes:
+        first = findings[0]
+        return Reading(letter, {}, findings[:_MAX_FINDINGS], f"Nothing in it can be used. {first.message} {first.remedy}")
+    return Reading(letter, changes, findings[:_MAX_FINDINGS], None)
+
+
+def _wrong_type(letter: Letter, content: RecordSet) -> str | None:
+    event = standard.load().events.get(letter.envelope.type)
+    if event is None:
+        return f"The standard has no message type {letter.envelope.type}."
+    others = {*content.records, *content.withdrawn, *content.rekeyed} - set(event.entities)
+    if others:
+        return f"A message of this type carries {', '.join(event.entities)} and nothing else."
+    return None
+
+
+def _wrong_sender(letter: Letter, content: RecordSet, parties: Mapping[str, str]) -> str | None:
+    """A school speaks for itself only, the provider register for organisations."""
+    sender = letter.envelope.source
+    for urn in sorted(schools_named(content)):
+        party = parties.get(school_alias(urn))
+        if party is None:
+            return f"The school with URN {urn[:20]!r} is not in the register of providers."
+        if party != sender:
+            return f"The sender does not speak for the school with URN {urn[:20]!r}."
+    if ORGANISATION in {*content.records, *content.withdrawn} and parties.get(REGISTERS) != sender:
+        return "Only the register of providers speaks for organisations."
+    return None
+
+
+def _changes(letter: Letter, entity: str, content: RecordSet) -> tuple[list[Change], list[Finding]]:
+    table = tables.of(entity)
+    records = standard.check_records(entity, content.records.get(entity, []))
+    withdrawn = standard.check_withdrawn(entity, content.withdrawn.get(entity, []))
+    findings = [_finding(found) for found in (*records.findings, *withdrawn.findings)]
+    changes: list[Change] = []
+    for checked, is_withdrawal in ((records, False), (withdrawn, True)):
+        for record in checked.good:
+            if record.get("version") is None:
+                findings.append(_no_version(table, record))
+            else:
+                changes.append(Change(_fact(letter, table, record), is_withdrawal))
+    return changes, findings
+
+
+def _fact(letter: Letter, table: FactTable, record: Mapping[str, Any]) -> Fact:
+    items = table.values(record)
+    by_name = dict(zip(table.items, items, strict=True))
+    return Fact(
+        key=tuple(by_name[name] for name in table.key),
+        valid_from=date.fromisoformat(record.get("valid_from") or record[table.valid_from_item or "valid_from"]),
+        valid_to=tables.as_date(record.get("valid_to")),
+        items=items,
+        weight=1,
+        version=record["version"],
+        known_position=letter.position,
+        known_from=letter.accepted_at.astimezone(UTC).replace(tzinfo=None),
+        message=letter.envelope.id,
+        sender=letter.envelope.source,
+        learner_id=None,
+    )
+
+
+def _finding(found: standard.Finding) -> Finding:
+    return Finding(
+        severity=str(found.severity),
+        rule=found.rule,
+        entity=found.entity,
+        record=found.index,
+        key=_clean_key(found.key),
+        item=found.item,
+        value=_clean(found.value),
+        message=found.message,
+        remedy=found.remedy,
+    )
+
+
+def _no_version(table: FactTable, record: Mapping[str, Any]) -> Finding:
+    return Finding(
+        severity="error",
+        rule="fact.version",
+        entity=table.entity,
+        record=None,
+        key=_clean_key({name: record.get(name) for name in table.key}),
+        item="version",
+        value=None,
+        message="`version` is missing: without it a later message cannot correct this record.",
+        remedy="Number the versions of a record 1, 2, 3.",
+    )
+
+
+def _not_yet(content: RecordSet) -> list[Finding]:
+    return [
+        Finding(
+            severity="error", rule="fact.rekeyed", entity=entity, record=None, key={}, item=None, value=None,
+            message=f"{len(pairs)} changed keys of {entity} are not loaded: this warehouse does not follow them.",
+            remedy="Withdraw the records under the old key and send them under the new one.",
+        )
+        for entity, pairs in sorted(content.rekeyed.items())
+        if pairs
+    ]  # fmt: skip
+
+
+def _refused(letter: Letter, reason: str) -> Reading:
+    finding = Finding(
+        severity="error", rule="letter", entity="", record=None, key={}, item=None, value=None,
+        message=reason, remedy="Correct it and send it as a new message.",
+    )  # fmt: skip
+    return Reading(letter, {}, [finding], reason)
+
+
+def _clean_key(key: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _clean(value) for name, value in key.items()}
+
+
+def _clean(value: Any) -> str | None:
+    """A value as PostgreSQL can hold it, cut to a length a person reads."""
+    if value is None:
+        return None
+    return str(value)[:200].replace("\x00", "\\0").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def parties_to_resolve(contents: Iterable[RecordSet | Problem]) -> Sequence[str]:
+    """The aliases that `read` asks for, of several letters."""
+    urns = {urn for content in contents if isinstance(content, RecordSet) for urn in schools_named(content)}
+    return [REGISTERS, *(school_alias(urn) for urn in sorted(urns) if len(urn) <= 20)]

@@ -1,0 +1,175 @@
+"""The loader: the warehouse's own end point. It drains its mailbox in micro-batches, one loader at a time.
+
+Any number may be started; PostgreSQL's lease lets one work. Losing the hub, the database or the lease never loses or
+doubles a fact: the letters stay leased in the mailbox and come again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from commonroom import exchange, ids, log
+from commonroom.engines import delta, duck, files
+from commonroom.engines.delta import Batch
+from commonroom.engines.duck import Duck
+from commonroom.exchange import Client, Letter, Unreachable
+from commonroom.hub import directory
+from commonroom.identity import issue_enrolment_code
+from commonroom.problems import Problem
+from commonroom.settings import Settings
+from commonroom.warehouse import batches, heads, tables
+from commonroom.warehouse.batches import Loaded
+from commonroom.warehouse.heads import Head
+
+WAREHOUSE = "urn:commonroom:alias:platform:warehouse"
+LETTERS_A_BATCH = 60
+WAIT_SECONDS = 5.0
+_RETRY_SECONDS = 1.0
+_CODE_VALID_FOR = timedelta(minutes=5)
+_log = log.get("warehouse")
+
+
+class EndPointFile(msgspec.Struct, frozen=True):
+    """What is kept beside the key: who the warehouse is to the hub."""
+
+    end_point: str
+    party: str
+
+
+async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
+    """Load until `stop` is set, or for ever. Waits for the database, the hub and the directory to be there."""
+    stop = stop or asyncio.Event()
+    while not stop.is_set():
+        try:
+            async with heads.lease(settings) as connection:
+                await _drain(settings, connection, stop)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, Unreachable) as error:
+            # The kind of error only: its text could quote a row.
+            _log.warning("loader interrupted, starts again", error=type(error).__name__)
+            await _pause(stop)
+        except Problem as problem:
+            if problem.code not in ("CR-003", "CR-005", "CR-060"):
+                raise
+            _log.warning("loader interrupted, starts again", code=problem.code, detail=problem.detail)
+            await _pause(stop)
+
+
+async def _drain(settings: Settings, connection: Any, stop: asyncio.Event) -> None:
+    me = await enrolled(settings, connection)
+    duckdb = duck.Duck(settings, [settings.folder("warehouse")])
+    try:
+        async with Client(settings.hub_url, _key_file(settings), me.end_point) as client:
+            while not stop.is_set():
+                letters = await _pull(client, stop)
+                if letters:
+                    await deliver(client, connection, settings, duckdb, letters)
+                await upkeep(connection, settings)
+    finally:
+        duckdb.close()
+
+
+async def deliver(
+    client: Client, connection: Any, settings: Settings, duckdb: Duck, letters: Sequence[Letter]
+) -> Loaded:
+    """Load letters, then tell the hub what became of each."""
+    began = time.monotonic()
+    outcome = await batches.load(connection, settings, duckdb, letters)
+    if outcome.loaded:
+        await client.acknowledge([letter.delivery for letter in outcome.loaded])
+    for letter, reason in outcome.refused:
+        await client.refuse(letter.delivery, reason)
+    _log.info(
+        "batch loaded",
+        batch=outcome.head.number,
+        position=outcome.head.position,
+        letters=len(outcome.loaded),
+        refused=len(outcome.refused),
+        findings=outcome.findings,
+        rows=outcome.rows,
+        seconds=round(time.monotonic() - began, 3),
+    )
+    return outcome
+
+
+async def upkeep(connection: Any, settings: Settings) -> Head:
+    """Tidy each table whose small files have become many; the caller holds the lease. Returns the head."""
+    head = await heads.newest(connection)
+    due = await asyncio.to_thread(_due, settings, head)
+    if not due:
+        return head
+    batch = Batch(head.number + 1, str(ids.uuid7()))
+    versions = await asyncio.to_thread(_tidy, settings, head, batch, due)
+    new = Head(batch.number, batch.id, head.position, {**head.tables, **versions}, None)
+    await heads.announce(connection, new)
+    _log.info("tables tidied", batch=new.number, tables=due)
+    return new
+
+
+def _due(settings: Settings, head: Head) -> list[str]:
+    return [
+        entity
+        for entity, version in sorted(head.tables.items())
+        if delta.needs_tidying(tables.of(entity).folder(settings), version)
+    ]
+
+
+def _tidy(settings: Settings, head: Head, batch: Batch, entities: Sequence[str]) -> dict[str, int]:
+    return {
+        entity: delta.tidy(tables.of(entity).folder(settings), after=head.tables[entity], batch=batch)
+        for entity in entities
+    }
+
+
+async def enrolled(settings: Settings, connection: Any) -> EndPointFile:
+    """Who we are to the hub. The first time, the operator's own database gives us the one-time code to enrol with.
+
+    Raises Problem CR-005 until the registers have published the platform's parties, Unreachable without a hub.
+    """
+    kept = settings.folder("keys") / "warehouse.json"
+    if kept.exists():
+        return msgspec.json.decode(kept.read_bytes(), type=EndPointFile)
+    party = await directory.resolve_alias(connection, WAREHOUSE)
+    if party is None:
+        raise Problem(
+            "CR-005",
+            "the warehouse is not in the directory yet",
+            status=404,
+            remedy="Load the register of providers: it publishes the platform's own parties.",
+        )
+    code = await issue_enrolment_code(connection, party, "warehouse loader", _CODE_VALID_FOR)
+    enrolment = await exchange.enrol(settings.hub_url, code, _key_file(settings), "warehouse loader")
+    me = EndPointFile(enrolment.end_point, enrolment.party)
+    files.write(kept, msgspec.json.encode(me))
+    return me
+
+
+def _key_file(settings: Settings) -> Any:
+    return settings.folder("keys") / "warehouse.pem"
+
+
+async def _pull(client: Client, stop: asyncio.Event) -> list[Letter]:
+    """The next letters; returns without any as soon as `stop` is set."""
+    pulling = asyncio.ensure_future(client.pull(LETTERS_A_BATCH, WAIT_SECONDS))
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({pulling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return pulling.result() if pulling.done() else []
+    finally:
+        for task in (pulling, stopping):
+            task.cancel()
+        await asyncio.gather(pulling, stopping, return_exceptions=True)
+
+
+async def _pause(stop: asyncio.Event) -> None:
+    """A moment before trying again, cut short by `stop`."""
+    try:
+        await asyncio.wait_for(stop.wait(), _RETRY_SECONDS)
+    except TimeoutError:
+        return

@@ -1,0 +1,180 @@
+"""Measures as declarations: measures/*.yaml, each figure defined once, in two stages.
+
+First per *unit* (an enrolment, say) over the whole period, then per group of units. Both stages are whole numbers; what
+is shown is made of them at the edge (see `disclosure`).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import ibis
+import msgspec
+
+from commonroom import declarations, standard
+from commonroom.problems import Problem, add_codes
+from commonroom.standard import Codeset
+from commonroom.warehouse import tables
+from commonroom.warehouse.expressions import Expression
+
+add_codes({"CR-063": "There is no such figure"})
+
+FOLDER = Path(__file__).parent / "measures"
+Level = Literal["school", "authority", "region", "national"]
+Grain = Literal["day", "week", "term"]
+_IBIS = {"DATE": "date", "BOOLEAN": "boolean", "BIGINT": "int64", "TINYINT": "int8", "TIMESTAMP": "timestamp"}
+# The tables a compiled measure reads, whatever the engine: rows of the fact log, days or moments of the periods, and
+# the group that each school belongs to.
+FACTS, PERIODS, MEMBERS = "facts", "periods", "members"
+
+
+class Suppression(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which figures are hidden: groups of few units, and small numerators. 0 is never hidden."""
+
+    units_below: int = 0
+    numerator_below: int = 0
+
+
+class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One measure, as declared."""
+
+    name: str
+    title: str
+    meaning: str  # for everybody
+    source: str  # whose definition it is
+    entity: str
+    # A flow (facts dated in the period) or a state (facts valid on one day).
+    taken: Literal["over the period", "on the last school day"]
+    unit: tuple[str, ...]  # stage 1: one row per these items and period
+    each: dict[str, str]  # what is known of a unit, whole numbers
+    numerator: str  # stage 2: over the units of a group
+    shown_as: Literal["count", "percent"]
+    levels: tuple[Level, ...]
+    grains: tuple[Grain, ...]
+    suppression: Suppression
+    population: str | None = None  # which units take part
+    denominator: str | None = None
+    decimals: int = 0
+
+
+@cache
+def load(folder: Path = FOLDER) -> dict[str, Measure]:
+    """Every measure of a folder by name, compiled once to prove it. Raises Problem CR-001 or CR-062."""
+    found: dict[str, Measure] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        measure = declarations.load(path, Measure)
+        _check(measure, path)
+        expression(measure)
+        found[measure.name] = measure
+    return found
+
+
+def named(name: str) -> Measure:
+    """The measure of that name, or Problem CR-063 (404)."""
+    measure = load().get(name)
+    if measure is None:
+        raise Problem(
+            "CR-063",
+            "there is no measure of that name",
+            status=404,
+            remedy=f"Use one of: {', '.join(sorted(load()))}.",
+        )
+    return measure
+
+
+def expression(measure: Measure) -> Any:
+    """The measure in Ibis, over FACTS, PERIODS and MEMBERS.
+
+    Gives one row per period and unit of the level: period (its first day), member, numerator, denominator, units.
+    """
+    rows = _flow(measure) if measure.taken == "over the period" else _state(measure)
+    return _groups(measure, _units(measure, rows))
+
+
+@cache
+def duckdb_sql(name: str) -> str:
+    """The measure as DuckDB runs it."""
+    return str(ibis.to_sql(expression(named(name)), dialect="duckdb"))
+
+
+def columns_of(measure: Measure) -> list[str]:
+    """The columns of the fact table that it reads."""
+    table = tables.of(measure.entity)
+    used = {name for text in measure.each.values() for name in Expression(text, measure.name).names()}
+    items = [name for name in table.items if name in {*used, *table.key}]
+    return [*items, "valid_from", "valid_to", "weight"]
+
+
+def _facts(measure: Measure) -> Any:
+    kinds = {column.name: _IBIS.get(column.sql, "string") for column in tables.of(measure.entity).columns}
+    return ibis.table({name: kinds[name] for name in columns_of(measure)}, name=FACTS)
+
+
+def _flow(measure: Measure) -> Any:
+    """Facts of the days of each period; each counts for its weight, so corrections cancel what they correct."""
+    days = ibis.table({"day": "date", "period": "date"}, name=PERIODS)
+    facts = _facts(measure)
+    return facts.join(days, facts.valid_from == days.day)
+
+
+def _state(measure: Measure) -> Any:
+    """Facts valid on the day `on` of each period: of a key's live rows the one that began last, if it still goes on."""
+    moments = ibis.table({"on": "date", "period": "date"}, name=PERIODS)
+    facts = _facts(measure)
+    same = [name for name in facts.columns if name != "weight"]
+    live = facts.group_by(same).aggregate(weight=facts.weight.cast("int64").sum())
+    live = live.filter(live.weight > 0)
+    begun = live.join(moments, live.valid_from <= moments.on)
+    order = ibis.window(
+        group_by=["period", *tables.of(measure.entity).key], order_by=ibis.desc("valid_from")
+    )
+    ranked = begun.mutate(rank=ibis.row_number().over(order))
+    return ranked.filter((ranked.rank == 0) & (ranked.valid_to.isnull() | (ranked.valid_to >= ranked.on)))
+
+
+def _units(measure: Measure, rows: Any) -> Any:
+    weight = rows.weight.cast("int64") if measure.taken == "over the period" else None
+    totals = {
+        name: Expression(text, f"measure {measure.name}, each {name}").compile(rows, weight, _codesets(measure))
+        for name, text in measure.each.items()
+    }
+    units = rows.group_by(["period", *measure.unit]).aggregate(**totals)
+    if measure.population is None:
+        return units
+    return units.filter(Expression(measure.population, f"measure {measure.name}, population").compile(units))
+
+
+def _groups(measure: Measure, units: Any) -> Any:
+    members = ibis.table({"school": "string", "member": "string"}, name=MEMBERS)
+    grouped = units.join(members, "school")
+    numerator = Expression(measure.numerator, f"measure {measure.name}, numerator").compile(grouped)
+    parts = {"numerator": numerator, "units": grouped.count()}
+    if measure.denominator is not None:
+        parts["denominator"] = Expression(
+            measure.denominator, f"measure {measure.name}, denominator"
+        ).compile(grouped)
+    return grouped.group_by(["period", "member"]).aggregate(**parts)
+
+
+def _codesets(measure: Measure) -> dict[str, Codeset]:
+    language = standard.load()
+    items = language.entities[measure.entity].items
+    return {item.name: language.codesets[item.codeset] for item in items if item.codeset is not None}
+
+
+def _check(measure: Measure, path: Path) -> None:
+    entity = standard.load().entities.get(measure.entity)
+    if measure.name != path.stem:
+        raise _fault(path, f"the file is called {path.stem}, the measure {measure.name}")
+    if entity is None:
+        raise _fault(path, f"the standard has no entity {measure.entity}")
+    if "school" not in measure.unit or not set(measure.unit) <= set(entity.key):
+        raise _fault(path, "`unit` must be items of the entity's key, `school` among them")
+    if measure.shown_as == "percent" and measure.denominator is None:
+        raise _fault(path, "a percentage needs a denominator")
+
+
+def _fault(path: Path, detail: str) -> Problem:
+    return Problem("CR-062", detail, where=str(path), remedy="docs/warehouse.md shows a measure.")

@@ -1,0 +1,54 @@
+"""Periods of figures: school days, weeks and terms, from the standard's calendar.
+
+A period is always whole: its figure does not depend on the first and last day somebody asked for.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import msgspec
+
+from commonroom.standard import terms
+from commonroom.warehouse.measures import Grain
+
+_DAY = timedelta(days=1)
+
+
+class Period(msgspec.Struct, frozen=True):
+    """One period, both ends included."""
+
+    grain: Grain
+    start: date
+    end: date
+    label: str
+    # The last school day that has come: a state is taken on it.
+    last_school_day: date
+
+    def days(self) -> list[date]:
+        """Every day in it."""
+        return [self.start + number * _DAY for number in range((self.end - self.start).days + 1)]
+
+
+def between(grain: Grain, first: date, last: date, today: date) -> list[Period]:
+    """The periods with a school day from `first` to `last` that have begun by `today`, in order.
+
+    Raises Problem CR-092 outside the years that the calendar covers.
+    """
+    days = terms.school_days(first, min(last, today)) if first <= min(last, today) else []
+    bounds = dict.fromkeys(_bounds(grain, day) for day in days)
+    return [_period(grain, start, end, label, today) for start, end, label in bounds]
+
+
+def _bounds(grain: Grain, day: date) -> tuple[date, date, str]:
+    if grain == "week":
+        week = terms.week_of(day)
+        return week.first, week.last, week.label
+    term = terms.term_of(day) if grain == "term" else None
+    return (term.first, term.last, term.label) if term else (day, day, day.isoformat())
+
+
+def _period(grain: Grain, start: date, end: date, label: str, today: date) -> Period:
+    begins, ends = terms.covered()
+    come = terms.school_days(max(start, begins), min(end, today, ends))
+    return Period(grain, start, end, label, come[-1])

@@ -3,6 +3,8 @@
 Nothing outside the demo, the sandbox and the tests uses this room; it stands for the schools' own programs.
 """
 
+from commonroom.simulation.real_schools import schools_of_authority
+from commonroom.simulation.reconcile import Difference, Reconciliation, compare, pupil_digest, reconcile
 from commonroom.simulation.schools import (
     REGISTER,
     RegisterRow,
@@ -31,18 +33,24 @@ __all__ = [
     "REGISTER",
     "BuildReport",
     "DayReport",
+    "Difference",
+    "Reconciliation",
     "RegisterRow",
     "School",
     "World",
     "authority_database",
     "authority_store_mapping",
     "build",
+    "compare",
     "county",
     "last_day",
     "next_school_day",
     "pass_day",
+    "pupil_digest",
     "read_manifest",
+    "reconcile",
     "school_database",
+    "schools_of_authority",
     "schools_of_county",
     "schools_of_register",
     "source_mapping",

@@ -18,7 +18,16 @@ PRESENT_AM, PRESENT_PM = "/", "\\"
 LATE, NOT_YET_KNOWN, NOT_REQUIRED, TRIP = "L", "N", "X", "V"
 
 # Reasons of absence with leave, with the longest spell in school days, and weights.
-WITH_LEAVE = (("I", 5, 78), ("M", 1, 12), ("C", 2, 3), ("R", 1, 2), ("E", 4, 2), ("C1", 2, 1), ("J1", 1, 1), ("T", 5, 1))
+WITH_LEAVE = (
+    ("I", 5, 78),
+    ("M", 1, 12),
+    ("C", 2, 3),
+    ("R", 1, 2),
+    ("E", 4, 2),
+    ("C1", 2, 1),
+    ("J1", 1, 1),
+    ("T", 5, 1),
+)
 WITHOUT_LEAVE = (("O", 3, 62), ("G", 8, 23), ("U", 1, 15))
 REASON_KNOWN_LATER = 0.35  # how many absences are first marked N
 TRIP_RATE = 0.02  # how likely a school sends one of its years on a trip on a day
@@ -113,7 +122,9 @@ def _mark(source: Random, pupil: Pupil, spell: _Spell | None, day: str, *, on_tr
     am, pm = _absence(spell)
     if pupil.part_time:
         pm = NOT_REQUIRED
-    spell.unknown.extend((day, session) for session, code in (("AM", am), ("PM", pm)) if code == NOT_YET_KNOWN)
+    spell.unknown.extend(
+        (day, session) for session, code in (("AM", am), ("PM", pm)) if code == NOT_YET_KNOWN
+    )
     return Marks(pupil.upn, am, pm)
 
 

@@ -1,7 +1,7 @@
 """The invented pupils as they are on the first day, school by school.
 
 Everything is drawn from a random stream named after the seed and the school, so a population is the same on every
-machine and in every process, and one school's pupils do not depend on how another's were drawn.
+machine and in every process. Schools are drawn in order of URN, because they share the serial numbers of UPNs.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from commonroom.standard import identifiers
 
 # Years before compulsory schooling: such pupils come in the mornings only.
 NURSERY_YEARS = frozenset({"N1", "N2"})
+# No stay begins before the SEN codes of today (N, K, E) came into use.
+EARLIEST_ENTRY = date(2014, 9, 3)
 # Parts of a thousand special-school pupils who follow no National Curriculum year.
 NO_YEAR_SHARE = 150
 
@@ -186,7 +188,7 @@ def invent(
         year_taught=year,
         part_time=year in NURSERY_YEARS,
         entry_date=(joined or _entry(source, school, year, first_day)).isoformat(),
-        illness=source.uniform(0.05, 0.12) if often_away else source.uniform(0.002, 0.03),
+        illness=source.uniform(0.06, 0.15) if often_away else source.uniform(0.004, 0.036),
         truancy=source.uniform(0.15, 0.7) if often_away else source.uniform(0.0, 0.2),
         lateness=source.uniform(0.0, 0.12) if often_away else source.uniform(0.0, 0.03),
     )
@@ -218,5 +220,5 @@ def _entry(source: Random, school: School, year: str, first_day: date) -> date:
     years_ago = intake if usual else source.randrange(intake + 1)
     if years_ago == 0:
         return first_day
-    start = date(first_day.year - years_ago, 9, 3)
+    start = max(date(first_day.year - years_ago, 9, 3), EARLIEST_ENTRY)
     return start if usual else start + timedelta(days=source.randrange(1, 300))

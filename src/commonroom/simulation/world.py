@@ -148,7 +148,9 @@ def next_school_day(world: World, after: date | None = None) -> date:
     for day in world.school_days(last):
         if after is None or day > after:
             return day
-    raise Problem("CR-121", f"there is no school day after {after}", remedy="Add a year to standard/terms.yaml.")
+    raise Problem(
+        "CR-121", f"there is no school day after {after}", remedy="Add a year to standard/terms.yaml."
+    )
 
 
 def build(world: World, folder: Path) -> BuildReport:
@@ -212,7 +214,10 @@ def read_manifest(folder: Path) -> Manifest:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
     except FileNotFoundError as error:
         raise Problem(
-            "CR-120", "no simulated schools have been built here", where=str(folder), remedy="Run `commonroom demo`."
+            "CR-120",
+            "no simulated schools have been built here",
+            where=str(folder),
+            remedy="Run `commonroom demo`.",
         ) from error
 
 
@@ -246,7 +251,10 @@ def _enter(world: World, folder: Path, school: School, happened: SchoolDay, day:
         if expected != day:
             connection.execute("ROLLBACK")
             raise Problem(
-                "CR-121", f"{expected} must pass before {day}", where=f"school {school.urn}", remedy="Pass days in order."
+                "CR-121",
+                f"{expected} must pass before {day}",
+                where=f"school {school.urn}",
+                remedy="Pass days in order.",
             )
         SYSTEMS[school.system].enter_day(connection, happened)
         connection.execute("INSERT INTO simulated_day VALUES (?)", (day.isoformat(),))
@@ -263,7 +271,9 @@ def _newest_day(connection: sqlite3.Connection) -> date | None:
 def _open(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection without automatic transactions; what was not committed is rolled back."""
     if not path.exists():
-        raise Problem("CR-120", "the school has no database", where=str(path), remedy="Build the world first.")
+        raise Problem(
+            "CR-120", "the school has no database", where=str(path), remedy="Build the world first."
+        )
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
     try:
         # A killed process loses nothing under OFF; only a failure of the machine could, and the world is then rebuilt.

@@ -150,7 +150,12 @@ class Year:
         sizes = [book().year_size[year] for year in school.years]
         new = [
             invent(
-                source, school, source.choices(school.years, weights=sizes)[0], self._giver, self._first_day, day
+                source,
+                school,
+                source.choices(school.years, weights=sizes)[0],
+                self._giver,
+                self._first_day,
+                day,
             )
             for _ in range(_poisson(source, on_roll * JOIN_RATE))
         ]
@@ -170,9 +175,7 @@ class Year:
         reasons = [reason for reason, _ in REASONS_AWAY]
         weights = [weight for _, weight in REASONS_AWAY]
         for pupil in pupils.take(LEAVE_RATE):
-            left.append(
-                Leaver(pupil.upn, day.isoformat(), source.choices(reasons, weights=weights)[0], None)
-            )
+            left.append(Leaver(pupil.upn, day.isoformat(), source.choices(reasons, weights=weights)[0], None))
         return left
 
     def _next_school(self, source: Random, school: School, pupil: Pupil) -> School | None:

@@ -47,7 +47,9 @@ _EVENT = "INSERT INTO membership_event (learner, stay, kind, effective_on, detai
 _AM = "INSERT INTO register_am (taken_on, learner, mark) VALUES (?, ?, ?)"
 _PM = "INSERT INTO register_pm (taken_on, learner, mark) VALUES (?, ?, ?)"
 _AMENDMENT = "INSERT INTO register_amendment (taken_on, half, learner, mark) VALUES (?, ?, ?, ?)"
-_STAY = "SELECT stay FROM membership_event WHERE learner = ? AND kind = 'admitted' ORDER BY entry DESC LIMIT 1"
+_STAY = (
+    "SELECT stay FROM membership_event WHERE learner = ? AND kind = 'admitted' ORDER BY entry DESC LIMIT 1"
+)
 
 
 class Chalkstone:

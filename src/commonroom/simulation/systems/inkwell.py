@@ -46,7 +46,9 @@ class Inkwell:
 
     def open_school(self, connection: sqlite3.Connection, school: School, pupils: Sequence[Pupil]) -> None:
         """Enter the school and everyone on its roll into empty tables."""
-        connection.execute("INSERT INTO SCHOOL VALUES (?, ?)", (f"{school.la_code}{school.estab}", school.name))
+        connection.execute(
+            "INSERT INTO SCHOOL VALUES (?, ?)", (f"{school.la_code}{school.estab}", school.name)
+        )
         _admit(connection, pupils)
 
     def enter_day(self, connection: sqlite3.Connection, day: SchoolDay) -> None:

@@ -66,7 +66,12 @@ class Tallybook:
         connection.executemany(
             _LEAVE,
             [
-                (leaver.leaving_date, leaver.reason, int(leaver.destination) if leaver.destination else None, leaver.upn)
+                (
+                    leaver.leaving_date,
+                    leaver.reason,
+                    int(leaver.destination) if leaver.destination else None,
+                    leaver.upn,
+                )
                 for leaver in day.left
             ],
         )

@@ -68,7 +68,9 @@ def without_brand(css: str) -> str:
         css = re.sub(rf"{theirs}\b", ours, css)
     css = without_source_map(css)
     if "url(" in css or "GDS Transport" in css:
-        raise SystemExit("the style sheet still names a file or a typeface of GOV.UK: look at scripts/front_end.py")
+        raise SystemExit(
+            "the style sheet still names a file or a typeface of GOV.UK: look at scripts/front_end.py"
+        )
     return css
 
 

@@ -22,7 +22,7 @@ from commonroom.problems import Problem, add_codes
 from commonroom.settings import Settings
 from commonroom.warehouse import open_reader
 
-add_codes({"CR-073": "The style sheet of the portal is missing"})
+add_codes({"CR-103": "The style sheet of the portal is missing"})
 
 HERE = Path(__file__).parent
 # The largest form is the sign-in form; nothing is uploaded here yet.
@@ -32,7 +32,7 @@ LARGEST_FORM = 64 * 1024
 def create_app(settings: Settings) -> Litestar:
     """The portal as an ASGI app. It opens its database pool and warehouse reader when it starts.
 
-    Raises Problem CR-073 when `make setup` has not put the style sheet in place.
+    Raises Problem CR-103 when `make setup` has not put the style sheet in place.
     """
     _require_style()
     house = House(settings, rendering.environment(), security.form_key(settings.folder("keys")))
@@ -45,6 +45,7 @@ def create_app(settings: Settings) -> Litestar:
         try:
             yield
         finally:
+            house.warehouse.close()
             await house.pool.close()
 
     async def add_headers(message: Message, _: Scope) -> None:
@@ -75,7 +76,7 @@ def _static() -> Any:
 def _require_style() -> None:
     if not (HERE / "static" / "govuk-frontend.min.css").exists():
         raise Problem(
-            "CR-073",
+            "CR-103",
             "govuk-frontend.min.css has not been put in place",
             where=str(HERE / "static"),
             remedy="Run `make setup` (or `python scripts/front_end.py`).",

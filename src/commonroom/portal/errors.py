@@ -15,7 +15,7 @@ from commonroom.portal.house import Visit, house_of
 from commonroom.portal.page import Page, form_of
 from commonroom.problems import Problem, add_codes
 
-add_codes({"CR-074": "The page is not available at the moment"})
+add_codes({"CR-104": "The page is not available at the moment"})
 
 LOG = log.get("portal")
 TITLES = {
@@ -30,7 +30,7 @@ TITLES = {
 }
 FAULT = "Sorry, there is a problem with Common Room"
 EXPIRED = "Your form has expired"
-TITLES_BY_CODE = {"CR-070": EXPIRED, "CR-071": "The form came from another site"}
+TITLES_BY_CODE = {"CR-100": EXPIRED, "CR-101": "The form came from another site"}
 PROBLEM_JSON = "application/problem+json"
 
 Handler = Callable[[Request[Any, Any, Any], Any], Response[bytes]]
@@ -53,7 +53,7 @@ def of_database(request: Request[Any, Any, Any], error: Exception) -> Response[b
     LOG.warning("database away", error=type(error).__name__)
     return _answer(
         request,
-        Problem("CR-074", "The database is not answering.", status=503, remedy="Try again in a minute."),
+        Problem("CR-104", "The database is not answering.", status=503, remedy="Try again in a minute."),
     )
 
 

@@ -20,21 +20,25 @@ from commonroom.portal.tables import Cell, Column, Table, Withheld
 from commonroom.problems import Problem, add_codes
 from commonroom.warehouse import Figure
 
-add_codes({"CR-075": "The address asks for something that is not there"})
+add_codes({"CR-105": "The address asks for something that is not there"})
 
 HEADCOUNT = "headcount"
 # What may be asked for by `measure=`, and how a sentence says its value.
 ABSENCE = {
     "absence_overall": ("Overall absence", "missed {value} of possible sessions"),
     "absence_authorised": ("Authorised absence", "missed {value} of possible sessions with permission"),
-    "absence_unauthorised": ("Unauthorised absence", "missed {value} of possible sessions without permission"),
+    "absence_unauthorised": (
+        "Unauthorised absence",
+        "missed {value} of possible sessions without permission",
+    ),
     "persistent_absence": ("Persistent absence", "had a persistent absence rate of {value}"),
 }
 GRAINS = {"day": "By day", "week": "By week", "term": "By term"}
 # A page of single days is about the last weeks; longer ones by `from=`.
 DAYS_SHOWN = timedelta(days=41)
 YEAR_BEGINS = (9, 1)
-LONGEST = timedelta(days=5 * 366)
+# The warehouse answers no longer question.
+LONGEST = timedelta(days=799)
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -63,8 +67,8 @@ async def question(request: AnyRequest, conn: Any) -> Question:
     first = _day(asked.get("from", ""), usual, "from")
     if not first <= last or last - first > LONGEST:
         raise Problem(
-            "CR-075",
-            "The first day is after the last one, or more than five years before it.",
+            "CR-105",
+            "The first day is after the last one, or more than 800 days before it.",
             status=400,
             remedy="Change `from` and `to` in the address.",
         )
@@ -83,7 +87,9 @@ def one_of(value: str, known: dict[str, Any], usual: str, name: str) -> str:
         return value
     if value:
         remedy = f"Use one of: {', '.join(known)}."
-        raise Problem("CR-075", f"`{name}` in the address has a value that is not known.", status=400, remedy=remedy)
+        raise Problem(
+            "CR-105", f"`{name}` in the address has a value that is not known.", status=400, remedy=remedy
+        )
     return usual
 
 
@@ -92,7 +98,10 @@ def _day(text: str, usual: date, name: str) -> date:
         return date.fromisoformat(text) if text else usual
     except ValueError as error:
         raise Problem(
-            "CR-075", f"`{name}` in the address is not a date.", status=400, remedy="Write it like 2026-11-09."
+            "CR-105",
+            f"`{name}` in the address is not a date.",
+            status=400,
+            remedy="Write it like 2026-11-09.",
         ) from error
 
 
@@ -120,10 +129,10 @@ async def figures(
 
 
 def value(figure: Figure | None) -> Cell:
-    """A figure's value, its symbol when withheld, nothing when there is none."""
-    if figure is None:
-        return None
-    return Withheld(figure.symbol) if figure.symbol else figure.value
+    """A figure's value, its symbol when withheld, nothing when there is none. Counts are whole numbers."""
+    if figure is None or figure.symbol:
+        return Withheld(figure.symbol) if figure and figure.symbol else None
+    return figure.numerator if figure.denominator is None else figure.value
 
 
 def drawn(figure: Figure | None) -> Decimal | None:
@@ -152,24 +161,27 @@ def absence_chart(asked: Question, place: str, compared: list[Comparison]) -> Ch
         description=absence_sentence(asked, place, compared),
         labels=tuple(label for _, label in _short_labels(asked.grain, periods)),
         series=tuple(
-            Series(one.name, tuple(drawn(_at(one.figures, start)) for start, _ in periods)) for one in compared
+            Series(one.name, tuple(drawn(_at(one.figures, start)) for start, _ in periods))
+            for one in compared
         ),
         unit="%",
     )
 
 
-def absence_table(asked: Question, place: str, compared: list[Comparison], *, counted: str, base: str) -> Table:
+def absence_table(
+    asked: Question, place: str, compared: list[Comparison], *, counted: str, base: str
+) -> Table:
     """The figures of the chart. `counted` and `base` name numerator and denominator, such as 'Sessions missed'."""
     own = compared[0]
     rows = []
     for start, label in reversed(_periods(compared)):
         figure = _at(own.figures, start)
-        row: list[Cell] = [label]
+        row: list[Cell] = [label if asked.grain == "term" else start]
         row += [part(figure.numerator, figure), part(figure.denominator, figure)] if figure else [None, None]
         row += [value(_at(one.figures, start)) for one in compared]
         rows.append(tuple(row))
     columns = [
-        Column("period", "Period"),
+        period_column(asked.grain),
         Column("numerator", counted, "number"),
         Column("denominator", base, "number"),
         *(Column(column_name(index), one.name, "percent") for index, one in enumerate(compared)),
@@ -181,6 +193,17 @@ def absence_table(asked: Question, place: str, compared: list[Comparison], *, co
         rows=tuple(rows),
         empty=f"No attendance marks of {place} have arrived for this time.",
     )
+
+
+def period_column(grain: str) -> Column:
+    """The column of periods: days as dates, terms by name."""
+    titles = {"day": "Day", "week": "Week beginning", "term": "Term"}
+    return Column("period", titles[grain], "text" if grain == "term" else "date")
+
+
+def is_known(figure: Figure) -> bool:
+    """Whether anything has arrived for this figure: a value, or one that is withheld."""
+    return figure.value is not None or figure.symbol == "c"
 
 
 def column_name(index: int) -> str:
@@ -211,39 +234,46 @@ def headcount_chart(place: str, grain: str, own: list[Figure]) -> Chart:
     if shown:
         newest = shown[-1]
         sentence = f"{place} had {words.count(int(newest.value or 0), 'pupil')} on roll in {_in_words(grain, newest)}."
-    periods = [(figure.period_start, figure.period_label) for figure in own]
+    known = [figure for figure in own if is_known(figure)]
+    periods = [(figure.period_start, figure.period_label) for figure in known]
     return Chart(
         name="headcount",
         title=f"Pupils on roll, {place}, {GRAINS[grain].lower()}",
         description=sentence,
         labels=tuple(label for _, label in _short_labels(grain, periods)),
-        series=(Series("Pupils on roll", tuple(_whole(drawn(figure)) for figure in own)),),
+        series=(Series("Pupils on roll", tuple(drawn(figure) for figure in known)),),
         kind="bar",
     )
 
 
-def headcount_table(place: str, own: list[Figure]) -> Table:
+def headcount_table(place: str, grain: str, own: list[Figure]) -> Table:
     """Pupils on roll, newest first."""
     return Table(
         name="headcount",
         title="Pupils on roll",
-        columns=(Column("period", "Period"), Column("value", "Pupils on roll", "number")),
-        rows=tuple((figure.period_label, _whole_cell(value(figure))) for figure in reversed(own)),
+        columns=(period_column(grain), Column("value", "Pupils on roll", "number")),
+        rows=tuple(
+            (figure.period_label if grain == "term" else figure.period_start, value(figure))
+            for figure in reversed(own)
+            if is_known(figure)
+        ),
         empty=f"No pupil records of {place} have arrived yet.",
     )
 
 
 def newest(own: list[Figure]) -> Cell:
-    """The newest headcount, as a whole number or its symbol."""
-    return _whole_cell(value(own[-1])) if own else None
+    """The newest figure of which anything is known, a count as a whole number; None when there is none."""
+    known = [figure for figure in own if is_known(figure)]
+    return value(known[-1]) if known else None
 
 
 async def stamp(house: House, conn: Any, *answers: list[Figure]) -> Stamp:
     """Which version of the warehouse the page was read from, and the last period that has figures."""
     head = await house.warehouse.head(conn)
-    as_of = max((figure.period_start for answer in answers for figure in answer), default=None)
-    if head is None:
-        return Stamp(position=0, committed_at=None)
+    as_of = max(
+        (figure.period_start for answer in answers for figure in answer if figure.value is not None),
+        default=None,
+    )
     return Stamp(position=head.position, committed_at=head.committed_at, as_of=as_of)
 
 
@@ -252,8 +282,9 @@ def _at(found: list[Figure], start: date) -> Figure | None:
 
 
 def _periods(compared: list[Comparison]) -> list[tuple[date, str]]:
-    """Every period that any of them has, oldest first."""
-    labels = {figure.period_start: figure.period_label for one in reversed(compared) for figure in one.figures}
+    """Every period for which any of them knows something, oldest first."""
+    known = [figure for one in compared for figure in one.figures if is_known(figure)]
+    labels = {figure.period_start: figure.period_label for figure in known}
     return sorted(labels.items())
 
 
@@ -265,11 +296,3 @@ def _in_words(grain: str, figure: Figure) -> str:
     if grain == "week":
         return f"the week beginning {words.day(figure.period_start)}"
     return words.day(figure.period_start) if grain == "day" else figure.period_label
-
-
-def _whole(number: Decimal | None) -> int | None:
-    return None if number is None else int(number)
-
-
-def _whole_cell(cell: Cell) -> Cell:
-    return int(cell) if isinstance(cell, Decimal) else cell

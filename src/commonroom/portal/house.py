@@ -24,7 +24,7 @@ from commonroom.warehouse import Reader
 SESSION_COOKIE = "commonroom_session"
 VISIT_COOKIE = "commonroom_visit"
 JSON_TYPE = "application/json"
-CSV_TYPE = "text/csv; charset=utf-8; header=present"
+CSV_TYPE = "text/csv; header=present"
 # A page may be kept but is asked for anew each time: figures move with the day.
 PUBLIC_CACHE = "private, no-cache"
 NO_CACHE = "no-store"
@@ -64,15 +64,20 @@ class House:
     def answer(self, request: AnyRequest, visit: Visit, page: Page) -> Response[bytes]:
         """The page in the form that the address asks for."""
         form = pages.form_of(request.url.path)
-        cache = {"Cache-Control": NO_CACHE if page.private or visit.signed_in else PUBLIC_CACHE, "Vary": "Cookie"}
+        cache = {
+            "Cache-Control": NO_CACHE if page.private or visit.signed_in else PUBLIC_CACHE,
+            "Vary": "Cookie",
+        }
         if form == "json":
-            body = msgspec.json.encode(pages.as_json(page), decimal_format="number")
+            body = msgspec.json.encode(pages.as_json(page))
             return Response(body, media_type=JSON_TYPE, headers=cache, status_code=page.status)
         if form == "csv":
             text = pages.csv_of(page, request.query_params.get("table", ""))
             name = pages.file_name(request.url.path, request.query_params.get("table", ""))
             shown = {"Content-Disposition": f'attachment; filename="{name}"'}
-            return Response(text.encode(), media_type=CSV_TYPE, headers=cache | shown, status_code=page.status)
+            return Response(
+                text.encode(), media_type=CSV_TYPE, headers=cache | shown, status_code=page.status
+            )
         return self._as_html(request, visit, page, cache)
 
     def _as_html(
@@ -93,7 +98,7 @@ class House:
         )
         return Response(
             html.encode(),
-            media_type="text/html; charset=utf-8",
+            media_type="text/html",
             headers=cache,
             cookies=cookies,
             status_code=page.status,

@@ -10,9 +10,11 @@ from typing import Any
 
 import msgspec
 
+from commonroom import access
+from commonroom.identity import Principal
+
 ITS_AUTHORITY = "its local authority"
 URN_ALIAS = "urn:commonroom:alias:urn:"
-LA_ALIAS = "urn:commonroom:alias:la:"
 MOST_PROBLEMS = 50
 
 
@@ -42,36 +44,39 @@ class SchoolAtAGlance(msgspec.Struct, frozen=True):
 
 _PROBLEMS = """
 SELECT severity, rule, entity, item, message_text AS message, remedy, count(*) AS times, max(found_at) AS newest
-FROM warehouse.finding
-WHERE sender = $1
+FROM (SELECT *, sender AS party FROM warehouse.finding) AS finding
+WHERE {scope}
 GROUP BY severity, rule, entity, item, message_text, remedy
 ORDER BY max(found_at) DESC, count(*) DESC
-LIMIT $2
+LIMIT {limit}
 """
 
 _SCHOOLS = """
 SELECT
     p.urn AS party,
     p.name,
-    (SELECT min(substr(a.alias, length($2) + 1)) FROM hub.party_alias a
-     WHERE a.party = p.urn AND starts_with(a.alias, $2)) AS urn,
+    (SELECT min(substr(a.alias, length($1) + 1)) FROM hub.party_alias a
+     WHERE a.party = p.urn AND starts_with(a.alias, $1)) AS urn,
     (SELECT m.accepted_at FROM hub.message m WHERE m.source = p.urn ORDER BY m.position DESC LIMIT 1) AS last_message,
     (SELECT count(*) FROM hub.message m JOIN hub.delivery d ON d.message = m.position
      WHERE m.source = p.urn AND d.state IN ('refused', 'expired', 'undeliverable')) AS undelivered,
     (SELECT count(*) FROM warehouse.finding f WHERE f.sender = p.urn) AS found
-FROM hub.relation r
+FROM (SELECT party, other AS authority FROM hub.relation WHERE role = $2 AND party IS NOT NULL) AS r
 JOIN hub.party p ON p.urn = r.party
-WHERE r.other = $1 AND r.role = $3
+WHERE {scope}
 ORDER BY p.name
 """
 
 
-async def problems_of(conn: Any, party: str) -> list[FoundProblem]:
-    """Kinds of fault in what a party (urn) sent, the newest first."""
-    return [FoundProblem(**dict(row)) for row in await conn.fetch(_PROBLEMS, party, MOST_PROBLEMS)]
+async def problems_of(conn: Any, principal: Principal) -> list[FoundProblem]:
+    """Kinds of fault in what the principal's party sent, the newest first."""
+    scope = access.rows(principal, "hub.messages", "postgres")
+    sql = _PROBLEMS.format(scope=scope.sql, limit=MOST_PROBLEMS)
+    return [FoundProblem(**dict(row)) for row in await conn.fetch(sql, *scope.params)]
 
 
-async def schools_of(conn: Any, authority: str) -> list[SchoolAtAGlance]:
-    """The schools whose local authority this party (urn) is, by name."""
-    rows = await conn.fetch(_SCHOOLS, authority, URN_ALIAS, ITS_AUTHORITY)
+async def schools_of(conn: Any, principal: Principal) -> list[SchoolAtAGlance]:
+    """The schools whose local authority the principal's party is, by name."""
+    scope = access.rows(principal, "authority.schools", "postgres", first_parameter=3)
+    rows = await conn.fetch(_SCHOOLS.format(scope=scope.sql), URN_ALIAS, ITS_AUTHORITY, *scope.params)
     return [SchoolAtAGlance(**dict(row)) for row in rows]

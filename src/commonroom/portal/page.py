@@ -11,7 +11,7 @@ from commonroom.portal.charts import Chart
 from commonroom.portal.tables import Cell, Column, Link, Table, as_csv, as_records, plain, shown
 from commonroom.problems import Problem, add_codes
 
-add_codes({"CR-072": "The page has no such table"})
+add_codes({"CR-102": "The page has no such table"})
 
 Form = Literal["html", "json", "csv"]
 SUFFIXES: dict[str, Form] = {".json": "json", ".csv": "csv"}
@@ -64,7 +64,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
             if name in ("", table.name):
                 return table
         known = ", ".join(table.name for table in self.tables) or "none"
-        raise Problem("CR-072", f"This page has no table of that name. Its tables: {known}.", status=404)
+        raise Problem("CR-102", f"This page has no table of that name. Its tables: {known}.", status=404)
 
 
 def paths(path: str) -> list[str]:

@@ -40,5 +40,7 @@ def environment() -> Environment:
 
     made.globals.update(chart_svg=chart_svg, WIDE=WIDE, NARROW=NARROW, words=words, as_list=list)
     made.filters.update(shown=shown)
-    made.tests.update(link=lambda cell: isinstance(cell, Link), withheld=lambda cell: isinstance(cell, Withheld))
+    made.tests.update(
+        link=lambda cell: isinstance(cell, Link), withheld=lambda cell: isinstance(cell, Withheld)
+    )
     return made

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from commonroom import identity
+from commonroom.identity import Role
 from commonroom.problems import Problem
 from commonroom.settings import Settings
 
@@ -27,7 +28,7 @@ class SamplePerson(msgspec.Struct, frozen=True):
 
     username: str
     password: str
-    role: str
+    role: Role
     name: str
     sees: str
     party: str | None = None

@@ -15,7 +15,7 @@ from pathlib import Path
 from commonroom.problems import Problem, add_codes
 from commonroom.settings import Settings
 
-add_codes({"CR-070": "The form has expired", "CR-071": "The form came from another site"})
+add_codes({"CR-100": "The form has expired", "CR-101": "The form came from another site"})
 
 # The one inline line of the page template (it tells the style sheet that JavaScript runs), allowed by its hash so that
 # pages can be cached; a nonce would change with every answer.
@@ -69,17 +69,17 @@ def form_token(key: bytes, browser: str) -> str:
 
 
 def check_form(key: bytes, browser: str, token: str, fetch_site: str) -> None:
-    """Pass, or raise a 403 problem: a stale or missing token (CR-070), or a post from another site (CR-071)."""
+    """Pass, or raise a 403 problem: a stale or missing token (CR-100), or a post from another site (CR-101)."""
     if fetch_site not in SAME_SITE:
         raise Problem(
-            "CR-071",
+            "CR-101",
             "Your browser says that another site sent this form, so it was not used.",
             status=403,
             remedy="Open the page here and fill in the form again.",
         )
     if not browser or not hmac.compare_digest(form_token(key, browser).encode(), token.encode()):
         raise Problem(
-            "CR-070",
+            "CR-100",
             "The form was open for too long, or its cookie is gone, so it was not used.",
             status=403,
             remedy="Go back to the page and try again. Nothing was changed.",

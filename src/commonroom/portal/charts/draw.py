@@ -101,7 +101,9 @@ def draw(chart: Chart, width: int) -> Drawing:
         right=right,
         top=top,
         bottom=bottom,
-        y_ticks=tuple(Tick(_y(axis, tick, top, bottom), _tick_label(tick, chart.unit)) for tick in axis.ticks),
+        y_ticks=tuple(
+            Tick(_y(axis, tick, top, bottom), _tick_label(tick, chart.unit)) for tick in axis.ticks
+        ),
         x_ticks=_x_ticks(chart.labels, xs, right - left),
         lines=_lines(chart, width, axis, xs, top, bottom) if chart.kind == "line" else (),
         bars=_bars(chart, axis, xs, (right - left), top, bottom) if chart.kind == "bar" else (),
@@ -146,7 +148,9 @@ def _x_ticks(labels: tuple[str, ...], xs: list[float], width: float) -> tuple[Ti
     return tuple(Tick(xs[index], labels[index]) for index in range(last % every, len(labels), every))
 
 
-def _lines(chart: Chart, width: int, axis: Scale, xs: list[float], top: float, bottom: float) -> tuple[Line, ...]:
+def _lines(
+    chart: Chart, width: int, axis: Scale, xs: list[float], top: float, bottom: float
+) -> tuple[Line, ...]:
     placed = [_points(chart, series, axis, xs, top, bottom) for series in chart.series]
     ends = [next((point.y for point in reversed(points) if point), bottom) for points in placed]
     names = spread(ends, NAME_HEIGHT, top, bottom)
@@ -205,12 +209,22 @@ def spread(wanted: list[float], gap: float, low: float, high: float) -> list[flo
     return places
 
 
-def _bars(chart: Chart, axis: Scale, xs: list[float], width: float, top: float, bottom: float) -> tuple[Bar, ...]:
+def _bars(
+    chart: Chart, axis: Scale, xs: list[float], width: float, top: float, bottom: float
+) -> tuple[Bar, ...]:
     series = chart.series[0]
     thick = round(min(width / max(len(xs), 1) * 0.72, 48), 1)
     bars = []
     for x, label, value in zip(xs, chart.labels, series.values, strict=True):
         if value is not None:
             y = _y(axis, value, top, bottom)
-            bars.append(Bar(round(x - thick / 2, 1), y, thick, round(bottom - y, 1), _said(chart, series, label, value)))
+            bars.append(
+                Bar(
+                    round(x - thick / 2, 1),
+                    y,
+                    thick,
+                    round(bottom - y, 1),
+                    _said(chart, series, label, value),
+                )
+            )
     return tuple(bars)

@@ -11,7 +11,7 @@ from commonroom.portal.figures import Comparison, Question
 from commonroom.portal.house import AnyRequest, House, Visit
 from commonroom.portal.page import Fact, Page, paths, stem
 from commonroom.portal.pages.reference import HOME
-from commonroom.portal.tables import Cell, Column, Link, Table
+from commonroom.portal.tables import Column, Link, Table
 from commonroom.problems import Problem
 from commonroom.registers import providers
 from commonroom.registers.providers import SchoolSummary
@@ -49,7 +49,7 @@ async def authorities(request: AnyRequest, house: House, visit: Visit, conn: Any
                 one.region_name,
                 one.schools,
                 figures.newest(pupils.get(one.la_code, [])),
-                _last(missed.get(one.la_code, [])),
+                figures.newest(missed.get(one.la_code, [])),
             )
             for one in sorted(found, key=lambda one: one.name)
         ),
@@ -77,11 +77,14 @@ async def authority(request: AnyRequest, house: House, visit: Visit, conn: Any, 
     roll = await figures.figures(house, conn, visit, asked, "authority", [found.la_code], figures.HEADCOUNT)
     own = await figures.figures(house, conn, visit, asked, "authority", [found.la_code])
     compared = [Comparison(found.name, own)]
-    if own and found.region_code and found.region_name:
+    known = any(map(figures.is_known, own))
+    if known and found.region_code and found.region_name:
         region = await figures.figures(house, conn, visit, asked, "region", [found.region_code])
         compared.append(Comparison(found.region_name, region))
-    if own:
-        compared.append(Comparison("England", await figures.figures(house, conn, visit, asked, "national", None)))
+    if known:
+        compared.append(
+            Comparison("England", await figures.figures(house, conn, visit, asked, "national", None))
+        )
     page = Page(
         template="unit.html",
         title=found.name,
@@ -92,7 +95,7 @@ async def authority(request: AnyRequest, house: House, visit: Visit, conn: Any, 
         ),
         tables=(
             figures.absence_table(asked, found.name, compared, counted="Missed", base="Possible"),
-            figures.headcount_table(found.name, roll),
+            figures.headcount_table(found.name, asked.grain, roll),
             await _schools(house, conn, visit, asked, found.la_code),
         ),
         charts=(
@@ -118,7 +121,9 @@ async def england(request: AnyRequest, house: House, visit: Visit, conn: Any) ->
     asked = await figures.question(request, conn)
     roll = await figures.figures(house, conn, visit, asked, "national", None, figures.HEADCOUNT)
     own = await figures.figures(house, conn, visit, asked, "national", None)
-    pupils = _newest_by_unit(await figures.figures(house, conn, visit, asked, "region", None, figures.HEADCOUNT))
+    pupils = _newest_by_unit(
+        await figures.figures(house, conn, visit, asked, "region", None, figures.HEADCOUNT)
+    )
     missed = _newest_by_unit(await figures.figures(house, conn, visit, asked, "region", None))
     regions = Table(
         name="regions",
@@ -129,7 +134,7 @@ async def england(request: AnyRequest, house: House, visit: Visit, conn: Any) ->
             Column("absence", asked.title, "percent"),
         ),
         rows=tuple(
-            (one.name, figures.newest(pupils.get(one.code, [])), _last(missed.get(one.code, [])))
+            (one.name, figures.newest(pupils.get(one.code, [])), figures.newest(missed.get(one.code, [])))
             for one in await providers.regions(conn)
         ),
         note="The latest period. A blank means that no school of the region sends data through Common Room yet.",
@@ -139,8 +144,10 @@ async def england(request: AnyRequest, house: House, visit: Visit, conn: Any) ->
         title="England",
         summary="All schools that send their data through Common Room.",
         tables=(
-            figures.absence_table(asked, "England", [Comparison("England", own)], counted="Missed", base="Possible"),
-            figures.headcount_table("England", roll),
+            figures.absence_table(
+                asked, "England", [Comparison("England", own)], counted="Missed", base="Possible"
+            ),
+            figures.headcount_table("England", asked.grain, roll),
             regions,
         ),
         charts=(
@@ -159,7 +166,9 @@ async def _schools(house: House, conn: Any, visit: Visit, asked: Question, code:
     """The schools of an authority by name, with their newest figures."""
     found = await _all_open(conn, code)
     urns = [one.urn for one in found]
-    pupils = _newest_by_unit(await figures.figures(house, conn, visit, asked, "school", urns, figures.HEADCOUNT))
+    pupils = _newest_by_unit(
+        await figures.figures(house, conn, visit, asked, "school", urns, figures.HEADCOUNT)
+    )
     missed = _newest_by_unit(await figures.figures(house, conn, visit, asked, "school", urns))
     return Table(
         name="schools",
@@ -177,7 +186,7 @@ async def _schools(house: House, conn: Any, visit: Visit, asked: Question, code:
                 one.urn,
                 one.phase,
                 figures.newest(pupils.get(one.urn, [])),
-                _last(missed.get(one.urn, [])),
+                figures.newest(missed.get(one.urn, [])),
             )
             for one in sorted(found, key=lambda one: one.name)
         ),
@@ -200,10 +209,6 @@ def _newest_by_unit(found: list[Figure]) -> dict[str, list[Figure]]:
     for figure in found:
         by_unit.setdefault(figure.unit, []).append(figure)
     return by_unit
-
-
-def _last(found: list[Figure]) -> Cell:
-    return figures.value(found[-1]) if found else None
 
 
 HANDLERS = [authorities, authority, england]

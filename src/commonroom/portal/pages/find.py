@@ -48,9 +48,10 @@ async def find(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Re
     number = page_number(asked.get("page", "1"))
     searching = bool(text or la or phase)
     offset = (number - 1) * PAGE_SIZE
-    chosen = {"la": la or None, "phase": phase or None}
-    total = await providers.count(conn, text, **chosen) if searching else 0
-    found = await providers.find(conn, text, **chosen, limit=PAGE_SIZE, offset=offset) if total else []
+    total = await providers.count(conn, text, la=la or None, phase=phase or None) if searching else 0
+    found = await providers.find(
+        conn, text, la=la or None, phase=phase or None, limit=PAGE_SIZE if searching else 0, offset=offset
+    )
     table = Table(
         name="schools",
         title=_title(total, offset, len(found)),
@@ -84,7 +85,7 @@ async def find(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Re
 def page_number(text: str) -> int:
     """A page's number from the address; a 400 problem when it is not one."""
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= LAST_PAGE:
-        raise Problem("CR-075", "`page` in the address is not the number of a page.", status=400)
+        raise Problem("CR-105", "`page` in the address is not the number of a page.", status=400)
     return int(text)
 
 

@@ -20,15 +20,14 @@ async def home(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Re
     pupils = await figures.figures(house, conn, visit, asked, "national", None, figures.HEADCOUNT)
     absence = await figures.figures(house, conn, visit, asked, "national", None)
     sending = await figures.figures(house, conn, visit, asked, "school", None, figures.HEADCOUNT)
-    latest = max((figure.period_start for figure in sending), default=None)
-    schools = len({figure.unit for figure in sending if figure.period_start == latest})
+    schools = len({figure.unit for figure in sending if figures.is_known(figure)})
     page = Page(
         template="home.html",
         title="Common Room",
         facts=(
             Fact("schools", "schools sending data", schools),
             Fact("pupils", PUPILS, figures.newest(pupils)),
-            Fact("absence", "of sessions missed, latest week", figures.value(absence[-1]) if absence else None),
+            Fact("absence", "of sessions missed, latest week", figures.newest(absence)),
         ),
         stamp=await figures.stamp(house, conn, pupils, absence),
         section="home",

@@ -54,13 +54,17 @@ async def my_school(request: AnyRequest, house: House, visit: Visit, conn: Any) 
     """A school's own messages and their fate."""
     party = require(visit, "school")
     before = _position(request.query_params.get("before", ""))
+    access.rows(visit.principal, "hub.messages", "postgres")
     stories = await tracking.messages_of(conn, party, MESSAGES_SHOWN, before)
-    found = await oversight.problems_of(conn, party)
+    found = await oversight.problems_of(conn, visit.principal)
     await access.audit(conn, visit.principal, "hub.messages", "own messages page", len(stories))
     page = Page(
         template="my_school.html",
         title=visit.principal.name,
-        facts=(Fact("problems", "Kinds of problem", len(found)), Fact("undelivered", "Not delivered", _troubled(stories))),
+        facts=(
+            Fact("problems", "Kinds of problem", len(found)),
+            Fact("undelivered", "Not delivered", _troubled(stories)),
+        ),
         tables=(message_table("Messages", stories), problem_table(found)),
         trail=(HOME,),
         section="my",
@@ -77,8 +81,8 @@ async def my_school(request: AnyRequest, house: House, visit: Visit, conn: Any) 
 @get(paths("/my/authority"))
 async def my_authority(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[bytes]:
     """An authority's schools, each with its last message, pupils on roll, and problems."""
-    party = require(visit, "authority")
-    schools = await oversight.schools_of(conn, party)
+    require(visit, "authority")
+    schools = await oversight.schools_of(conn, visit.principal)
     asked = await figures.question(request, conn)
     urns = [one.urn for one in schools if one.urn]
     roll = await figures.figures(house, conn, visit, asked, "school", urns, figures.HEADCOUNT) if urns else []
@@ -95,7 +99,10 @@ async def my_authority(request: AnyRequest, house: House, visit: Visit, conn: An
             Column("undelivered", "Messages not delivered", "number"),
             Column("found", "Faults found in records", "number"),
         ),
-        rows=tuple(_school_row(one, figures.newest([pupils[one.urn]]) if one.urn in pupils else None) for one in schools),
+        rows=tuple(
+            _school_row(one, figures.newest([pupils[one.urn]]) if one.urn in pupils else None)
+            for one in schools
+        ),
         empty="The register names no open school of your authority.",
     )
     page = Page(
@@ -180,7 +187,9 @@ def _in_words(found: Sequence[FoundProblem], stories: Sequence[MessageStory]) ->
     sentences = []
     lost = _troubled(stories)
     if lost:
-        sentences.append(f"{words.count(lost, 'message')} on this page did not reach the receiver: the table says why.")
+        sentences.append(
+            f"{words.count(lost, 'message')} on this page did not reach the receiver: the table says why."
+        )
     for one in found[:5]:
         place = f" ({one.entity.replace('_', ' ')})"
         sentences.append(f"{words.count(one.times, 'record')}{place}: {one.message} {one.remedy}".strip())
@@ -191,7 +200,7 @@ def _position(text: str) -> int | None:
     if not text:
         return None
     if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise Problem("CR-075", "`before` in the address is not a position.", status=400)
+        raise Problem("CR-105", "`before` in the address is not a position.", status=400)
     return int(text)
 
 

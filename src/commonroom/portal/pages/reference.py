@@ -12,7 +12,7 @@ from commonroom.portal.house import AnyRequest, House, Visit
 from commonroom.portal.page import Fact, Page, paths, stem
 from commonroom.portal.tables import Column, Link, Table
 from commonroom.standard import Codeset, Entity
-from commonroom.warehouse import measures as warehouse_measures
+from commonroom.warehouse import Measure, load_measures
 
 HOME = Link("Home", "/")
 DICTIONARY = Link("Data dictionary", "/standard")
@@ -21,18 +21,21 @@ DICTIONARY = Link("Data dictionary", "/standard")
 @get(paths("/measures"))
 async def measures(request: AnyRequest, house: House, visit: Visit) -> Response[bytes]:
     """Each measure in plain words, from its own declaration."""
-    found = list(warehouse_measures.load().values())
+    found = list(load_measures().values())
     table = Table(
         name="measures",
         title="Measures",
         columns=(
-            Column("name", "Name", "code"),
-            Column("title", "Title"),
-            Column("description", "What it says"),
-            Column("numerator", "Numerator"),
-            Column("denominator", "Denominator"),
+            Column("title", "Measure"),
+            Column("meaning", "What it says"),
+            Column("source", "Whose definition"),
+            Column("taken", "Taken"),
+            Column("withheld", "Withheld"),
+            Column("name", "Name in addresses", "code"),
         ),
-        rows=tuple((one.name, one.title, one.description, one.numerator_words, one.denominator_words) for one in found),
+        rows=tuple(
+            (one.title, one.meaning, one.source, one.taken, withheld_when(one), one.name) for one in found
+        ),
     )
     page = Page(
         template="measures.html",
@@ -41,9 +44,20 @@ async def measures(request: AnyRequest, house: House, visit: Visit) -> Response[
         tables=(table,),
         trail=(HOME,),
         section="measures",
-        more={"measures": found},
+        more={"measures": [(one, withheld_when(one)) for one in found]},
     )
     return house.answer(request, visit, page)
+
+
+def withheld_when(measure: Measure) -> str:
+    """The measure's rule of suppression in words."""
+    rule = measure.suppression
+    parts = []
+    if rule.units_below:
+        parts.append(f"it is about fewer than {rule.units_below} pupils")
+    if rule.numerator_below:
+        parts.append(f"it counts fewer than {rule.numerator_below} of them, but not none")
+    return f"when {' or '.join(parts)}" if parts else "never"
 
 
 @get(paths("/standard"))
@@ -80,7 +94,11 @@ async def dictionary(request: AnyRequest, house: House, visit: Visit) -> Respons
     events = Table(
         name="events",
         title="Messages",
-        columns=(Column("type", "Type", "code"), Column("title", "Title"), Column("description", "When it is sent")),
+        columns=(
+            Column("type", "Type", "code"),
+            Column("title", "Title"),
+            Column("description", "When it is sent"),
+        ),
         rows=tuple((one.type, one.title, one.description) for one in language.events.values()),
     )
     page = Page(
@@ -101,7 +119,9 @@ async def dictionary_entry(request: AnyRequest, house: House, visit: Visit, name
     wanted = stem(name)
     if wanted in language.codesets:
         return house.answer(request, visit, _codeset_page(language.codesets[wanted]))
-    return house.answer(request, visit, _entity_page(standard.named(language.entities, wanted, "entity or code set")))
+    return house.answer(
+        request, visit, _entity_page(standard.named(language.entities, wanted, "entity or code set"))
+    )
 
 
 def _entity_page(entity: Entity) -> Page:
@@ -122,7 +142,9 @@ def _entity_page(entity: Entity) -> Page:
                 item.name,
                 item.title,
                 item.description,
-                Link(f"code: {item.codeset}", f"/standard/{item.codeset}") if item.codeset else item.identifier or item.type,
+                Link(f"code: {item.codeset}", f"/standard/{item.codeset}")
+                if item.codeset
+                else item.identifier or item.type,
                 item.required,
                 item.personal,
                 item.cbds,

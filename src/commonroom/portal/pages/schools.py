@@ -33,7 +33,7 @@ async def school(request: AnyRequest, house: House, visit: Visit, conn: Any, urn
     near = await figures.figures(house, conn, visit, asked, "authority", [found.la_code])
     nation = await figures.figures(house, conn, visit, asked, "national", None)
     compared = [Comparison(found.name, own)]
-    if own:
+    if any(map(figures.is_known, own)):
         compared += [Comparison(found.la_name, near), Comparison("England", nation)]
     page = Page(
         template="unit.html",
@@ -41,7 +41,7 @@ async def school(request: AnyRequest, house: House, visit: Visit, conn: Any, urn
         facts=school_facts(found),
         tables=(
             figures.absence_table(asked, found.name, compared, counted="Missed", base="Possible"),
-            figures.headcount_table(found.name, roll),
+            figures.headcount_table(found.name, asked.grain, roll),
         ),
         charts=(
             figures.absence_chart(asked, found.name, compared),
@@ -50,14 +50,23 @@ async def school(request: AnyRequest, house: House, visit: Visit, conn: Any, urn
         trail=(HOME, FIND),
         section="find",
         stamp=await figures.stamp(house, conn, roll, own),
-        more={"asked": asked, "measures": figures.ABSENCE, "grains": figures.GRAINS, "caption": f"URN {found.urn}"},
+        more={
+            "asked": asked,
+            "measures": figures.ABSENCE,
+            "grains": figures.GRAINS,
+            "caption": f"URN {found.urn}",
+        },
     )
     return house.answer(request, visit, page)
 
 
 def school_facts(found: School) -> tuple[Fact, ...]:
     """What the register says of a school, in the order people ask for it."""
-    ages = f"{found.low_age} to {found.high_age}" if found.low_age is not None and found.high_age is not None else None
+    ages = (
+        f"{found.low_age} to {found.high_age}"
+        if found.low_age is not None and found.high_age is not None
+        else None
+    )
     return (
         Fact("phase", "Phase", found.phase),
         Fact("type", "Type", found.type),

@@ -27,6 +27,7 @@ HOUR = timedelta(hours=1)
 async def operator(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[bytes]:
     """Hub traffic in numbers; no letter is opened."""
     require(visit, "operator")
+    access.rows(visit.principal, "hub.traffic", "postgres")
     seen = await tracking.traffic(conn)
     now = await clock.now(conn)
     await access.audit(conn, visit.principal, "hub.traffic", "operator page", sum(seen.deliveries.values()))
@@ -74,7 +75,8 @@ def hour_chart(hours: dict[datetime, int], now: datetime) -> Chart:
 def _summary(seen: Traffic, waiting: int, now: datetime) -> str:
     if not waiting or seen.oldest_waiting is None:
         return "Nothing is waiting: every message has reached its receivers."
-    return f"{words.count(waiting, 'delivery', 'deliveries')} waiting, the oldest for {words.ago(now - seen.oldest_waiting)}."
+    many = words.count(waiting, "delivery", "deliveries")
+    return f"{many} waiting, the oldest for {words.ago(now - seen.oldest_waiting)}."
 
 
 def _states(seen: Traffic) -> Table:
@@ -85,25 +87,32 @@ def _states(seen: Traffic) -> Table:
 
 def _types(seen: Traffic) -> Table:
     rows = tuple((kind_of(one), number, one) for one, number in seen.types.items())
-    columns = (Column("what", "What"), Column("messages", "Messages", "number"), Column("type", "Type", "code"))
+    columns = (
+        Column("what", "What"),
+        Column("messages", "Messages", "number"),
+        Column("type", "Type", "code"),
+    )
     return Table(name="types", title="Messages by type", columns=columns, rows=rows, empty="No message yet.")
 
 
 def _hours(seen: Traffic) -> Table:
     rows = tuple((hour, number) for hour, number in sorted(seen.hours.items(), reverse=True))
     columns = (Column("hour", "Hour beginning", "time"), Column("messages", "Messages", "number"))
-    return Table(name="hours", title="Messages by hour", columns=columns, rows=rows, empty="No message in three days.")
+    return Table(
+        name="hours", title="Messages by hour", columns=columns, rows=rows, empty="No message in three days."
+    )
 
 
 def _end_points(seen: Traffic, now: datetime) -> Table:
     rows = tuple(
-        (one.name, one.party_name, one.seen_at, f"{words.ago(now - one.seen_at)} ago") for one in seen.end_points
+        (one.party_name, one.seen_at, f"{words.ago(now - one.seen_at)} ago", one.end_point)
+        for one in seen.end_points
     )
     columns = (
-        Column("name", "End point"),
         Column("party", "Organisation"),
         Column("seen_at", "Last seen", "time"),
         Column("ago", "How long ago"),
+        Column("end_point", "End point", "code"),
     )
     empty = "No end point has called yet."
     return Table(name="end_points", title="End points", columns=columns, rows=rows, empty=empty)

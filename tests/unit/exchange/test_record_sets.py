@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from commonroom.exchange import RECORDS_TYPE, RECORDS_ZSTD_TYPE, RecordSet, decode, encode
 from commonroom.problems import Problem
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 SCALARS = (
     st.none()
     | st.booleans()

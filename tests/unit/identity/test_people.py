@@ -210,7 +210,7 @@ async def _wait_then_fail(pool: asyncpg.Pool) -> int:
         await sign_in(pool, "nobody", "wrong password")
     await _let_wait_pass(pool)
     await _fail(pool, "nobody", 1)
-    return round(caught.value.extra["retry_after"] / 10) * 10
+    return 10 * round(int(caught.value.extra["retry_after"]) / 10)
 
 
 async def _let_wait_pass(pool: asyncpg.Pool) -> None:

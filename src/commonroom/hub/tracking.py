@@ -57,6 +57,7 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     """The hub's traffic in numbers."""
 
     messages: int
+    acknowledged: int  # messages that every recipient has acknowledged
     deliveries: dict[str, int]  # by state
     types: dict[str, int]  # messages by type
     hours: dict[datetime, int]  # messages by hour of acceptance, the last TRAFFIC_HOURS of the domain clock
@@ -86,6 +87,10 @@ _NEWEST = "SELECT position FROM hub.message WHERE position < $1 ORDER BY positio
 _BY_ID = "SELECT position FROM hub.message WHERE id = $1"
 _UNFINISHED = "SELECT count(*) FROM hub.delivery WHERE finished_at IS NULL"
 _MESSAGES = "SELECT count(*) FROM hub.message"
+_ACKNOWLEDGED = """
+SELECT count(*) FROM hub.message AS m
+WHERE NOT EXISTS (SELECT FROM hub.delivery AS d WHERE d.message = m.position AND d.state <> 'acknowledged')
+"""
 _BY_STATE = "SELECT state, count(*) AS number FROM hub.delivery GROUP BY state ORDER BY state"
 _BY_TYPE = (
     "SELECT type, count(*) AS number FROM hub.message GROUP BY type ORDER BY number DESC, type LIMIT 100"
@@ -137,6 +142,7 @@ async def traffic(connection: Any) -> Traffic:
     """Counts over everything the hub remembers. Reads whole indexes: for a page now and then, not for every request."""
     return Traffic(
         messages=await connection.fetchval(_MESSAGES),
+        acknowledged=await connection.fetchval(_ACKNOWLEDGED),
         deliveries={row["state"]: row["number"] for row in await connection.fetch(_BY_STATE)},
         types={row["type"]: row["number"] for row in await connection.fetch(_BY_TYPE)},
         hours={row["hour"]: row["number"] for row in await connection.fetch(_BY_HOUR, TRAFFIC_HOURS)},

@@ -1,0 +1,56 @@
+"""What each process of an installation runs: the entry behind `commonroom run ROOM`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+
+from commonroom import log
+from commonroom.agent import runner
+from commonroom.engines import jobs
+from commonroom.hub import retention
+from commonroom.hub import server as hub_server
+from commonroom.portal import server as portal_server
+from commonroom.registers import providers
+from commonroom.settings import Settings
+from commonroom.warehouse import loader
+
+RECURRING = (jobs.Job("hub-retention", timedelta(days=1), retention.purge),)
+
+
+def run_worker(settings: Settings) -> None:
+    """The warehouse's loader, the register's own end point and the recurring jobs."""
+    asyncio.run(_until_stopped(_work(settings)))
+
+
+def run_agents(settings: Settings) -> None:
+    """All agents of the data folder, as tasks of one process."""
+    runner.run(sorted(settings.folder("agents").glob("*/agent.yaml")))
+
+
+async def _work(settings: Settings) -> None:
+    """Together: when one of them fails the process ends, and the supervisor starts all of them again."""
+    async with asyncio.TaskGroup() as together:
+        together.create_task(loader.run(settings))
+        together.create_task(providers.announce.run(settings))
+        together.create_task(jobs.work(settings, RECURRING))
+
+
+async def _until_stopped(work: Coroutine[None, None, None]) -> None:
+    task = asyncio.ensure_future(work)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        log.get("worker").info("stopped")
+
+
+ENTRIES: dict[str, Callable[[Settings], None]] = {
+    "hub": hub_server.run,
+    "portal": portal_server.run,
+    "worker": run_worker,
+    "agents": run_agents,
+}

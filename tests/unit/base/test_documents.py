@@ -1,0 +1,43 @@
+"""What the documents say is true: every problem code is listed, every link leads somewhere, nothing names a registry."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import commonroom
+from commonroom.problems import CODES
+
+ROOT = Path(__file__).parents[3]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+def _import_everything() -> None:
+    for module in pkgutil.walk_packages(commonroom.__path__, "commonroom."):
+        if "migrations" not in module.name and not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+
+def test_every_problem_code_is_in_the_list_with_its_title() -> None:
+    _import_everything()
+    listed = dict(re.findall(r"^\| (CR-\d{3}) \| (.+?) \|", (ROOT / "docs/errors.md").read_text("utf-8"), re.M))
+    assert listed == CODES
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_to_a_file_leads_to_one(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text("utf-8"))
+    broken = [link for link in links if "://" not in link and not (document.parent / link).exists()]
+    assert broken == []
+
+
+def test_no_file_names_a_registry_or_a_download_address() -> None:
+    # Written in parts, so that this file does not name them either.
+    hosts = "|".join(("files.python" + "hosted", "pypi" + r"\.org", "registry." + "npmjs", "deb." + "debian"))
+    found = subprocess.run(["git", "grep", "-lE", hosts], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.stdout.split() == []

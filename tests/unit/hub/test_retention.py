@@ -1,0 +1,39 @@
+"""A body is kept as long as its movement agreed and somebody waits for it; its envelope and fate are kept for ever."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from commonroom.engines import clock
+from commonroom.hub import retention
+from commonroom.settings import Settings
+
+_MESSAGE = """
+WITH message AS (
+    INSERT INTO hub.message (id, source, ce_id, type, envelope, digest, size, end_point, accepted_at, retain_until)
+    VALUES ($1::uuid, 'urn:s', 'ce-1', 'any.type', '{}', '\\x00', 4, 'e', engines.domain_now(), engines.domain_now() + $2)
+    RETURNING position
+),
+body AS (INSERT INTO hub.body SELECT position, 'body'::bytea FROM message)
+INSERT INTO hub.delivery (id, message, recipient, movement, state, finished_at)
+SELECT gen_random_uuid(), position, 'urn:r', 'm', $3, CASE WHEN $3 = 'acknowledged' THEN engines.domain_now() END
+FROM message
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "days_later", "bodies"),
+    [("acknowledged", 29, 1), ("acknowledged", 31, 0), ("offered", 31, 1)],
+)
+async def test_bodies_go_when_their_time_is_over_and_nobody_waits(
+    settings: Settings, pool: asyncpg.Pool, state: str, days_later: int, bodies: int
+) -> None:
+    await pool.execute(_MESSAGE, uuid4(), timedelta(days=30), state)
+    await clock.set_to(pool, settings, await clock.now(pool) + timedelta(days=days_later))
+    await retention.purge(settings, pool)
+    assert await pool.fetchval("SELECT count(*) FROM hub.body") == bodies
+    assert await pool.fetchval("SELECT count(*) FROM hub.message") == 1

@@ -30,7 +30,11 @@ def seed(*parts: bytes) -> bytes:
 
 def digests(rows: Sequence[tuple[Any, ...]], seed: bytes) -> list[bytes]:
     """A digest of each row as the source wrote it."""
-    return [hashlib.blake2b(_row_bytes(row), digest_size=_DIGEST_BYTES, key=seed).digest() for row in rows]
+    encode, blake2b = _ROW.encode, hashlib.blake2b
+    try:
+        return [blake2b(seed + encode(row), digest_size=_DIGEST_BYTES).digest() for row in rows]
+    except (TypeError, UnicodeEncodeError, OverflowError):
+        return [blake2b(seed + _row_bytes(row), digest_size=_DIGEST_BYTES).digest() for row in rows]
 
 
 def judge(

@@ -157,14 +157,16 @@ class Looker:
             return _Seen(entity, since, findings=of_query)
         by_digest = dict(zip(digests(answer.rows, self._seed), answer.rows, strict=True))
         shown = frozenset(by_digest)
-        known = recall.facts(memory, entity.name, since)
         rejected = {row: key for row, key in recall.rejected(memory, entity.name, CLASH) if row in shown}
-        unseen_rows = shown.difference(rejected, (fact.row for fact in known if fact.row is not None))
+        shown_before = recall.shown_rows(memory, entity.name, since)
+        unseen_rows = shown.difference(rejected, shown_before)
         unseen = (
             [(row, values) for row, values in by_digest.items() if row in unseen_rows] if unseen_rows else []
         )
         fresh, bad = judge(entity, planned, unseen, since, mapping)
         held = {key for key in (*rejected.values(), *(one.key for one in bad if one.is_error)) if key}
+        touched = {shown_before[row] for row in shown_before.keys() - shown} | {one.key for one in fresh}
+        known = recall.facts(memory, entity.name, since, touched)
         changes = compare(read.history, known, shown, fresh, held)
         clashes = [clash(entity, mapping, record) for record in changes.clashes]
         return _Seen(entity, since, len(answer.rows), shown, changes, [*of_query, *bad, *clashes])

@@ -17,7 +17,12 @@ KEPT_WHOLE = ("learner", "enrolment")
 RECEIVED = "received"
 MOST_RECEIVED = 1000
 
-FACTS = "SELECT key, valid_from, version, live, row, content FROM fact WHERE entity = ? AND valid_from >= ?"
+SHOWN = "SELECT row, key FROM fact WHERE entity = ? AND valid_from >= ? AND row IS NOT NULL"
+# CROSS JOIN holds SQLite to this order: few keys first, then the facts of each by the primary key.
+FACTS = """
+SELECT fact.key, valid_from, version, live, row, content FROM json_each(?1) AS asked
+CROSS JOIN fact ON fact.entity = ?2 AND fact.key = asked.value AND fact.valid_from >= ?3
+"""
 NEWEST = "SELECT max(valid_from) FROM fact WHERE entity = ?"
 PUT_FACT = """
 INSERT INTO fact (entity, key, valid_from, version, live, row, content, record) VALUES (?, ?, ?, ?, 1, ?, ?, ?)
@@ -56,9 +61,15 @@ class RowFinding(msgspec.Struct, frozen=True):
         return self.finding.severity == "error"
 
 
-def facts(memory: Memory, entity: str, since: str) -> list[Known]:
-    """Every fact of an entity from this day on, withdrawn ones too."""
-    return [Known._make(row) for row in memory.rows(FACTS, (entity, since))]
+def shown_rows(memory: Memory, entity: str, since: str) -> dict[bytes, str]:
+    """Digest of every source row that showed a fact from this day on at the last look, with the fact's key."""
+    return dict(memory.rows(SHOWN, (entity, since)))
+
+
+def facts(memory: Memory, entity: str, since: str, keys: Collection[str]) -> list[Known]:
+    """Every fact of these keys from this day on, withdrawn ones too."""
+    asked = msgspec.json.encode(list(keys)).decode()
+    return [Known._make(row) for row in memory.rows(FACTS, (asked, entity, since))] if keys else []
 
 
 def newest(memory: Memory, entity: str) -> str | None:

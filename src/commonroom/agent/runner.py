@@ -274,10 +274,10 @@ async def _answer(client: Client, found: Sequence[Letter], fates: Sequence[Loade
 
 def _back_off(failures: int, error: Exception) -> float:
     """Seconds until the next try: doubled by each failure, with jitter, so that many agents do not come at once."""
-    asked = getattr(error, "retry_after", None) or 0.0
-    pause = min(FIRST_PAUSE * 2 ** min(failures - 1, 10), LONGEST_PAUSE)
+    asked: float = getattr(error, "retry_after", None) or 0.0
+    pause = min(FIRST_PAUSE * 2.0 ** min(failures - 1, 10), LONGEST_PAUSE)
     jitter: float = random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
-    return max(float(asked), pause * jitter)
+    return max(asked, pause * jitter)
 
 
 def _is_expected(error: Exception) -> bool:

@@ -188,7 +188,7 @@ def invent(
         year_taught=year,
         part_time=year in NURSERY_YEARS,
         entry_date=(joined or _entry(source, school, year, first_day)).isoformat(),
-        illness=source.uniform(0.06, 0.15) if often_away else source.uniform(0.004, 0.036),
+        illness=source.uniform(0.07, 0.16) if often_away else source.uniform(0.003, 0.026),
         truancy=source.uniform(0.15, 0.7) if often_away else source.uniform(0.0, 0.2),
         lateness=source.uniform(0.0, 0.12) if often_away else source.uniform(0.0, 0.03),
     )

@@ -102,7 +102,9 @@ def _predicate(dataset: str, text: str) -> Predicate:
 
 def _check(policy: Policy, path: Path) -> None:
     if policy.dataset != path.stem:
-        raise Problem("CR-110", f"the file is called {path.stem}, its dataset {policy.dataset}", where=str(path))
+        raise Problem(
+            "CR-110", f"the file is called {path.stem}, its dataset {policy.dataset}", where=str(path)
+        )
     roles = [grant.who for grant in policy.grants]
     if len(set(roles)) != len(roles):
         raise Problem("CR-110", "a role has two grants; join their conditions with `or`", where=str(path))

@@ -53,7 +53,9 @@ class Predicate:
         """The parameters it names."""
         return {str(node.this) for node in self._tree.find_all(exp.Placeholder)}
 
-    def emit(self, dialect: Dialect, values: Mapping[str, Any], first_parameter: int = 1) -> tuple[str, list[Any]]:
+    def emit(
+        self, dialect: Dialect, values: Mapping[str, Any], first_parameter: int = 1
+    ) -> tuple[str, list[Any]]:
         """The condition as SQL, in brackets, with its values in order: `$n` for PostgreSQL, `?` for DuckDB."""
         used: list[Any] = []
 
@@ -85,5 +87,8 @@ class Predicate:
 
     def _fault(self, detail: str) -> Problem:
         return Problem(
-            "CR-110", f"{detail}, in {self.text[:100]!r}", where=self._where, remedy="docs/access.md has the language."
+            "CR-110",
+            f"{detail}, in {self.text[:100]!r}",
+            where=self._where,
+            remedy="docs/access.md has the language.",
         )

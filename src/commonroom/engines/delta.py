@@ -174,10 +174,8 @@ def _drop_torn_entries(folder: Path, announced: int) -> None:
     """
     for path in sorted((folder / _LOG).glob("*.json"), reverse=True):
         number = path.stem
-        if (
-            not number.isdigit()
-            or (int(number) <= announced
-            and not (announced == EMPTY and int(number) == EMPTY))
+        if not number.isdigit() or (
+            int(number) <= announced and not (announced == EMPTY and int(number) == EMPTY)
         ):
             return
         if _is_torn(path):

@@ -61,7 +61,9 @@ async def load(connection: Any, settings: Settings, duck: Duck, incoming: Sequen
     contents = await asyncio.to_thread(lambda: [letters.opened(letter) for letter in incoming])
     parties = await directory.resolve_aliases(connection, letters.parties_to_resolve(contents))
     readings = await asyncio.to_thread(
-        lambda: [letters.read(letter, content, parties) for letter, content in zip(incoming, contents, strict=True)]
+        lambda: [
+            letters.read(letter, content, parties) for letter, content in zip(incoming, contents, strict=True)
+        ]
     )
     changes = await _with_learners(connection, _by_entity(readings))
     batch = Batch(head.number + 1, str(ids.uuid7()))
@@ -88,7 +90,11 @@ def newest_stored(
     days = [change.fact.valid_from for change in changes]
     low, high = min(days), max(days)
     where = f"valid_from BETWEEN DATE '{low}' AND DATE '{high}'"
-    files = [file for file in delta.files_of(table.folder(settings), version) if file.may_hold("valid_from", low, high)]
+    files = [
+        file
+        for file in delta.files_of(table.folder(settings), version)
+        if file.may_hold("valid_from", low, high)
+    ]
     if letters.SCHOOL in table.key:
         place = table.key.index(letters.SCHOOL)
         schools = sorted({change.fact.key[place] for change in changes})
@@ -113,8 +119,12 @@ def newest_stored(
 
 def _slots(table: FactTable, changes: Sequence[Change]) -> Any:
     keys = list(zip(*(change.fact.key for change in changes), strict=True))
-    columns = {name: pa.array(keys[place], table.schema.field(name).type) for place, name in enumerate(table.key)}
-    return pa.table({**columns, "valid_from": pa.array([change.fact.valid_from for change in changes], pa.date32())})
+    columns = {
+        name: pa.array(keys[place], table.schema.field(name).type) for place, name in enumerate(table.key)
+    }
+    return pa.table(
+        {**columns, "valid_from": pa.array([change.fact.valid_from for change in changes], pa.date32())}
+    )
 
 
 def _by_entity(readings: Sequence[Reading]) -> dict[str, list[Change]]:

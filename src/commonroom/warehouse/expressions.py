@@ -59,7 +59,12 @@ class Expression:
 
     def problem(self, detail: str) -> Problem:
         """What is wrong with it."""
-        return Problem("CR-062", f"{detail}: {self.text!r}", where=self.where, remedy="docs/warehouse.md has the language.")
+        return Problem(
+            "CR-062",
+            f"{detail}: {self.text!r}",
+            where=self.where,
+            remedy="docs/warehouse.md has the language.",
+        )
 
 
 class _Compiler:
@@ -88,7 +93,9 @@ class _Compiler:
 
     def _column(self, name: str) -> Any:
         if name not in self.columns.columns:
-            raise self.expression.problem(f"there is no `{name}`; there are {', '.join(self.columns.columns)}")
+            raise self.expression.problem(
+                f"there is no `{name}`; there are {', '.join(self.columns.columns)}"
+            )
         return self.columns[name]
 
     def _joined(self, op: ast.boolop, parts: list[Any]) -> Any:

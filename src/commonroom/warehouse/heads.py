@@ -18,7 +18,9 @@ _LEASE = (0x434F4D52, 6)
 _TAKE_LEASE = "SELECT pg_advisory_lock($1, $2)"
 _GIVE_BACK = "SELECT pg_advisory_unlock($1, $2)"
 
-_NEWEST = "SELECT number, batch, position, tables, committed_at FROM warehouse.head ORDER BY number DESC LIMIT 1"
+_NEWEST = (
+    "SELECT number, batch, position, tables, committed_at FROM warehouse.head ORDER BY number DESC LIMIT 1"
+)
 _WRITE = "INSERT INTO warehouse.head (number, batch, position, tables) VALUES ($1, $2, $3, $4)"
 # Readers and the vacuum need none of the older ones; some are kept to look back on.
 _FORGET = "DELETE FROM warehouse.head WHERE number <= $1"

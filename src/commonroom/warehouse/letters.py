@@ -64,7 +64,9 @@ def opened(letter: Letter) -> RecordSet | Problem:
 
 def schools_named(content: RecordSet) -> set[str]:
     """Every school that a record or a withdrawal names, also those whose records are otherwise bad."""
-    entries = (entry for part in (content.records, content.withdrawn) for many in part.values() for entry in many)
+    entries = (
+        entry for part in (content.records, content.withdrawn) for many in part.values() for entry in many
+    )
     return {value for entry in entries if isinstance(value := entry.get(SCHOOL), str)}
 
 
@@ -84,7 +86,9 @@ def read(letter: Letter, content: RecordSet | Problem, parties: Mapping[str, str
             changes[entity] = good
     if findings and not changes:
         first = findings[0]
-        return Reading(letter, {}, findings[:_MAX_FINDINGS], f"Nothing in it can be used. {first.message} {first.remedy}")
+        return Reading(
+            letter, {}, findings[:_MAX_FINDINGS], f"Nothing in it can be used. {first.message} {first.remedy}"
+        )
     return Reading(letter, changes, findings[:_MAX_FINDINGS], None)
 
 
@@ -132,7 +136,9 @@ def _fact(letter: Letter, table: FactTable, record: Mapping[str, Any]) -> Fact:
     by_name = dict(zip(table.items, items, strict=True))
     return Fact(
         key=tuple(by_name[name] for name in table.key),
-        valid_from=date.fromisoformat(record.get("valid_from") or record[table.valid_from_item or "valid_from"]),
+        valid_from=date.fromisoformat(
+            record.get("valid_from") or record[table.valid_from_item or "valid_from"]
+        ),
         valid_to=tables.as_date(record.get("valid_to")),
         items=items,
         weight=1,

@@ -127,9 +127,7 @@ def _state(measure: Measure) -> Any:
     live = facts.group_by(same).aggregate(weight=facts.weight.cast("int64").sum())
     live = live.filter(live.weight > 0)
     begun = live.join(moments, live.valid_from <= moments.on)
-    order = ibis.window(
-        group_by=["period", *tables.of(measure.entity).key], order_by=ibis.desc("valid_from")
-    )
+    order = ibis.window(group_by=["period", *tables.of(measure.entity).key], order_by=ibis.desc("valid_from"))
     ranked = begun.mutate(rank=ibis.row_number().over(order))
     return ranked.filter((ranked.rank == 0) & (ranked.valid_to.isnull() | (ranked.valid_to >= ranked.on)))
 
@@ -137,7 +135,9 @@ def _state(measure: Measure) -> Any:
 def _units(measure: Measure, rows: Any) -> Any:
     weight = rows.weight.cast("int64") if measure.taken == "over the period" else None
     totals = {
-        name: Expression(text, f"measure {measure.name}, each {name}").compile(rows, weight, _codesets(measure))
+        name: Expression(text, f"measure {measure.name}, each {name}").compile(
+            rows, weight, _codesets(measure)
+        )
         for name, text in measure.each.items()
     }
     units = rows.group_by(["period", *measure.unit]).aggregate(**totals)

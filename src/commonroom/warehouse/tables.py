@@ -69,7 +69,9 @@ class FactTable(msgspec.Struct, frozen=True, dict=True):
 
     def to_arrow(self, facts: Sequence[Fact]) -> Any:
         """Facts as a table, in the order in which they are read: by day, then by key."""
-        ordered = sorted(facts, key=lambda fact: (fact.valid_from, fact.key, fact.known_position, fact.weight))
+        ordered = sorted(
+            facts, key=lambda fact: (fact.valid_from, fact.key, fact.known_position, fact.weight)
+        )
         items = list(zip(*(fact.items for fact in ordered), strict=True))
         values: dict[str, Sequence[Any]] = dict(zip(self.items, items, strict=True))
         for name in _FACT_COLUMNS:
@@ -91,7 +93,9 @@ class FactTable(msgspec.Struct, frozen=True, dict=True):
 
     def values(self, record: Mapping[str, Any]) -> tuple[Any, ...]:
         """A checked record's items in order, with its dates as dates; an item it lacks is None."""
-        return tuple(as_date(record.get(name)) if name in self.dates else record.get(name) for name in self.items)
+        return tuple(
+            as_date(record.get(name)) if name in self.dates else record.get(name) for name in self.items
+        )
 
     def relation(self, files: Iterable[str], columns: Sequence[str], where: str = "true") -> str:
         """SQL of a relation over data files; with no file, an empty one of the same columns.

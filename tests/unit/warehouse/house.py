@@ -28,7 +28,14 @@ def upn(serial: int) -> str:
 
 def mark(school: str, pupil: int, day: str, session: str, code: str, version: int = 1) -> Record:
     """One attendance mark."""
-    return {"school": school, "upn": upn(pupil), "date": day, "session": session, "code": code, "version": version}
+    return {
+        "school": school,
+        "upn": upn(pupil),
+        "date": day,
+        "session": session,
+        "code": code,
+        "version": version,
+    }
 
 
 def enrolment(school: str, pupil: int, entry: str, *, version: int = 1, **more: Any) -> Record:
@@ -111,4 +118,6 @@ class House:
         records = [
             organisation(party, urn, la_of.get(f"s{urn}", "997")) for urn, party in self.parties.items()
         ]
-        return await self.load(self.letter(REGISTERS, "organisation", records))
+        return await self.load(
+            self.letter(REGISTERS, "organisation", records, accepted_at="2025-09-01T08:00+00:00")
+        )

@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.unit.warehouse.house import REGISTERS, House, enrolment, mark, upn
 
 from commonroom.engines import delta
 from commonroom.exchange import Letter
 from commonroom.settings import Settings
 from commonroom.warehouse import heads, tables
+from tests.unit.warehouse.house import REGISTERS, House, enrolment, mark, upn
 
 A, B = "990001", "990002"
 
@@ -40,39 +40,74 @@ async def findings(house: House) -> list[dict[str, Any]]:
     return [dict(row) for row in rows]
 
 
-async def test_a_fact_knows_its_message_its_sender_our_key_of_the_pupil_and_when_it_was_known(house: House) -> None:
-    letter = house.letter(A, "attendance_mark", [mark(A, 1, "2026-09-07", "AM", "/")], accepted_at="2026-09-07T09:30+01:00")
+async def test_a_fact_knows_its_message_its_sender_our_key_of_the_pupil_and_when_it_was_known(
+    house: House,
+) -> None:
+    letter = house.letter(
+        A, "attendance_mark", [mark(A, 1, "2026-09-07", "AM", "/")], accepted_at="2026-09-07T09:30+01:00"
+    )
     outcome = await house.load(letter)
     (row,) = await stored(house, "attendance_mark")
-    assert (row["school"], row["upn"], row["date"], row["session"], row["code"]) == (A, upn(1), date(2026, 9, 7), "AM", "/")
+    assert (row["school"], row["upn"], row["date"], row["session"], row["code"]) == (
+        A,
+        upn(1),
+        date(2026, 9, 7),
+        "AM",
+        "/",
+    )
     assert (row["valid_from"], row["weight"], row["version"]) == (date(2026, 9, 7), 1, 1)
     assert row["known_from"].isoformat() == "2026-09-07T08:30:00"
     assert (row["message"], row["sender"], row["known_position"]) == (letter.envelope.id, house.parties[A], 1)
-    assert row["learner_id"] == str(await house.connection.fetchval("SELECT learner_id FROM warehouse.learner_key"))
+    assert row["learner_id"] == str(
+        await house.connection.fetchval("SELECT learner_id FROM warehouse.learner_key")
+    )
     assert (outcome.rows, outcome.loaded, outcome.refused) == ({"attendance_mark": 1}, [letter], [])
 
 
 async def test_one_pupil_has_one_key_of_ours_at_every_school_and_in_every_table(house: House) -> None:
     await house.load(house.letter(A, "attendance_mark", [mark(A, 1, "2026-09-07", "AM", "/")]))
-    await house.load(house.letter(B, "enrolment", [enrolment(B, 1, "2026-09-08"), enrolment(B, 2, "2026-09-08")]))
+    await house.load(
+        house.letter(B, "enrolment", [enrolment(B, 1, "2026-09-08"), enrolment(B, 2, "2026-09-08")])
+    )
     marks, stays = await stored(house, "attendance_mark"), await stored(house, "enrolment")
     assert marks[0]["learner_id"] == stays[0]["learner_id"] != stays[1]["learner_id"]
 
 
 async def test_the_same_letter_again_leaves_no_trace(house: House) -> None:
-    letter = house.letter(A, "attendance_mark", [mark(A, 1, "2026-09-07", "AM", "/"), mark(A, 1, "2026-09-07", "PM", "?")])
+    letter = house.letter(
+        A, "attendance_mark", [mark(A, 1, "2026-09-07", "AM", "/"), mark(A, 1, "2026-09-07", "PM", "?")]
+    )
     await house.load(letter)
-    before = await stored(house, "attendance_mark"), await findings(house), await heads.newest(house.connection)
+    before = (
+        await stored(house, "attendance_mark"),
+        await findings(house),
+        await heads.newest(house.connection),
+    )
     again = await house.load(letter, letter)
-    after = await stored(house, "attendance_mark"), await findings(house), await heads.newest(house.connection)
+    after = (
+        await stored(house, "attendance_mark"),
+        await findings(house),
+        await heads.newest(house.connection),
+    )
     assert after == before
     assert again.loaded == [letter, letter]
 
 
 async def test_a_correction_and_a_withdrawal_in_later_batches_find_what_they_change(house: House) -> None:
-    await house.load(house.letter(A, "attendance_mark", [mark(A, 1, "2026-09-07", "AM", "N"), mark(A, 2, "2026-09-07", "AM", "/")]))
+    await house.load(
+        house.letter(
+            A, "attendance_mark", [mark(A, 1, "2026-09-07", "AM", "N"), mark(A, 2, "2026-09-07", "AM", "/")]
+        )
+    )
     await house.load(house.letter(A, "attendance_mark", [mark(A, 1, "2026-09-07", "AM", "I", 2)]))
-    gone = {"school": A, "upn": upn(2), "date": "2026-09-07", "session": "AM", "valid_from": "2026-09-07", "version": 2}
+    gone = {
+        "school": A,
+        "upn": upn(2),
+        "date": "2026-09-07",
+        "session": "AM",
+        "valid_from": "2026-09-07",
+        "version": 2,
+    }
     await house.load(house.letter(A, "attendance_mark", withdrawn=[gone]))
     rows = [(row["code"], row["weight"], row["version"]) for row in await stored(house, "attendance_mark")]
     assert sorted(rows) == [("/", -1, 2), ("/", 1, 1), ("I", 1, 2), ("N", -1, 2), ("N", 1, 1)]
@@ -81,7 +116,9 @@ async def test_a_correction_and_a_withdrawal_in_later_batches_find_what_they_cha
 async def test_good_records_are_loaded_beside_bad_ones_and_each_bad_one_is_told_of(house: House) -> None:
     bad = mark(A, 1, "2026-09-07", "PM", "%%")
     no_version = {**mark(A, 2, "2026-09-07", "PM", "/"), "version": None}
-    outcome = await house.load(house.letter(A, "attendance_mark", [mark(A, 1, "2026-09-07", "AM", "/"), bad, no_version]))
+    outcome = await house.load(
+        house.letter(A, "attendance_mark", [mark(A, 1, "2026-09-07", "AM", "/"), bad, no_version])
+    )
     assert [row["session"] for row in await stored(house, "attendance_mark")] == ["AM"]
     told = await findings(house)
     assert [(f["rule"], f["record"], f["item"], f["refused"]) for f in told] == [
@@ -100,7 +137,9 @@ async def refusal(house: House, letter: Letter) -> str:
     return reason
 
 
-async def test_a_letter_nothing_of_which_can_be_used_is_refused_and_says_why_without_naming_a_pupil(house: House) -> None:
+async def test_a_letter_nothing_of_which_can_be_used_is_refused_and_says_why_without_naming_a_pupil(
+    house: House,
+) -> None:
     reason = await refusal(house, house.letter(A, "attendance_mark", [mark(A, 1, "2026-09-07", "AM", "%%")]))
     assert "not a code of the list attendance" in reason
     assert upn(1) not in reason
@@ -123,13 +162,21 @@ async def test_a_school_that_is_not_in_the_register_is_refused(house: House) -> 
 
 
 async def test_only_the_register_speaks_for_organisations(house: House) -> None:
-    record = {"organisation": house.parties[A], "kind": "school", "name": "Ours", "valid_from": "2026-09-01", "version": 9}
+    record = {
+        "organisation": house.parties[A],
+        "kind": "school",
+        "name": "Ours",
+        "valid_from": "2026-09-01",
+        "version": 9,
+    }
     assert "Only the register" in await refusal(house, house.letter(A, "organisation", [record]))
     outcome = await house.load(house.letter(REGISTERS, "organisation", [record]))
     assert outcome.rows == {"organisation": 1}
 
 
-async def test_a_message_of_a_type_the_standard_has_not_or_with_other_entities_is_refused(house: House) -> None:
+async def test_a_message_of_a_type_the_standard_has_not_or_with_other_entities_is_refused(
+    house: House,
+) -> None:
     letter = house.letter(A, "enrolment", [enrolment(A, 1, "2026-09-01")])
     unknown = msgspec.structs.replace(letter.envelope, type="commonroom.dinner.changed")
     other = msgspec.structs.replace(letter.envelope, type="commonroom.attendance-mark.changed")

@@ -47,7 +47,9 @@ def current(log: Iterable[Fact]) -> Counter[tuple[object, ...]]:
 @st.composite
 def histories(draw: st.DrawFn) -> list[Change]:
     """What one sender may say: per key, versions that rise, over a few days, now and then a withdrawal."""
-    said = draw(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 3), st.sampled_from("xyz"), st.booleans())))
+    said = draw(
+        st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 3), st.sampled_from("xyz"), st.booleans()))
+    )
     versions: Counter[str] = Counter()
     changes = []
     for position, (key, day, value, withdrawn) in enumerate(said, start=1):
@@ -93,7 +95,9 @@ def test_at_no_known_time_is_a_fact_counted_twice_or_taken_away_before_it_was_th
 
 @given(histories(), st.data())
 @settings(max_examples=200, deadline=None)
-def test_how_messages_are_cut_into_batches_leaves_no_trace_in_the_log(history: list[Change], data: st.DataObject) -> None:
+def test_how_messages_are_cut_into_batches_leaves_no_trace_in_the_log(
+    history: list[Change], data: st.DataObject
+) -> None:
     cut = data.draw(st.integers(0, len(history)))
     assert load([history[:cut], history[cut:]]) == load([history])
 
@@ -103,7 +107,9 @@ def test_the_same_version_with_other_content_does_not_replace_what_is_stored() -
     assert [fact.items for fact in log] == [("a", "first")]
 
 
-def test_a_correction_takes_the_live_row_away_and_adds_the_new_one_under_the_new_version_and_message() -> None:
+def test_a_correction_takes_the_live_row_away_and_adds_the_new_one_under_the_new_version_and_message() -> (
+    None
+):
     log = load([[change("a", 1, 1, "old", 1)], [change("a", 1, 2, "new", 2)]])
     assert [(f.items[1], f.weight, f.version, f.message) for f in log] == [
         ("old", 1, 1, "m1"),

@@ -1,0 +1,301 @@
+"""What each figure is, worked by hand: small registers and rolls, and the figures that must come of them.
+
+The tables are meant to be read by whoever knows the statistics. 7 September 2026 is a Monday in term; 26 to 30 October is
+the half-term week. Each expected line gives what is shown: numerator/denominator = value, or a symbol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import date, datetime
+from typing import Any
+
+import pytest
+
+from commonroom.engines import clock
+from commonroom.identity import PUBLIC
+from commonroom.settings import Settings
+from commonroom.warehouse import Figure, open_reader
+from tests.unit.warehouse.house import House, enrolment, mark
+
+A, B, C = "990001", "990002", "990003"  # A and B lie in Westmarch (997), C in Eastvale (998)
+MONDAY, LAST = date(2026, 9, 7), date(2026, 9, 11)
+
+
+@pytest.fixture
+async def house(pool: Any, settings: Settings) -> AsyncIterator[House]:
+    async with pool.acquire() as connection:
+        await clock.set_to(connection, settings, datetime.fromisoformat("2026-12-31T12:00+00:00"))
+        house = await House(connection, settings, [A, B, C]).open()
+        await house.register(s990003="998")
+        yield house
+
+
+async def load_registers(house: House, school: str, registers: str, version: int = 1, **more: Any) -> None:
+    """Lines of `pupil: marks`, two marks a day from Monday, in words `/\\` and codes; `..` is no mark."""
+    records = []
+    for line in registers.strip().splitlines():
+        pupil, _, days = line.partition(":")
+        for number, pair in enumerate(days.split()):
+            day = date.fromordinal(MONDAY.toordinal() + number).isoformat()
+            for session, code in zip(("AM", "PM"), pair, strict=True):
+                if code != ".":
+                    records.append(mark(school, int(pupil), day, session, code, version))
+    outcome = await house.load(house.letter(school, "attendance_mark", records, **more))
+    assert not outcome.refused
+    assert not outcome.findings
+
+
+async def figures(
+    house: House, measure: str, level: str = "school", grain: str = "week", **more: Any
+) -> list[Figure]:
+    reader = open_reader(house.settings)
+    try:
+        asked = {"units": [A] if level == "school" else None, "first": MONDAY, "last": LAST, **more}
+        return await reader.figures(
+            house.connection, PUBLIC, measure=measure, level=level, grain=grain, **asked
+        )
+    finally:
+        reader.close()
+
+
+def shown(figure: Figure) -> str:
+    """A figure as the tables write it."""
+    if figure.symbol:
+        return figure.symbol
+    parts = f"{figure.numerator}/{figure.denominator} = " if figure.denominator is not None else ""
+    return f"{parts}{figure.value}"
+
+
+# Six pupils, one week. L late and V visit are attendance; X and # are no sessions to attend.
+#         Mon Tue Wed Thu Fri      possible  authorised  unauthorised
+WEEK = r"""
+    1:    /\  /\  /\  /\  /\
+    2:    /\  I\  II  /\  /\
+    3:    /\  /\  /O  OO  /\
+    4:    L\  /V  BB  MM  /\
+    5:    X\  /\  #/  /\  /\
+    6:    /\  /\  /\  /\  N\
+"""
+# 1           10        0           0
+# 2           10        3 (I)       0
+# 3           10        0           3 (O)
+# 4           10        2 (M)       0
+# 5            8        0           0
+# 6           10        0           1 (N)
+# all         58        5           4           three of six missed a tenth or more: 2, 3, 4; and 6 missed 1 of 10
+
+
+@pytest.mark.parametrize(
+    ("measure", "expected"),
+    [
+        ("absence_overall", "9/58 = 15.5"),  # 15.517...
+        ("absence_authorised", "5/58 = 8.6"),  # 8.620...
+        ("absence_unauthorised", "4/58 = 6.9"),  # 6.896...
+        ("persistent_absence", "4/6 = 66.7"),  # pupils 2, 3, 4 and 6: a tenth exactly counts
+    ],
+)
+async def test_a_week_of_one_school(house: House, measure: str, expected: str) -> None:
+    await load_registers(house, A, WEEK)
+    (figure,) = await figures(house, measure)
+    assert (figure.unit_name, figure.period_start, figure.period_label) == (
+        f"School {A}",
+        MONDAY,
+        "2026 week 37",
+    )
+    assert shown(figure) == expected
+
+
+async def test_the_same_week_day_by_day(house: House) -> None:
+    await load_registers(house, A, WEEK)
+    found = {f.period_label: shown(f) for f in await figures(house, "absence_overall", grain="day")}
+    assert found == {
+        "2026-09-07": "0/11 = 0.0",
+        "2026-09-08": "1/12 = 8.3",
+        "2026-09-09": "3/11 = 27.3",
+        "2026-09-10": "4/12 = 33.3",
+        "2026-09-11": "1/12 = 8.3",
+    }
+
+
+async def test_a_term_counts_all_its_weeks_whatever_part_is_asked_for(house: House) -> None:
+    await load_registers(house, A, WEEK)
+    (figure,) = await figures(house, "absence_overall", grain="term", last=MONDAY)
+    assert (figure.period_label, shown(figure)) == ("Autumn term 2026/27", "9/58 = 15.5")
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ("school", {A: "9/58 = 15.5", B: "60/60 = 100.0", C: "0/60 = 0.0"}),
+        ("authority", {"997": "69/118 = 58.5", "998": "0/60 = 0.0"}),
+        ("region", {"E12000009": "69/178 = 38.8"}),
+        ("national", {"E92000001": "69/178 = 38.8"}),
+    ],
+)
+async def test_three_schools_by_level(house: House, level: str, expected: dict[str, str]) -> None:
+    await load_registers(house, A, WEEK)
+    await load_registers(house, B, "\n".join(f"{pupil}: II II II II II" for pupil in range(10, 16)))
+    await load_registers(house, C, "\n".join(f"{pupil}: /\\ /\\ /\\ /\\ /\\" for pupil in range(20, 26)))
+    found = await figures(house, "absence_overall", level, units=None)
+    assert {figure.unit: shown(figure) for figure in found} == expected
+
+
+async def test_names_of_units_come_from_the_register(house: House) -> None:
+    await load_registers(house, C, WEEK)
+    names = {
+        level: (await figures(house, "absence_overall", level, units=None))[0].unit_name
+        for level in ("school", "authority", "region", "national")
+    }
+    assert names == {
+        "school": f"School {C}",
+        "authority": "Eastvale",
+        "region": "South West",
+        "national": "England",
+    }
+
+
+async def test_a_pupil_who_moved_school_counts_once_at_each_for_persistent_absence(house: House) -> None:
+    at_a, at_b = ("\n".join(f"{pupil}: /\\ /\\" for pupil in range(first, first + 7)) for first in (10, 20))
+    await load_registers(house, A, f"1: II ..\n2: II ..\n3: II ..\n{at_a}")
+    await load_registers(house, B, f"1: .. II\n2: .. II\n3: .. II\n{at_b}")
+    (figure,) = await figures(house, "persistent_absence", "authority", units=["997"])
+    assert shown(figure) == "6/20 = 30.0"
+
+
+#  missed of possible     persistent?
+TENTHS = [
+    ("1 of 10", "I/ // // // //", "3/6 = 50.0"),  # exactly a tenth counts
+    ("0 of 10", "// // // // //", "0/6 = 0.0"),  # nobody is never hidden
+    ("1 of 9", "I/ // // // /#", "3/6 = 50.0"),
+    ("1 of 2", "I/ ## ## ## ##", "3/6 = 50.0"),
+]
+
+
+@pytest.mark.parametrize(("case", "week", "expected"), TENTHS, ids=[case for case, _, _ in TENTHS])
+async def test_persistent_absence_is_a_tenth_of_the_pupils_own_sessions(
+    house: House, case: str, week: str, expected: str
+) -> None:
+    present = "// // // // //"
+    lines = [f"{pupil}: {week if pupil <= 3 else present}" for pupil in range(1, 7)]
+    await load_registers(house, A, "\n".join(lines))
+    assert [shown(figure) for figure in await figures(house, "persistent_absence")] == [expected]
+
+
+HIDDEN = [
+    # measure              pupils  absent  shown
+    ("absence_overall", 5, 5, "c"),  # a group under 6 is hidden
+    ("absence_overall", 6, 1, "10/60 = 16.7"),
+    ("persistent_absence", 5, 3, "c"),
+    ("persistent_absence", 9, 1, "c"),  # one or two pupils are hidden
+    ("persistent_absence", 9, 2, "c"),
+    ("persistent_absence", 9, 3, "3/9 = 33.3"),
+    ("persistent_absence", 9, 0, "0/9 = 0.0"),
+]
+
+
+@pytest.mark.parametrize(("measure", "pupils", "absent", "expected"), HIDDEN)
+async def test_small_groups_and_small_counts_are_hidden_and_never_become_nought(
+    house: House, measure: str, pupils: int, absent: int, expected: str
+) -> None:
+    lines = [f"{n}: {'II II II II II' if n <= absent else '// // // // //'}" for n in range(1, pupils + 1)]
+    await load_registers(house, A, "\n".join(lines))
+    (figure,) = await figures(house, measure)
+    assert shown(figure) == expected
+    if figure.symbol:
+        assert (figure.numerator, figure.denominator, figure.value) == (None, None, None)
+
+
+async def test_a_week_without_sessions_to_attend_is_not_applicable(house: House) -> None:
+    await load_registers(house, A, "1: ##\n2: ##")
+    assert [shown(figure) for figure in await figures(house, "absence_overall")] == ["z"]
+
+
+async def test_holidays_and_half_term_have_no_figures(house: House) -> None:
+    assert await figures(house, "absence_overall", first=date(2026, 10, 26), last=date(2026, 11, 1)) == []
+
+
+async def test_periods_that_have_not_begun_are_left_out(house: House) -> None:
+    await clock.set_to(house.connection, house.settings, datetime.fromisoformat("2026-09-08T12:00+00:00"))
+    days = await figures(house, "absence_overall", grain="day")
+    assert [figure.period_label for figure in days] == ["2026-09-07", "2026-09-08"]
+
+
+ROLLS = [
+    # what the school says of ten pupils                        on the roll on Friday 11 September
+    ("on the roll", {}, "10"),
+    ("dual, main here", {"enrolment_status": "M"}, "10"),
+    ("dual, main elsewhere", {"enrolment_status": "S"}, "0"),
+    ("guest", {"enrolment_status": "G"}, "0"),
+    ("left on Thursday", {"leaving_date": "2026-09-10"}, "0"),
+    ("last day is Friday", {"leaving_date": "2026-09-11"}, "10"),
+    ("come on Friday", {"entry_date": "2026-09-11", "valid_from": "2026-09-11"}, "10"),
+    ("come on Monday after", {"entry_date": "2026-09-14", "valid_from": "2026-09-14"}, "x"),
+]
+
+
+@pytest.mark.parametrize(("case", "said", "expected"), ROLLS, ids=[case for case, _, _ in ROLLS])
+async def test_headcount_is_of_main_registrations_on_the_last_school_day(
+    house: House, case: str, said: dict[str, str], expected: str
+) -> None:
+    records = [{**enrolment(A, pupil, "2026-09-01"), **said} for pupil in range(1, 11)]
+    await house.load(house.letter(A, "enrolment", records))
+    assert [shown(figure) for figure in await figures(house, "headcount")] == [expected]
+
+
+@pytest.mark.parametrize(("pupils", "expected"), [(1, "c"), (2, "c"), (3, "3")])
+async def test_a_headcount_of_one_or_two_is_hidden(house: House, pupils: int, expected: str) -> None:
+    await house.load(
+        house.letter(A, "enrolment", [enrolment(A, n, "2026-09-01") for n in range(1, pupils + 1)])
+    )
+    assert [shown(figure) for figure in await figures(house, "headcount")] == [expected]
+
+
+async def test_headcount_follows_successions_corrections_and_withdrawals(house: House) -> None:
+    pupils = range(1, 11)
+    await house.load(house.letter(A, "enrolment", [enrolment(A, n, "2026-09-01") for n in pupils]))
+    # From 9 September the first three are subsidiary; the fourth's stay was an error; the fifth left on the 8th.
+    subsidiary = [
+        {**enrolment(A, n, "2026-09-01", version=2), "valid_from": "2026-09-09", "enrolment_status": "S"}
+        for n in (1, 2, 3)
+    ]
+    left = enrolment(A, 5, "2026-09-01", version=2, leaving_date="2026-09-08")
+    fourth = {
+        name: enrolment(A, 4, "2026-09-01")[name] for name in ("school", "upn", "entry_date", "valid_from")
+    }
+    await house.load(house.letter(A, "enrolment", [*subsidiary, left], [{**fourth, "version": 2}]))
+    found = {f.period_label: shown(f) for f in await figures(house, "headcount", grain="day")}
+    assert found == {
+        "2026-09-07": "9",
+        "2026-09-08": "9",
+        "2026-09-09": "5",
+        "2026-09-10": "5",
+        "2026-09-11": "5",
+    }
+
+
+async def test_of_an_unfinished_week_the_roll_is_taken_on_the_last_school_day_that_has_come(
+    house: House,
+) -> None:
+    stays = [enrolment(A, n, "2026-09-01", leaving_date="2026-09-09") for n in range(1, 11)]
+    await house.load(house.letter(A, "enrolment", stays))
+    await clock.set_to(house.connection, house.settings, datetime.fromisoformat("2026-09-09T12:00+00:00"))
+    assert [shown(figure) for figure in await figures(house, "headcount")] == ["10"]
+    await clock.set_to(house.connection, house.settings, datetime.fromisoformat("2026-09-10T12:00+00:00"))
+    assert [shown(figure) for figure in await figures(house, "headcount")] == ["0"]
+
+
+async def test_corrected_marks_change_the_figure_and_the_figure_as_known_before_stays(house: House) -> None:
+    await load_registers(house, A, WEEK, accepted_at="2026-09-11T16:00+00:00")
+    # On the Monday after, three of pupil 3's unexplained absences turn out to be illness.
+    await load_registers(house, A, "3: .. .. .I II", version=2, accepted_at="2026-09-14T09:00+00:00")
+    now = await figures(house, "absence_unauthorised")
+    then = await figures(
+        house, "absence_unauthorised", known_at=datetime.fromisoformat("2026-09-13T00:00+00:00")
+    )
+    assert ([shown(f) for f in now], [shown(f) for f in then]) == (["1/58 = 1.7"], ["4/58 = 6.9"])
+
+
+async def test_a_school_that_no_organisation_fact_names_has_nothing_to_show(house: House) -> None:
+    assert [shown(f) for f in await figures(house, "absence_overall", units=["123456"])] == ["z"]
+    assert [shown(f) for f in await figures(house, "headcount", units=["123456"])] == ["x"]

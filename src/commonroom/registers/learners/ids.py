@@ -7,7 +7,7 @@ from uuid import UUID
 
 from commonroom.ids import uuid7
 from commonroom.problems import Problem, add_codes
-from commonroom.standard.identifiers import is_valid
+from commonroom.standard import is_valid
 
 add_codes({"CR-089": "The identifier is not valid"})
 
@@ -41,7 +41,7 @@ async def learner_ids(conn: Any, upns: list[str]) -> dict[str, UUID]:
         raise Problem(
             "CR-089", f"{len(upns):,} UPNs were sent at once", remedy=f"Send at most {MOST_AT_ONCE:,}."
         )
-    bad = [index for index, upn in enumerate(upns) if not is_valid("upn", upn)]
+    bad = [index for index, upn in enumerate(upns) if not is_valid("UPN", upn)]
     if bad:
         raise Problem(
             "CR-089",

@@ -1,8 +1,8 @@
 """The register of providers: schools, authorities, trusts and groups, with history, from GIAS extracts."""
 
-from commonroom.registers.providers.load import LoadReport, issues_of, load_file
-from commonroom.registers.providers.parse import Issue
-from commonroom.registers.providers.school import (
+from commonroom.registers.providers.announce import Announced, publish_changes, run
+from commonroom.registers.providers.load import LoadReport, issues_of, load_file, newest_load
+from commonroom.registers.providers.lookup import (
     Authority,
     Change,
     Group,
@@ -14,17 +14,22 @@ from commonroom.registers.providers.school import (
     authority,
     regions,
     school,
+    schools_of_authority,
     versions,
 )
+from commonroom.registers.providers.parse import Issue
+from commonroom.registers.providers.publish import Published, ensure_platform, publish_to_directory
 from commonroom.registers.providers.search import SchoolSummary, count, find
 
 __all__ = [
+    "Announced",
     "Authority",
     "Change",
     "Group",
     "Issue",
     "Link",
     "LoadReport",
+    "Published",
     "Region",
     "School",
     "SchoolSummary",
@@ -32,10 +37,16 @@ __all__ = [
     "authorities",
     "authority",
     "count",
+    "ensure_platform",
     "find",
     "issues_of",
     "load_file",
+    "newest_load",
+    "publish_changes",
+    "publish_to_directory",
     "regions",
+    "run",
     "school",
+    "schools_of_authority",
     "versions",
 ]

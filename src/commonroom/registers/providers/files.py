@@ -220,4 +220,4 @@ def _lenient_row(number: int, line: str) -> RawRow:
 
 
 def _problem(where: str, detail: str, remedy: str) -> Problem:
-    return Problem("CR-080", detail, where=where, remedy=remedy)
+    return Problem("CR-080", f"{detail}.", where=where, remedy=remedy)

@@ -136,6 +136,12 @@ async def issues_of(conn: Any, load: int) -> list[Issue]:
     return [Issue(**row) for row in await conn.fetch(_ISSUES, load)]
 
 
+async def newest_load(conn: Any) -> int:
+    """The number of the last load, 0 when there was none."""
+    found: int | None = await conn.fetchval("SELECT max(id) FROM providers.load")
+    return found or 0
+
+
 async def _load(conn: Any, parsed: Parsed, as_of: date | None, began: float) -> LoadReport:
     file_date = as_of or parsed.file_date or (await clock.now(conn)).astimezone(UTC).date()
     load = await conn.fetchval(

@@ -18,6 +18,9 @@ from commonroom.registers.providers.parse import Facts
 # Loads of any process wait for each other: positions of versions then rise in the order of commit.
 LOCK_KEY = 4_100_001
 LOCK = "SELECT pg_advisory_xact_lock($1)"
+# Whoever listens learns of a change when its transaction has committed.
+CHANGED_CHANNEL = "providers_changed"
+_NOTIFY = f"NOTIFY {CHANGED_CHANNEL}"
 
 
 class Incoming(msgspec.Struct, frozen=True):
@@ -102,8 +105,8 @@ WHERE is_new
 # One statement: the planner knows nothing yet of the rows just added, and would look each of them up by a scan.
 _ADD_VERSIONS = """
 WITH added AS (
-    INSERT INTO providers.version (organisation, valid_from, recorded_at, load, line, facts, digest)
-    SELECT organisation, valid_from, engines.domain_now(), $1, line, facts, sha256(convert_to(facts::text, 'UTF8'))
+    INSERT INTO providers.version (organisation, kind, valid_from, recorded_at, load, line, facts, digest)
+    SELECT organisation, kind, valid_from, engines.domain_now(), $1, line, facts, sha256(convert_to(facts::text, 'UTF8'))
     FROM compared
     WHERE is_changed
     ORDER BY value
@@ -196,4 +199,6 @@ async def write(
     await conn.execute(_CLOSE_ALIASES, _ALIAS_SCHEMES)
     await conn.execute(_OPEN_ALIASES, _ALIAS_SCHEMES)
     counts = await conn.fetchrow(_COUNTS)
+    if counts["new"] or counts["changed"]:
+        await conn.execute(_NOTIFY)
     return Written(counts["new"], counts["changed"], counts["unchanged"], counts["late"])

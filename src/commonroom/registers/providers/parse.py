@@ -108,7 +108,7 @@ def _shape(name: str, header: RawRow) -> Shape:
     if missing:
         raise Problem(
             "CR-082",
-            f"the {shape.title} lacks the column {', '.join(missing)}",
+            f"the {shape.title} lacks the column {', '.join(missing)}.",
             where=f"{name}, line {header.line}",
             remedy="Send the extract with all its columns.",
             extra={"missing": missing},
@@ -118,7 +118,7 @@ def _shape(name: str, header: RawRow) -> Shape:
     if twice:
         raise Problem(
             "CR-082",
-            f"the column {twice[0]} stands there more than once",
+            f"the column {twice[0]} stands there more than once.",
             where=f"{name}, line {header.line}",
             remedy="Remove the column that is not meant.",
         )
@@ -233,16 +233,21 @@ class _Reading:
                 facts[bound.fact] = bound.read(value)
             except BadValue as error:
                 bad.append((bound.fact, bound.column, error))
-        record = self._record(facts)
-        lost = {fact: (column, error) for fact, column, error in bad if fact in self._required}
+        if self._lacks_required(line, facts, bad):
+            return None
+        for _, column, fault in bad:
+            self._list(line, self._record(facts), column, "value left blank", fault.reason, fault.remedy)
+        return facts
+
+    def _lacks_required(self, line: int, facts: Facts, bad: list[tuple[str, str, BadValue]]) -> bool:
+        """Refuse the row when a required value is bad or missing; the first one is named."""
+        reasons = {fact: fault for fact, _, fault in bad}
         for fact, column in self._required.items():
             if fact not in facts:
-                column, error = lost.get(fact, (column, BadValue("the value is missing", "Fill it in.")))
-                self._refuse(line, record, column, error.reason, error.remedy)
-                return None
-        for _, column, error in bad:
-            self._list(line, record, column, "value left blank", error.reason, error.remedy)
-        return facts
+                fault = reasons.get(fact) or BadValue("the value is missing", "Fill it in.")
+                self._refuse(line, self._record(facts), column, fault.reason, fault.remedy)
+                return True
+        return False
 
     def _derive(self, line: int, facts: Facts) -> None:
         """Facts that follow from others: LAESTAB, codes of region and type."""
@@ -347,4 +352,4 @@ def _first_names(header: RawRow) -> str:
 def _unknown(
     where: str, detail: str, remedy: str = "Send a comma-separated GIAS extract with its header line."
 ) -> Problem:
-    return Problem("CR-081", detail, where=where, remedy=remedy)
+    return Problem("CR-081", f"{detail}.", where=where, remedy=remedy)

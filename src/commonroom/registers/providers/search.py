@@ -53,7 +53,9 @@ SELECT
     facts ->> 'postcode' AS postcode, la_code, facts ->> 'la_name' AS la_name, pupils
 {_WHERE}
 ORDER BY
-    ($5 IN (value, facts ->> 'laestab', facts ->> 'ukprn', lower(replace(facts ->> 'postcode', ' ', '')))) DESC,
+    coalesce(
+        $5 IN (value, facts ->> 'laestab', facts ->> 'ukprn', lower(replace(facts ->> 'postcode', ' ', ''))), false
+    ) DESC,
     is_open DESC,
     (plain_name = $6) DESC,
     (starts_with(plain_name, $6)) DESC,

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from datetime import date
 
+from commonroom.standard import is_valid
+
 Value = str | int | float
 
 MAX_TEXT = 1_000
@@ -63,8 +65,8 @@ def code(value: str) -> str:
 
 
 def urn(value: str) -> str:
-    """Unique reference number of an establishment: six digits, not 000000."""
-    if not re.fullmatch(r"\d{6}", value, re.ASCII) or value == "000000":
+    """Unique reference number of an establishment: six digits, the first not 0."""
+    if not is_valid("URN", value):
         raise BadValue(f"{shown(value)} is not a URN", "A URN has six digits, such as 100000.")
     return value
 
@@ -84,8 +86,8 @@ def establishment_number(value: str) -> str:
 
 
 def ukprn(value: str) -> str:
-    """UK provider reference number: eight digits, the first not 0."""
-    if not re.fullmatch(r"[1-9]\d{7}", value, re.ASCII):
+    """UK provider reference number: eight digits, the first of them 1."""
+    if not is_valid("UKPRN", value):
         raise BadValue(f"{shown(value)} is not a UKPRN", "A UKPRN has eight digits, such as 10080446.")
     return value
 

@@ -95,6 +95,7 @@ CREATE INDEX organisation_by_la ON providers.organisation (la_code, kind);
 CREATE TABLE providers.version (
     position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     organisation uuid NOT NULL REFERENCES providers.organisation,
+    kind text NOT NULL,
     valid_from date NOT NULL,
     recorded_at timestamptz NOT NULL,
     load bigint REFERENCES providers.load,

@@ -168,6 +168,18 @@ WHERE o.scheme = 'la' AND ($1::text IS NULL OR o.value = $1)
 ORDER BY o.name, o.value
 """
 
+_SCHOOLS_OF_AUTHORITY = """
+SELECT
+    value AS urn, la_code, coalesce(facts ->> 'la_name', '') AS la_name,
+    coalesce(facts ->> 'establishment_number', '') AS estab, name, coalesce(phase, '') AS phase,
+    coalesce(facts ->> 'type', '') AS type, coalesce(facts ->> 'status', '') AS status,
+    (facts ->> 'low_age')::integer AS low_age, (facts ->> 'high_age')::integer AS high_age, pupils,
+    coalesce(facts ->> 'town', '') AS town, coalesce(facts ->> 'postcode', '') AS postcode
+FROM providers.organisation
+WHERE kind = 'school' AND la_code = $1
+ORDER BY value
+"""
+
 _REGIONS = """
 SELECT
     region_code,
@@ -195,6 +207,8 @@ async def school(conn: Any, urn: str) -> School | None:
     if row is None:
         return None
     facts: dict[str, Any] = row["facts"]
+    items: dict[str, Any] = {item: facts.get(item) for item in _PLAIN_ITEMS}
+    items |= {item: date.fromisoformat(facts[item]) if item in facts else None for item in _DATES}
     uids = [str(facts[item]) for item in ("trust_uid", "federation_uid") if item in facts]
     found = await conn.fetch(_GROUPS, urn, uids)
     groups = tuple(_group(group) for group in found)
@@ -217,8 +231,7 @@ async def school(conn: Any, urn: str) -> School | None:
         valid_from=row["valid_from"],
         as_at=row["last_seen"],
         facts=facts,
-        **{item: facts.get(item) for item in _PLAIN_ITEMS},
-        **{item: date.fromisoformat(facts[item]) if item in facts else None for item in _DATES},
+        **items,
     )
 
 
@@ -231,6 +244,11 @@ async def authority(conn: Any, la_code: str) -> Authority | None:
 async def authorities(conn: Any) -> list[Authority]:
     """All local authorities, by name."""
     return [_authority(row) for row in await conn.fetch(_AUTHORITIES, None)]
+
+
+async def schools_of_authority(conn: Any, la_code: str) -> list[dict[str, Any]]:
+    """Every school of an authority, open or not, as the simulation reads a register (`RegisterRow`)."""
+    return [dict(row) for row in await conn.fetch(_SCHOOLS_OF_AUTHORITY, la_code)]
 
 
 async def regions(conn: Any) -> list[Region]:

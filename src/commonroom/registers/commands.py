@@ -1,0 +1,222 @@
+"""`commonroom providers`: load register files, find and show schools, their history, the faults of a file. Thin."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from commonroom import settings
+from commonroom.problems import Problem
+from commonroom.registers import providers
+from commonroom.registers.database import opened
+
+T = TypeVar("T")
+
+ISSUES_SHOWN = 20
+
+app = typer.Typer(help="The register of providers: load, find, show.", no_args_is_help=True)
+Data = Annotated[Path | None, typer.Option("--data", help="The data folder; otherwise COMMONROOM_DATA.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("load")
+def load(
+    files: Annotated[
+        list[Path], typer.Argument(help="GIAS extracts: establishments, links, groups, group links.")
+    ],
+    again: Annotated[bool, typer.Option("--again", help="Load even a file that was loaded before.")] = False,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Load register files, plain or gzip. Bad rows are listed and stop nothing; status 2 when a file cannot be read."""
+    reports, problems = _run(data, lambda conn: _load_all(conn, files, again))
+    if as_json:
+        _print_json(reports)
+    else:
+        for report in reports:
+            _print_report(report)
+    for problem in problems:
+        typer.secho(str(problem), err=True, fg="red")
+    raise typer.Exit(2 if problems else 0)
+
+
+@app.command("find")
+def find(
+    text: Annotated[str, typer.Argument(help="Words of name, town or postcode, or a URN, LAESTAB or UKPRN.")],
+    la: Annotated[str | None, typer.Option(help="Three-digit code of the local authority.")] = None,
+    phase: Annotated[str | None, typer.Option(help="Phase as GIAS names it, such as Primary.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find schools."""
+
+    async def ask(conn: Any) -> tuple[list[providers.SchoolSummary], int]:
+        found = await providers.find(conn, text, la=la, phase=phase, limit=limit)
+        return found, await providers.count(conn, text, la=la, phase=phase)
+
+    found, count = _run(data, ask)
+    if as_json:
+        _print_json(found)
+        return
+    columns = ("urn", "name", "town", "postcode", "la_name", "phase", "status", "pupils")
+    _print_table(columns, [[getattr(one, column) for column in columns] for one in found])
+    typer.echo(f"{len(found):,} of {count:,}")
+
+
+@app.command("show")
+def show(urn: str, data: Data = None, as_json: AsJson = False) -> None:
+    """Show all that the register holds of a school."""
+    found = _run(data, lambda conn: providers.school(conn, urn))
+    if found is None:
+        raise _unknown(urn)
+    if as_json:
+        _print_json(found)
+        return
+    typer.echo(f"{found.name} ({found.urn}), {found.party}")
+    typer.echo(f"Valid from {found.valid_from}; in the register as at {found.as_at}.")
+    for group in found.groups:
+        typer.echo(f"{group.type}: {group.name} ({group.uid})")
+    for link in found.links:
+        typer.echo(f"{link.link_type}: {link.name} ({link.urn})")
+    _print_table(("item", "value"), sorted(found.facts.items()))
+
+
+@app.command("history")
+def history(urn: str, data: Data = None, as_json: AsJson = False) -> None:
+    """Show every version of a school: from when, from which file and line, and what changed."""
+    found = _run(data, lambda conn: providers.versions(conn, urn))
+    if not found:
+        raise _unknown(urn)
+    if as_json:
+        _print_json(found)
+        return
+    for number, version in enumerate(found, start=1):
+        source = f"{version.file}, line {version.line}" if version.file else "made by the platform"
+        typer.echo(
+            f"{number}. valid from {version.valid_from}, recorded {version.recorded_at:%Y-%m-%d %H:%M} ({source})"
+        )
+        if number == 1:
+            typer.echo(f"   first known, {len(version.facts)} items")
+            continue
+        for change in version.changes:
+            typer.echo(f"   {change.item}: {_cell(change.before)} -> {_cell(change.after)}")
+
+
+@app.command("issues")
+def issues(
+    number: Annotated[int | None, typer.Argument(help="Number of the load; the newest without it.")] = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the faults found when a file was loaded, by line."""
+
+    async def ask(conn: Any) -> list[providers.Issue]:
+        chosen = number if number is not None else await providers.newest_load(conn)
+        return await providers.issues_of(conn, chosen)
+
+    found = _run(data, ask)
+    if as_json:
+        _print_json(found)
+    else:
+        _print_issues(found)
+
+
+async def _load_all(
+    conn: Any, files: Sequence[Path], again: bool
+) -> tuple[list[providers.LoadReport], list[Problem]]:
+    """Each file by itself: one that cannot be read does not keep the others out."""
+    reports: list[providers.LoadReport] = []
+    problems: list[Problem] = []
+    await providers.ensure_platform(conn)
+    for file in files:
+        try:
+            with _shown_progress(file) as progress:
+                reports.append(await providers.load_file(conn, file, again=again, progress=progress))
+        except Problem as problem:
+            problems.append(problem)
+    await providers.publish_to_directory(conn)
+    return reports, problems
+
+
+@contextlib.contextmanager
+def _shown_progress(file: Path) -> Iterator[Callable[[int], None]]:
+    """Rows read so far, on standard error, where there is a terminal."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TextColumn("{task.completed:,} rows"),
+        TimeElapsedColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(file.name, total=None)
+        yield lambda rows: progress.update(task, completed=rows)
+
+
+def _run(data: Path | None, ask: Callable[[Any], Awaitable[T]]) -> T:
+    async def asked() -> T:
+        async with opened(settings.load(data)) as conn:
+            return await ask(conn)
+
+    return asyncio.run(asked())
+
+
+def _print_report(report: providers.LoadReport) -> None:
+    typer.echo(
+        f"{report.file}: GIAS {report.kind.replace('_', ' ')} as at {report.file_date}, {report.encoding}"
+    )
+    if report.already:
+        typer.echo(f"  loaded before (load {report.load}): nothing was changed")
+    if report.kind == "establishments":
+        typer.echo(f"  {report.schools:,} schools, {report.pupils:,} pupils in {report.authorities} LAs")
+    late = f"; {report.late:,} of these were older than what is known" if report.late else ""
+    typer.echo(
+        f"  {report.rows:,} rows: {report.loaded:,} loaded ({report.new:,} new, {report.changed:,} changed, "
+        f"{report.unchanged:,} unchanged{late}), {report.refused:,} refused"
+    )
+    typer.echo(f"  {report.absent:,} in the register and not in this file were left as they are")
+    typer.echo(f"  {report.issue_count:,} faults listed, {report.seconds:.1f} s (load {report.load})")
+    _print_issues(report.issues[:ISSUES_SHOWN])
+    if report.issue_count > ISSUES_SHOWN:
+        typer.echo(f"  all of them: commonroom providers issues {report.load}")
+
+
+def _print_issues(found: Sequence[providers.Issue]) -> None:
+    if found:
+        columns = ("line", "record", "item", "effect", "reason", "remedy")
+        _print_table(columns, [[getattr(one, column) for column in columns] for one in found])
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*map(_cell, row))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(msgspec.json.encode(value).decode())
+
+
+def _unknown(urn: str) -> Problem:
+    return Problem(
+        "CR-005",
+        f"the register has no school with the URN {urn[:20]}.",
+        status=404,
+        remedy="Try `commonroom providers find`.",
+    )

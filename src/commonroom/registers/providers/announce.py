@@ -1,0 +1,222 @@
+"""The register's own end point: every new version of an organisation goes to the warehouse as a message.
+
+Versions are cut into ranges of up to 500, and a range gets its message id before the first attempt. The same range is
+the same message with the same bytes, so sending it again after a crash is harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from commonroom import exchange, hub, identity, log, standard
+from commonroom.engines import database, files
+from commonroom.exchange import Client, Envelope, RecordSet, Refusal, Unreachable
+from commonroom.ids import org_urn
+from commonroom.problems import Problem
+from commonroom.registers.providers.organisations import CHANGED_CHANNEL, lock
+from commonroom.registers.providers.publish import REGISTERS, ensure_platform, publish_to_directory
+from commonroom.settings import Settings
+
+TYPE = "commonroom.organisation.changed"
+ENTITY = "organisation"
+RECORDS_A_MESSAGE = 500
+MESSAGES_A_BATCH = 10  # 500 organisations are about 250 KB
+LISTEN_SECONDS = 30.0  # a missed notice is made up for after this long
+RETRY_SECONDS = 1.0
+_CODE_VALID_FOR = timedelta(minutes=5)
+_log = log.get("registers")
+
+
+class Announced(msgspec.Struct, frozen=True):
+    """What the hub took and what it would not take yet."""
+
+    messages: int
+    records: int
+    refused: int
+
+
+class EndPointFile(msgspec.Struct, frozen=True):
+    """What is kept beside the key: who the registers are to the hub."""
+
+    end_point: str
+    party: str
+
+
+class _Range(msgspec.Struct, frozen=True):
+    message: str
+    first: int
+    last: int
+
+
+# Under the loads' lock, so that no version of a lower position can still be on its way.
+_CUT = """
+INSERT INTO providers.announcement (message, first_position, last_position, recorded_at)
+SELECT gen_random_uuid(), min(position), max(position), engines.domain_now()
+FROM (
+    SELECT position, (row_number() OVER (ORDER BY position) - 1) / $1 AS part
+    FROM providers.version
+    WHERE position > (SELECT coalesce(max(last_position), 0) FROM providers.announcement)
+) AS new
+GROUP BY part
+"""
+
+_WAITING = """
+SELECT message, first_position, last_position
+FROM providers.announcement
+WHERE NOT accepted
+ORDER BY first_position
+"""
+
+_RECORDS = """
+SELECT position, organisation, kind, valid_from, facts
+FROM providers.version
+WHERE position BETWEEN $1 AND $2 AND kind = ANY ($3::text[])
+ORDER BY position
+"""
+
+_ACCEPT = "UPDATE providers.announcement SET accepted = true WHERE message = ANY ($1::uuid[])"
+
+# Items of the standard's entity that are facts of the same name.
+_ITEMS = (
+    "name", "urn", "laestab", "ukprn", "type", "phase", "status", "la_code", "la_name", "region_code", "region_name",
+    "postcode", "town", "low_age", "high_age", "capacity", "open_date", "close_date",
+)  # fmt: skip
+
+
+async def publish_changes(conn: Any, client: Client, party: str) -> Announced:
+    """Post every version not yet told, oldest first. Raises Unreachable (repeat later); what was posted stays posted.
+
+    A message that the hub refuses (no movement yet, say) waits and is tried again at the next call.
+    """
+    async with conn.transaction():
+        await lock(conn)
+        await conn.execute(_CUT, RECORDS_A_MESSAGE)
+    waiting = [
+        _Range(str(row["message"]), row["first_position"], row["last_position"])
+        for row in await conn.fetch(_WAITING)
+    ]
+    messages = records = refused = 0
+    for start in range(0, len(waiting), MESSAGES_A_BATCH):
+        done = await _post(conn, client, party, waiting[start : start + MESSAGES_A_BATCH])
+        messages, records, refused = messages + done.messages, records + done.records, refused + done.refused
+    return Announced(messages, records, refused)
+
+
+async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
+    """Keep directory and warehouse up to date with the register until `stop` is set, or for ever.
+
+    Waits for the database and the hub to be there, and comes back when either goes away.
+    """
+    stop = stop or asyncio.Event()
+    while not stop.is_set():
+        try:
+            conn = await database.connect(settings)
+            try:
+                await _keep_up(settings, conn, stop)
+            finally:
+                conn.terminate()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, Unreachable) as error:
+            # The kind of error only: its text could quote a row.
+            _log.warning("announcing interrupted, starts again", error=type(error).__name__)
+        except Problem as problem:
+            if problem.code != "CR-003":
+                raise
+            _log.warning("announcing interrupted, starts again", code=problem.code, detail=problem.detail)
+        await _first_of(stop, RETRY_SECONDS)
+
+
+async def enrolled(settings: Settings, conn: Any) -> EndPointFile:
+    """Who the registers are to the hub; the first time they enrol with a code from the operator's own database."""
+    kept = settings.folder("keys") / "registers.json"
+    if kept.exists():
+        return msgspec.json.decode(kept.read_bytes(), type=EndPointFile)
+    await ensure_platform(conn)
+    await publish_to_directory(conn)
+    party = await hub.resolve_alias(conn, REGISTERS)
+    if party is None:
+        raise Problem("CR-005", "the registers are not in the directory", where=REGISTERS, status=404)
+    code = await identity.issue_enrolment_code(conn, party, "registers", _CODE_VALID_FOR)
+    enrolment = await exchange.enrol(settings.hub_url, code, _key_file(settings), "registers")
+    me = EndPointFile(enrolment.end_point, enrolment.party)
+    files.write(kept, msgspec.json.encode(me))
+    return me
+
+
+def record(row: Any) -> dict[str, Any]:
+    """A version as a record of the standard's `organisation`."""
+    facts = row["facts"]
+    items = {item: facts[item] for item in _ITEMS if item in facts}
+    return {
+        "organisation": org_urn(row["organisation"]),
+        "kind": row["kind"],
+        **items,
+        "version": row["position"],
+        "valid_from": row["valid_from"].isoformat(),
+    }
+
+
+async def _keep_up(settings: Settings, conn: Any, stop: asyncio.Event) -> None:
+    me = await enrolled(settings, conn)
+    changed = asyncio.Event()
+    await conn.add_listener(CHANGED_CHANNEL, lambda *_: changed.set())
+    conn.add_termination_listener(lambda _: changed.set())
+    async with Client(settings.hub_url, _key_file(settings), me.end_point) as client:
+        while not stop.is_set():
+            changed.clear()
+            await publish_to_directory(conn)
+            done = await publish_changes(conn, client, me.party)
+            if done.messages or done.refused:
+                _log.info(
+                    "register announced", messages=done.messages, records=done.records, refused=done.refused
+                )
+            await _first_of(stop, RETRY_SECONDS if done.refused else LISTEN_SECONDS, changed)
+
+
+async def _post(conn: Any, client: Client, party: str, ranges: Sequence[_Range]) -> Announced:
+    """Post some ranges; those accepted, and those with nothing for the warehouse in them, are done."""
+    kinds = [code.code for code in standard.load().codesets["organisation_kind"].codes]
+    contents = {one.message: await conn.fetch(_RECORDS, one.first, one.last, kinds) for one in ranges}
+    posted = [one.message for one in ranges if contents[one.message]]
+    letters = [_letter(party, message, contents[message]) for message in posted]
+    fates = await client.post_batch(letters) if letters else []
+    refusals = {fate.id: fate.problem for fate in fates if isinstance(fate, Refusal)}
+    for message, problem in refusals.items():
+        _log.warning("announcement refused, waits", message=message, code=problem.code, detail=problem.detail)
+    await conn.execute(_ACCEPT, [one.message for one in ranges if one.message not in refusals])
+    accepted = [message for message in posted if message not in refusals]
+    return Announced(len(accepted), sum(len(contents[message]) for message in accepted), len(refusals))
+
+
+def _letter(party: str, message: str, rows: Sequence[Any]) -> tuple[Envelope, bytes]:
+    version = standard.load().version
+    envelope = Envelope(
+        id=message,
+        source=party,
+        type=TYPE,
+        dataschema=f"urn:commonroom:standard:{version}",
+        datacontenttype=exchange.RECORDS_TYPE,
+        dataclassification="public",
+    )
+    return envelope, exchange.encode(
+        RecordSet(standard=version, records={ENTITY: [record(row) for row in rows]})
+    )
+
+
+def _key_file(settings: Settings) -> Path:
+    return settings.folder("keys") / "registers.pem"
+
+
+async def _first_of(stop: asyncio.Event, seconds: float, *others: asyncio.Event) -> None:
+    """Wait for any of the events, at most `seconds`."""
+    waits = [asyncio.ensure_future(event.wait()) for event in (stop, *others)]
+    await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+    await asyncio.gather(*waits, return_exceptions=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -21,14 +22,17 @@ TEMPLATE = "commonroom_template"
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
-    """A server of this test process's own, without fsync: tests kill processes, never the machine."""
-    server = LocalServer(
-        tmp_path_factory.mktemp("postgres"), options={"fsync": "off", "max_connections": "400"}
-    )
-    server.start()
-    yield server
-    server.stop()
+def postgres() -> Iterator[LocalServer]:
+    """A server of this test process's own, without fsync: tests kill processes, never the machine.
+
+    Not under pytest's folder: the next pytest to start takes everybody else's right to pass through that one, and run
+    as root the server is another user.
+    """
+    with tempfile.TemporaryDirectory(prefix="commonroom-postgres-") as folder:
+        server = LocalServer(Path(folder), options={"fsync": "off", "max_connections": "400"})
+        server.start()
+        yield server
+        server.stop()
 
 
 @pytest.fixture(scope="session")

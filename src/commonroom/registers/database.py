@@ -45,7 +45,6 @@ async def opened(settings: Settings) -> AsyncIterator[Any]:
 @asynccontextmanager
 async def _connected(settings: Settings) -> AsyncIterator[Any]:
     try:
-        await asyncio.to_thread(database.migrate, settings)
         conn = await database.connect(settings)
     except (OSError, asyncpg.PostgresError) as error:
         raise Problem(
@@ -55,6 +54,7 @@ async def _connected(settings: Settings) -> AsyncIterator[Any]:
             remedy="Check that it runs and that the address is right.",
         ) from error
     try:
+        await asyncio.to_thread(database.migrate, settings)
         yield conn
     finally:
         await conn.close()

@@ -18,10 +18,20 @@ from commonroom.registers.providers.lookup import (
     versions,
 )
 from commonroom.registers.providers.parse import Issue
-from commonroom.registers.providers.publish import Published, ensure_platform, publish_to_directory
+from commonroom.registers.providers.publish import (
+    DEPARTMENT,
+    REGISTERS,
+    WAREHOUSE,
+    Published,
+    ensure_platform,
+    publish_to_directory,
+)
 from commonroom.registers.providers.search import SchoolSummary, count, find
 
 __all__ = [
+    "DEPARTMENT",
+    "REGISTERS",
+    "WAREHOUSE",
     "Announced",
     "Authority",
     "Change",

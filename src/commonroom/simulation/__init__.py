@@ -14,6 +14,7 @@ from commonroom.simulation.schools import (
     schools_of_register,
 )
 from commonroom.simulation.world import (
+    WORLD_FILE,
     BuildReport,
     DayReport,
     World,
@@ -31,6 +32,7 @@ from commonroom.simulation.world import (
 
 __all__ = [
     "REGISTER",
+    "WORLD_FILE",
     "BuildReport",
     "DayReport",
     "Difference",

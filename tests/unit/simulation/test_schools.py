@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 
 from commonroom.problems import Problem
 from commonroom.registers import providers
-from commonroom.simulation import REGISTER, county, schools_of_authority, schools_of_county, schools_of_register
+from commonroom.simulation import (
+    REGISTER,
+    county,
+    schools_of_authority,
+    schools_of_county,
+    schools_of_register,
+)
 from commonroom.simulation.schools import RegisterRow, largest_remainder, read_register, years_of
 
 REAL_REGISTER = "data/gias/gias_open_mainstream_20220706.csv.gz"
@@ -110,7 +116,9 @@ def test_closed_schools_get_no_pupils() -> None:
 def test_missing_or_odd_ages_still_give_years(
     phase: str, low: int | None, high: int | None, years: tuple[str, ...]
 ) -> None:
-    row: RegisterRow = msgspec.structs.replace(read_register(REGISTER)[1], phase=phase, low_age=low, high_age=high)
+    row: RegisterRow = msgspec.structs.replace(
+        read_register(REGISTER)[1], phase=phase, low_age=low, high_age=high
+    )
     assert years_of(row) == years
 
 

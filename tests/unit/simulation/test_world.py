@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from contextlib import closing
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -157,7 +158,7 @@ def test_who_moves_is_admitted_by_the_next_school_on_the_next_school_day() -> No
     days = world.school_days(date(2026, 9, 30))
     happened = [world.happenings(day) for day in days]
     moves = 0
-    for today, tomorrow in zip(happened, happened[1:], strict=False):
+    for today, tomorrow in pairwise(happened):
         for school in today.values():
             for leaver in school.left:
                 if leaver.destination is None:

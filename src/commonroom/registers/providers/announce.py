@@ -126,8 +126,7 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
             # The kind of error only: its text could quote a row.
             _log.warning("announcing interrupted, starts again", error=type(error).__name__)
         except Problem as problem:
-            if problem.code != "CR-003":
-                raise
+            # Nobody to tell but the log; what was to be said is kept and tried again.
             _log.warning("announcing interrupted, starts again", code=problem.code, detail=problem.detail)
         await _first_of(stop, RETRY_SECONDS)
 

@@ -57,7 +57,7 @@ async def hub_here(settings: Settings) -> AsyncIterator[Settings]:
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         async with asyncio.timeout(START_SECONDS):
-            while not server.started and not task.done():
+            while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has a flag, no event
                 await asyncio.sleep(0.01)
         yield served
     finally:

@@ -10,7 +10,7 @@ from litestar.exceptions import HTTPException
 
 from commonroom.exchange.contract import PROBLEM_TYPE
 from commonroom.hub import codes  # noqa: F401 - registers the hub's problem codes
-from commonroom.hub.office import DATABASE_AWAY, log_fault
+from commonroom.hub.faults import DATABASE_AWAY, log_fault
 from commonroom.problems import Problem
 
 _CODES = {401: "CR-031", 403: "CR-006", 404: "CR-005", 405: "CR-005", 413: "CR-046"}

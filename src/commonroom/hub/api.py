@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Litestar, Request, Response, get, post
 from litestar.datastructures import State
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, InternalServerException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 
@@ -320,12 +320,18 @@ async def _read(request: Call, limit: int, remedy: str) -> tuple[bytes, bytes]:
     digest = hashlib.sha256()
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise too_large
-        digest.update(chunk)
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise too_large
+            digest.update(chunk)
+            chunks.append(chunk)
+    except InternalServerException as error:  # the framework's word for a caller that hung up
+        hung_up = Problem(
+            "CR-050", "The body ended early.", where="the body", remedy="Send the message again."
+        )
+        raise hung_up from error
     return b"".join(chunks), digest.digest()
 
 

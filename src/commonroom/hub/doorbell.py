@@ -11,10 +11,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import asyncpg
-
 from commonroom import log
 from commonroom.engines.database import connect
+from commonroom.hub.faults import DATABASE_AWAY
 from commonroom.settings import Settings
 
 CHANNEL = "hub_mail"
@@ -84,7 +83,7 @@ class Doorbell:
         while True:
             try:
                 await self._pass_on()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except DATABASE_AWAY as error:
                 _logger.warning("doorbell lost the database", error=type(error).__name__)
             await asyncio.sleep(RECONNECT_SECONDS)
 

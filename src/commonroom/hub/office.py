@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
-
-import asyncpg
 
 from commonroom import log
 from commonroom.engines.database import open_pool
 from commonroom.hub import mailbox
 from commonroom.hub.doorbell import Doorbell
+from commonroom.hub.faults import DATABASE_AWAY, log_fault
 from commonroom.hub.metrics import Metrics
 from commonroom.hub.post import Post
 from commonroom.hub.presence import Presence
@@ -23,16 +21,6 @@ from commonroom.settings import Settings
 POOL_SIZE = 8
 CHORES_SECONDS = 2.0
 RESTART_SECONDS = 1.0
-
-# What a database that is away or coming back looks like from here.
-DATABASE_AWAY = (
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-)
 
 _logger = log.get("hub")
 
@@ -89,9 +77,3 @@ async def _keep_going(name: str, work: Callable[[], Awaitable[None]]) -> None:
         except Exception as error:
             log_fault(f"{name} failed", error)
         await asyncio.sleep(RESTART_SECONDS)
-
-
-def log_fault(event: str, error: Exception) -> None:
-    """Log where a fault happened, without its message: database messages quote values."""
-    frames = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-8:]]
-    _logger.error(event, error=type(error).__name__, frames=frames)

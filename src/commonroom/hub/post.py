@@ -22,6 +22,7 @@ from commonroom.engines.database import connect
 from commonroom.exchange import Envelope, Receipt
 from commonroom.hub import ledger
 from commonroom.hub.doorbell import Doorbell
+from commonroom.hub.faults import log_fault
 from commonroom.hub.metrics import Metrics
 from commonroom.hub.routing import Route, Routing, join_movements, load_routing, route
 from commonroom.ids import uuid7
@@ -136,6 +137,7 @@ class Post:
         self._waiting_bytes = 0
         self._connection: Any = None
         self._routing: Routing | None = None
+        self._away = False  # so that the log says once that the database is away, and once that it is back
 
     async def submit(self, submissions: Sequence[Submission]) -> list[Outcome]:
         """Receipts or refusals, in order, once all that was accepted is on disk.
@@ -193,8 +195,7 @@ class Post:
             outcomes = await self._store(submissions)
         except Exception as error:
             if not _is_fault_of_a_row(error):
-                _logger.error("group not stored", error=type(error).__name__, messages=len(submissions))
-                self._drop_connection()
+                self._lost_database(error)
                 return [_unavailable("The database did not confirm the message.") for _ in submissions]
             if len(submissions) == 1:
                 _logger.error("message not storable", error=type(error).__name__)
@@ -202,7 +203,16 @@ class Post:
             middle = len(submissions) // 2
             return [*await self._outcomes(submissions[:middle]), *await self._outcomes(submissions[middle:])]
         self._metrics.count(outcomes)
+        if self._away:
+            _logger.warning("the database is back", part="post")
+            self._away = False
         return outcomes
+
+    def _lost_database(self, error: Exception) -> None:
+        self._drop_connection()
+        if not self._away:
+            log_fault("messages cannot be stored", error)
+            self._away = True
 
     async def _store(self, submissions: Sequence[Submission]) -> list[Outcome]:
         if self._connection is None or self._connection.is_closed():

@@ -6,6 +6,7 @@ Nothing outside the demo, the sandbox and the tests uses this room; it stands fo
 from commonroom.simulation.real_schools import schools_of_authority
 from commonroom.simulation.reconcile import Difference, Reconciliation, compare, pupil_digest, reconcile
 from commonroom.simulation.schools import (
+    GROUP_LINKS,
     REGISTER,
     RegisterRow,
     School,
@@ -31,6 +32,7 @@ from commonroom.simulation.world import (
 )
 
 __all__ = [
+    "GROUP_LINKS",
     "REGISTER",
     "WORLD_FILE",
     "BuildReport",

@@ -20,6 +20,7 @@ add_codes({"CR-120": "The simulation cannot be set up", "CR-121": "The simulated
 
 COUNTY = Path(__file__).parent / "county"
 REGISTER = COUNTY / "register.csv"
+GROUP_LINKS = COUNTY / "group_links.csv"  # academy trusts and their schools
 
 # National Curriculum years with the age a child has reached on 31 August before (FACTS section 2: N2 3, R 4, n 4 + n).
 YEAR_OF_AGE: dict[int, str] = {2: "N1", 3: "N2", 4: "R", **{4 + year: str(year) for year in range(1, 15)}}
@@ -44,26 +45,13 @@ class Authority(msgspec.Struct, frozen=True):
     name: str
 
 
-class Trust(msgspec.Struct, frozen=True):
-    """An academy trust of the county: `schools` are the URNs of its members."""
-
-    uid: str
-    name: str
-    companies_house_number: str
-    schools: tuple[str, ...]
-
-
 class County(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """county.yaml."""
 
     name: str
-    region_code: str
-    region_name: str
     first_day: str
     pupils: int
     systems: tuple[str, ...]
-    authorities: tuple[Authority, ...]
-    trusts: tuple[Trust, ...]
 
 
 class School(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from commonroom.problems import Problem
 from commonroom.registers import providers
 from commonroom.simulation import (
+    GROUP_LINKS,
     REGISTER,
     county,
     schools_of_authority,
@@ -52,11 +53,12 @@ def test_a_school_teaches_the_years_of_its_ages(name: str, years: tuple[str, ...
     assert next(school for school in schools_of_county() if school.name == name).years == years
 
 
-def test_every_trust_of_the_county_has_schools_that_are_academies() -> None:
+def test_the_schools_of_the_trusts_are_academies() -> None:
     types = {row.urn: row.type for row in read_register(REGISTER)}
-    for trust in county().trusts:
-        assert trust.schools
-        assert all("cademy" in types[urn] for urn in trust.schools)
+    with GROUP_LINKS.open(encoding="cp1252", newline="") as file:
+        members = [(row["Group UID"], row["URN"]) for row in csv.DictReader(file)]
+    assert len({uid for uid, _ in members}) == 2
+    assert all("cademy" in types[urn] for _, urn in members)
 
 
 def test_the_county_register_has_the_columns_of_a_real_extract(shared: Path) -> None:
@@ -72,7 +74,13 @@ async def test_the_provider_register_loads_the_county_without_complaint(pool: as
     async with pool.acquire() as conn:
         report = await providers.load_file(conn, REGISTER)
         assert (report.schools, report.pupils, len(report.issues)) == (len(schools_of_county()), 6000, 0)
+        trusts = await providers.load_file(conn, GROUP_LINKS)
         westmarch = await providers.authority(conn, "997")
+        academy = await providers.school(conn, "990008")
+    assert len(trusts.issues) == 0
+    assert academy is not None
+    assert academy.trust is not None
+    assert academy.trust.name == "Kestrel Learning Trust"
     assert westmarch is not None
     assert westmarch.name == "Westmarch"
 

@@ -26,11 +26,12 @@ HEIGHT = {DESKTOP: 900, NARROW: 640}
 
 
 class Place(NamedTuple):
-    """A page to visit: a short name, its address, and the sample user who may see it ('' for anyone)."""
+    """A page to visit: a short name, its address, the sample user who may see it ('' for anyone), its HTTP status."""
 
     name: str
     path: str
     user: str = ""
+    status: int = 200
 
 
 def public_places(urn: str, la: str, text: str) -> list[Place]:
@@ -54,10 +55,10 @@ def public_places(urn: str, la: str, text: str) -> list[Place]:
         Place("accessibility", "/accessibility"),
         Place("sign-in", "/sign-in"),
         Place("demo", "/demo"),
-        Place("not-found", "/no-such-page"),
-        Place("bad-address", "/england?grain=century"),
-        Place("no-school", "/schools/999999"),
-        Place("not-signed-in", "/my/school"),
+        Place("not-found", "/no-such-page", status=404),
+        Place("bad-address", "/england?grain=century", status=400),
+        Place("no-school", "/schools/999999", status=404),
+        Place("not-signed-in", "/my/school", status=401),
     ]
 
 
@@ -65,7 +66,7 @@ def signed_in_places(school: str, authority: str, operator: str) -> list[Place]:
     """Every page of the sample users, given their user names."""
     return [
         Place("my-school", "/my/school", school),
-        Place("not-allowed", "/operator", school),
+        Place("not-allowed", "/operator", school, 403),
         Place("sign-out", "/sign-out", school),
         Place("my-authority", "/my/authority", authority),
         Place("operator", "/operator", operator),

@@ -16,7 +16,8 @@ import msgspec
 
 from commonroom.portal import words
 
-Kind = Literal["text", "number", "percent", "date", "time", "code"]
+# `whole` is short text that is never broken over two lines, such as a postcode.
+Kind = Literal["text", "whole", "number", "percent", "date", "time", "code"]
 
 # A spreadsheet runs what begins with one of these; an apostrophe in front makes it text (OWASP, CSV injection).
 RUNS_AS_FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -75,7 +76,7 @@ def shown(cell: Cell, kind: Kind = "text") -> str:
         case bool():
             return "Yes" if cell else "No"
         case datetime():
-            return words.moment(cell)
+            return words.short_moment(cell) if kind == "time" else words.moment(cell)
         case date():
             return words.day(cell)
         case Decimal() | int():

@@ -36,6 +36,12 @@ def moment(value: datetime) -> str:
     return f"{day(local)} at {clock(local)}"
 
 
+def short_moment(value: datetime) -> str:
+    """'9 Nov 2026, 2:05pm', for tables."""
+    local = (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(LONDON)
+    return f"{short_day(local)} {local.year}, {clock(local)}"
+
+
 def clock(value: datetime) -> str:
     """'2:05pm', 'midday' and 'midnight' as the GOV.UK style guide writes times."""
     if value.minute == 0 and value.hour in (0, 12):

@@ -76,7 +76,7 @@ async def authority(request: AnyRequest, house: House, visit: Visit, conn: Any, 
     asked = await figures.question(request, conn)
     roll = await figures.figures(house, conn, visit, asked, "authority", [found.la_code], figures.HEADCOUNT)
     own = await figures.figures(house, conn, visit, asked, "authority", [found.la_code])
-    compared = [Comparison(found.name, own)]
+    compared = [Comparison("This authority", own)]
     known = any(map(figures.is_known, own))
     if known and found.region_code and found.region_name:
         region = await figures.figures(house, conn, visit, asked, "region", [found.region_code])

@@ -34,7 +34,7 @@ COLUMNS = (
     Column("urn", "URN"),
     Column("phase", "Phase"),
     Column("town", "Town"),
-    Column("postcode", "Postcode"),
+    Column("postcode", "Postcode", "whole"),
     Column("authority", "Local authority"),
     Column("status", "Status"),
 )

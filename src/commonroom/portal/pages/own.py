@@ -191,8 +191,8 @@ def _in_words(found: Sequence[FoundProblem], stories: Sequence[MessageStory]) ->
             f"{words.count(lost, 'message')} on this page did not reach the receiver: the table says why."
         )
     for one in found[:5]:
-        place = f" ({one.entity.replace('_', ' ')})"
-        sentences.append(f"{words.count(one.times, 'record')}{place}: {one.message} {one.remedy}".strip())
+        what = f"{one.entity.replace('_', ' ')} record" if one.entity else "message"
+        sentences.append(f"{words.count(one.times, what)}: {one.message} {one.remedy}".strip())
     return sentences
 
 

@@ -32,13 +32,13 @@ async def school(request: AnyRequest, house: House, visit: Visit, conn: Any, urn
     own = await figures.figures(house, conn, visit, asked, "school", [found.urn])
     near = await figures.figures(house, conn, visit, asked, "authority", [found.la_code])
     nation = await figures.figures(house, conn, visit, asked, "national", None)
-    compared = [Comparison(found.name, own)]
+    compared = [Comparison("This school", own)]
     if any(map(figures.is_known, own)):
         compared += [Comparison(found.la_name, near), Comparison("England", nation)]
     page = Page(
         template="unit.html",
         title=found.name,
-        facts=school_facts(found),
+        facts=(Fact("pupils", "Pupils on roll", figures.newest(roll)), *school_facts(found)),
         tables=(
             figures.absence_table(asked, found.name, compared, counted="Missed", base="Possible"),
             figures.headcount_table(found.name, asked.grain, roll),
@@ -79,7 +79,7 @@ def school_facts(found: School) -> tuple[Fact, ...]:
         Fact("region", "Region", found.region_name),
         Fact("address", "Address", ", ".join((*found.address, found.postcode or "")).removesuffix(", ")),
         Fact("urn", "URN", found.urn),
-        Fact("laestab", "LAESTAB", found.laestab),
+        Fact("laestab", "LAESTAB", found.laestab and f"{found.laestab[:3]}/{found.laestab[3:]}"),
         Fact("ukprn", "UKPRN", found.ukprn),
         Fact("open_date", "Opened", found.open_date),
         Fact("close_date", "Closed", found.close_date),

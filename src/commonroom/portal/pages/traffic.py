@@ -59,8 +59,8 @@ def hour_chart(hours: dict[datetime, int], now: datetime) -> Chart:
     sentence = "No message was accepted in the last 24 hours."
     if busiest[0]:
         sentence = (
-            f"{words.count(sum(numbers), 'message')} were accepted in the last 24 hours, most of them "
-            f"({words.number(busiest[0])}) in the hour from {words.clock(busiest[1].astimezone(words.LONDON))}."
+            f"Messages accepted in the last 24 hours: {words.number(sum(numbers))}. The busiest hour began at "
+            f"{words.clock(busiest[1].astimezone(words.LONDON))}, with {words.number(busiest[0])}."
         )
     return Chart(
         name="hours",

@@ -1,0 +1,90 @@
+"""Every page, wide and narrow, with and without JavaScript: accessible, inside its width, silent, and asking nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from tests.browser import world
+from tests.browser.browser import DESKTOP, HEIGHT, NARROW, Place, public_places, sign_in, signed_in_places
+
+AXE_OPTIONS = {
+    "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]},
+    "resultTypes": ["violations"],
+}
+PLACES = [
+    *public_places(world.SCHOOL, world.AUTHORITY, "saltmere"),
+    Place("school-withheld", f"/schools/{world.SMALL_SCHOOL}"),
+    Place("school-silent", f"/schools/{world.SILENT_SCHOOL}"),
+    Place("school-closed", "/schools/990905"),
+    *signed_in_places("school", "authority", "operator"),
+]
+
+
+@pytest.fixture(scope="module", params=[DESKTOP, NARROW], ids=["desktop", "320px"])
+def width(request: pytest.FixtureRequest) -> int:
+    """Width of the window, in CSS pixels."""
+    return int(request.param)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["javascript", "no-javascript"])
+def javascript(request: pytest.FixtureRequest) -> bool:
+    """Whether the browser runs scripts."""
+    return bool(request.param)
+
+
+@pytest.fixture(scope="module")
+def visitors(
+    browser: Browser, portal: str, width: int, javascript: bool
+) -> Iterator[dict[str, BrowserContext]]:
+    """A browser context for the public and for each sample user, signed in through the form."""
+    contexts = {}
+    for user in ("", "school", "authority", "operator"):
+        context = browser.new_context(
+            viewport={"width": width, "height": HEIGHT[width]}, java_script_enabled=javascript
+        )
+        if user:
+            page = context.new_page()
+            sign_in(page, portal, user, world.PASSWORD)
+            page.close()
+        contexts[user] = context
+    yield contexts
+    for context in contexts.values():
+        context.close()
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.name)
+def test_page_is_accessible_fits_and_asks_nobody_else(
+    visitors: dict[str, BrowserContext], portal: str, place: Place, width: int
+) -> None:
+    page = visitors[place.user].new_page()
+    asked: list[str] = []
+    said: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on(
+        "console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None
+    )
+    page.on("pageerror", lambda error: said.append(str(error)))
+    answer = page.goto(portal + place.path)
+    assert answer is not None
+    assert answer.status == place.status
+    assert page.locator("h1").count() == 1
+    assert [url for url in asked if not url.startswith(portal + "/")] == []
+    assert len(asked) >= 3, "the style sheets were not asked for"
+    assert [text for text in said if not _is_the_page_itself(text, place)] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert _violations(page) == []
+    page.close()
+
+
+def _is_the_page_itself(text: str, place: Place) -> bool:
+    """Chromium writes the status of a page that is meant to be an error to the console."""
+    return place.status >= 400 and f"status of {place.status}" in text
+
+
+def _violations(page: Page) -> list[str]:
+    found = Axe().run(page, options=AXE_OPTIONS).response["violations"]
+    return [f"{one['id']}: {one['help']}: {one['nodes'][0]['html'][:200]}" for one in found]

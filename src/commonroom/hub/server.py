@@ -11,6 +11,9 @@ from commonroom.hub.api import create_app
 from commonroom.settings import Settings
 
 DRAIN_SECONDS = 10
+KEEP_ALIVE_SECONDS = (
+    75  # longer than our client keeps an idle connection, so that it never uses one just closed
+)
 
 
 class HubServer(uvicorn.Server):
@@ -37,6 +40,7 @@ def make_server(settings: Settings) -> HubServer:
             access_log=False,
             server_header=False,
             backlog=2048,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
     )

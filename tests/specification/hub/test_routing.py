@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -197,7 +198,7 @@ def test_nothing_is_ever_delivered_outside_an_active_movement_and_nobody_entitle
 ) -> None:
     alias_of = data.draw(st.sampled_from(URNS))
     recipient = data.draw(st.sampled_from([None, *URNS, "urn:alias"]))
-    level = data.draw(st.sampled_from([None, *LEVELS]))
+    level: Any = data.draw(st.sampled_from([None, *LEVELS]))
     day = data.draw(DAYS)
     table = make_routing(
         version=1,

@@ -50,7 +50,8 @@ async def desk(settings: Settings, pool: Any, tmp_path: Any) -> Any:
 async def test_a_value_the_database_refuses_never_fails_its_neighbours(desk: Desk, bad: str) -> None:
     value = "commonroom.attendance_mark.changed" if bad == "type" else "value"
     group = [submission(desk.county) for _ in range(7)]
-    group[3] = submission(desk.county, **{bad: f"{value}\x00"})
+    changes: dict[str, Any] = {bad: f"{value}\x00"}
+    group[3] = submission(desk.county, **changes)
     group[5] = submission(desk.county, subject="\ud800")
     outcomes = await desk.post.submit(group)
     codes = [outcome.code if isinstance(outcome, Problem) else "stored" for outcome in outcomes]

@@ -3,7 +3,6 @@
 Nothing outside the demo, the sandbox and the tests uses this room; it stands for the schools' own programs.
 """
 
-from commonroom.simulation.real_schools import schools_of_authority
 from commonroom.simulation.reconcile import Difference, Reconciliation, compare, pupil_digest, reconcile
 from commonroom.simulation.schools import (
     GROUP_LINKS,
@@ -54,7 +53,6 @@ __all__ = [
     "read_manifest",
     "reconcile",
     "school_database",
-    "schools_of_authority",
     "schools_of_county",
     "schools_of_register",
     "source_mapping",

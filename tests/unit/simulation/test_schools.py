@@ -18,7 +18,6 @@ from commonroom.simulation import (
     GROUP_LINKS,
     REGISTER,
     county,
-    schools_of_authority,
     schools_of_county,
     schools_of_register,
 )
@@ -95,9 +94,10 @@ async def test_real_schools_of_surrey_share_the_invented_pupils_as_the_register_
         csv.writer(file).writerows([header, *(row for row in rows if row[1] == "936")])
     async with pool.acquire() as conn:
         await providers.load_file(conn, cut)
-        schools = await schools_of_authority(conn, "936", 6000)
-        with pytest.raises(Problem, match="no open school in local authority 935"):
-            await schools_of_authority(conn, "935", 6000)
+        found = [RegisterRow(**row) for row in await providers.schools_of_authority(conn, "936")]
+    schools = schools_of_register(found, "936", 6000)
+    with pytest.raises(Problem, match="no open school in local authority 935"):
+        schools_of_register(found, "935", 6000)
     assert len(schools) == 356
     assert sum(school.pupils for school in schools) == 6000
     published = {row[0]: int(row[17] or 0) for row in rows}

@@ -102,7 +102,9 @@ def schools_of_county(pupils: int | None = None) -> tuple[School, ...]:
 
 def schools_of_register(rows: Iterable[RegisterRow], la_code: str, pupils: int) -> tuple[School, ...]:
     """The real open schools of one local authority, with invented pupils shared by the register's numbers."""
-    found = [row for row in rows if row.la_code == la_code and row.status.startswith("Open")]
+    found = [
+        row for row in rows if row.la_code == la_code and (not row.status or row.status.startswith("Open"))
+    ]
     if not found:
         raise Problem(
             "CR-120",
@@ -122,7 +124,8 @@ def share_pupils(rows: Iterable[RegisterRow], pupils: int) -> tuple[School, ...]
             urn=row.urn,
             la_code=row.la_code,
             la_name=row.la_name,
-            estab=row.estab,
+            # A school without a number of its own still needs four digits for the UPNs it gives.
+            estab=row.estab or row.urn[-4:],
             name=row.name,
             kind=kind_of(row),
             years=years_of(row),

@@ -17,6 +17,7 @@ from commonroom.registers import providers
 from commonroom.simulation import (
     GROUP_LINKS,
     REGISTER,
+    World,
     county,
     schools_of_county,
     schools_of_register,
@@ -110,6 +111,14 @@ def test_closed_schools_get_no_pupils() -> None:
     closed = msgspec.structs.replace(rows[0], status="Closed")
     schools = schools_of_register([closed, *rows[1:]], closed.la_code, 100)
     assert closed.urn not in {school.urn for school in schools}
+
+
+def test_a_school_without_status_or_number_takes_part() -> None:
+    rows = read_register(REGISTER)
+    bare = msgspec.structs.replace(rows[0], status="", estab="")
+    schools = schools_of_register([bare, *rows[1:]], bare.la_code, 200)
+    assert {school.urn: school.estab for school in schools}[bare.urn] == bare.urn[-4:]
+    assert World(1, schools).pupils == 200
 
 
 @pytest.mark.parametrize(

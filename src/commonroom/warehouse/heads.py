@@ -14,7 +14,7 @@ from commonroom.engines import database
 from commonroom.settings import Settings
 
 # The loader's lease: held by a session of PostgreSQL, gone with it. The numbers are arbitrary and ours.
-_LEASE = (0x434F4D52, 6)
+LEASE = (0x434F4D52, 6)
 _TAKE_LEASE = "SELECT pg_advisory_lock($1, $2)"
 _GIVE_BACK = "SELECT pg_advisory_unlock($1, $2)"
 
@@ -63,8 +63,8 @@ async def lease(settings: Settings) -> AsyncIterator[Any]:
     """
     connection = await database.connect(settings)
     try:
-        await connection.execute(_TAKE_LEASE, *_LEASE)
+        await connection.execute(_TAKE_LEASE, *LEASE)
         yield connection
-        await connection.execute(_GIVE_BACK, *_LEASE)
+        await connection.execute(_GIVE_BACK, *LEASE)
     finally:
         await connection.close()

@@ -80,7 +80,11 @@ async def deliver(
 ) -> Loaded:
     """Load letters, then tell the hub what became of each."""
     began = time.monotonic()
-    outcome = await batches.load(connection, settings, duckdb, letters)
+    try:
+        outcome = await batches.load(connection, settings, duckdb, letters)
+    except Exception:
+        await _release(client, letters)
+        raise
     if outcome.loaded:
         await client.acknowledge([letter.delivery for letter in outcome.loaded])
     for letter, reason in outcome.refused:
@@ -96,6 +100,14 @@ async def deliver(
         seconds=round(time.monotonic() - began, 3),
     )
     return outcome
+
+
+async def _release(client: Client, letters: Sequence[Letter]) -> None:
+    """Have the letters offered again at once; should that fail too, they come when their lease ends."""
+    try:
+        await client.release([letter.delivery for letter in letters])
+    except (Unreachable, Problem) as error:
+        _log.warning("letters stay leased for a while", error=type(error).__name__)
 
 
 async def upkeep(connection: Any, settings: Settings) -> Head:

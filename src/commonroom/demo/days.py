@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -22,6 +22,7 @@ T = TypeVar("T")
 ENGLAND = ZoneInfo("Europe/London")
 # Schools send a day after its second register.
 SENDING_TIME = time_of_day(15, 30)
+EVENING = time_of_day(20)
 DATABASE_AWAY = (
     OSError,
     asyncpg.PostgresConnectionError,
@@ -29,6 +30,12 @@ DATABASE_AWAY = (
     asyncpg.CannotConnectNowError,
 )
 DATABASE_PATIENCE = 60.0
+
+
+def eve() -> datetime:
+    """The evening before the county's first day: what was known before anything happened."""
+    first = date.fromisoformat(simulation.county().first_day)
+    return datetime.combine(first - timedelta(days=1), EVENING, ENGLAND)
 
 
 async def pass_next(pool: asyncpg.Pool, settings: Settings, world: World) -> DayReport | None:

@@ -19,9 +19,10 @@ from rich.console import Console
 
 from commonroom import log, simulation
 from commonroom.demo import setting
-from commonroom.demo.days import pass_next, while_database_returns
+from commonroom.demo.days import eve, pass_next, while_database_returns
 from commonroom.demo.plan import Plan, choose_settings, settled_plan
 from commonroom.demo.quiet import agent_statuses, until_quiet
+from commonroom.engines import clock
 from commonroom.engines.database import open_pool
 from commonroom.hub import tracking
 from commonroom.settings import Settings
@@ -47,12 +48,14 @@ class Stage(msgspec.Struct, frozen=True):
 def run_headless(plan: Plan, data: Path | None, *, as_json: bool) -> int:
     """Let the days pass without waiting, reconcile, print the result; 1 when anything differs."""
     folder = data or Path(tempfile.mkdtemp(prefix="commonroom-"))
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True)
     started = time.monotonic()
     try:
         settings = _prepare(plan, folder, any_port=True)
         with Supervisor(settings) as supervisor:
-            result = asyncio.run(_headless(supervisor, settings, plan, console.print))
+            result = asyncio.run(
+                _headless(supervisor, settings, plan, console.print)
+            )
     finally:
         if data is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -63,9 +66,10 @@ def run_headless(plan: Plan, data: Path | None, *, as_json: bool) -> int:
 
 def run_watched(plan: Plan, data: Path | None) -> None:
     """Show the portal with live data and let days pass until Ctrl-C."""
-    console = Console()
+    console = Console(soft_wrap=True)
     started = time.monotonic()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     settings = _prepare(plan, data, any_port=False)
     try:
         with console.status("starting"), Supervisor(settings) as supervisor:
@@ -128,9 +132,12 @@ async def _set_stage(
 ) -> Stage:
     """Register, movements, people, school systems, agents; what an earlier start did is found, not done again."""
     plan = settled_plan(settings, wished)
+    if not (settings.folder("schools") / simulation.WORLD_FILE).exists():
+        await clock.set_to(pool, settings, eve())
     if plan != wished:
         say("This folder holds a county already, which goes on; name another with --data for a new one.")
-    await setting.load_register(pool, plan.register or simulation.REGISTER, say)
+    files = [plan.register] if plan.register else [simulation.REGISTER, simulation.GROUP_LINKS]
+    await setting.load_register(pool, files, say)
     for child in children:
         supervisor.start(child)
     if plan.la:

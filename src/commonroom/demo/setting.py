@@ -28,12 +28,14 @@ ENROLMENT_TIME = timedelta(days=30)
 PASSWORD = "common-room"  # noqa: S105
 
 
-async def load_register(pool: asyncpg.Pool, file: Path, say: Say) -> None:
-    """Load the register file and publish it, with the movements, into the hub."""
+async def load_register(pool: asyncpg.Pool, files: Sequence[Path], say: Say) -> None:
+    """Load the register's files and publish them, with the movements, into the hub."""
     async with pool.acquire() as connection:
         await providers.ensure_platform(connection)
-        report = await providers.load_file(connection, file)
-        say(f"{report.schools:,} schools of {report.authorities} local authorities in the register")
+        for file in files:
+            report = await providers.load_file(connection, file)
+            if report.schools:
+                say(f"{report.schools:,} schools of {report.authorities} local authorities in the register")
         await providers.publish_to_directory(connection)
         loaded = await movements.load_movements(connection, MOVEMENTS)
         say(f"{len(loaded.new) + len(loaded.unchanged)} movements agreed")

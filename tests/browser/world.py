@@ -1,7 +1,8 @@
 """A tiny world behind the browser tests, made through the real parts: register file, hub, end points, warehouse loader.
 
 Four open schools and a closed one in two invented authorities. Three schools send: one of thirty pupils, one of four (its
-figures are withheld), one in the other authority. One of them also sends a record with a fault, and a letter that nobody can read.
+figures are withheld), one in the other authority. One of them also sends a record with a
+fault, and a letter that nobody can read.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from commonroom import access
 from commonroom.identity import Principal
 
 ITS_AUTHORITY = "its local authority"
+PLATFORM_ALIAS = "urn:commonroom:alias:platform:"
 URN_ALIAS = "urn:commonroom:alias:urn:"
 MOST_PROBLEMS = 50
 
@@ -66,6 +67,26 @@ JOIN hub.party p ON p.urn = r.party
 WHERE {scope}
 ORDER BY p.name
 """
+
+
+_NAME = "SELECT name FROM hub.party WHERE urn = $1"
+
+_PLATFORM = """
+SELECT a.alias, p.name
+FROM hub.party_alias a
+JOIN hub.party p ON p.urn = a.party
+WHERE starts_with(a.alias, $1)
+"""
+
+
+async def platform_names(conn: Any) -> dict[str, str]:
+    """The names of the platform's own parties by alias: movements name them so."""
+    return {row["alias"]: row["name"] for row in await conn.fetch(_PLATFORM, PLATFORM_ALIAS)}
+
+
+async def name_of(conn: Any, party: str) -> str:
+    """The name of a party (urn) in the hub's directory, the urn itself when it has none."""
+    return await conn.fetchval(_NAME, party) or party
 
 
 async def problems_of(conn: Any, principal: Principal) -> list[FoundProblem]:

@@ -60,7 +60,7 @@ async def my_school(request: AnyRequest, house: House, visit: Visit, conn: Any) 
     await access.audit(conn, visit.principal, "hub.messages", "own messages page", len(stories))
     page = Page(
         template="my_school.html",
-        title=visit.principal.name,
+        title=await oversight.name_of(conn, party),
         facts=(
             Fact("problems", "Kinds of problem", len(found)),
             Fact("undelivered", "Not delivered", _troubled(stories)),
@@ -81,7 +81,7 @@ async def my_school(request: AnyRequest, house: House, visit: Visit, conn: Any) 
 @get(paths("/my/authority"))
 async def my_authority(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[bytes]:
     """An authority's schools, each with its last message, pupils on roll, and problems."""
-    require(visit, "authority")
+    party = require(visit, "authority")
     schools = await oversight.schools_of(conn, visit.principal)
     asked = await figures.question(request, conn)
     urns = [one.urn for one in schools if one.urn]
@@ -107,7 +107,7 @@ async def my_authority(request: AnyRequest, house: House, visit: Visit, conn: An
     )
     page = Page(
         template="my_authority.html",
-        title=visit.principal.name,
+        title=await oversight.name_of(conn, party),
         facts=(
             Fact("schools", "Schools", len(schools)),
             Fact("sending", "Schools that have sent", sum(one.last_message is not None for one in schools)),

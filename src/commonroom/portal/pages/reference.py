@@ -8,6 +8,7 @@ from litestar import Response, get
 
 from commonroom import standard
 from commonroom.hub import movements as hub_movements
+from commonroom.portal import oversight
 from commonroom.portal.house import AnyRequest, House, Visit
 from commonroom.portal.page import Fact, Page, paths, stem
 from commonroom.portal.tables import Column, Link, Table
@@ -194,6 +195,7 @@ def _codeset_page(codeset: Codeset) -> Page:
 async def movements(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[bytes]:
     """The public register: who sends what to whom, why, and on which legal basis."""
     found = await hub_movements.list_movements(conn)
+    names = await oversight.platform_names(conn)
     table = Table(
         name="movements",
         title="Data movements",
@@ -212,8 +214,8 @@ async def movements(request: AnyRequest, house: House, visit: Visit, conn: Any) 
         rows=tuple(
             (
                 listed.movement.title,
-                listed.movement.sender.kind or listed.movement.sender.party,
-                ", ".join(listed.movement.to),
+                names.get(listed.movement.sender.party or "", f"every {listed.movement.sender.kind}"),
+                ", ".join(names.get(one, one) for one in listed.movement.to),
                 listed.movement.purpose,
                 listed.movement.legal_basis,
                 listed.movement.content,

@@ -25,7 +25,9 @@ def _import_everything() -> None:
 
 def test_every_problem_code_is_in_the_list_with_its_title() -> None:
     _import_everything()
-    listed = dict(re.findall(r"^\| (CR-\d{3}) \| (.+?) \|", (ROOT / "docs/errors.md").read_text("utf-8"), re.M))
+    listed = dict(
+        re.findall(r"^\| (CR-\d{3}) \| (.+?) \|", (ROOT / "docs/errors.md").read_text("utf-8"), re.M)
+    )
     assert listed == CODES
 
 
@@ -39,5 +41,7 @@ def test_every_link_to_a_file_leads_to_one(document: Path) -> None:
 def test_no_file_names_a_registry_or_a_download_address() -> None:
     # Written in parts, so that this file does not name them either.
     hosts = "|".join(("files.python" + "hosted", "pypi" + r"\.org", "registry." + "npmjs", "deb." + "debian"))
-    found = subprocess.run(["git", "grep", "-lE", hosts], cwd=ROOT, capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["git", "grep", "-lE", hosts], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert found.stdout.split() == []

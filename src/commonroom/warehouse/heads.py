@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,8 @@ from commonroom.settings import Settings
 
 # The loader's lease: held by a session of PostgreSQL, gone with it. The numbers are arbitrary and ours.
 LEASE = (0x434F4D52, 6)
-_TAKE_LEASE = "SELECT pg_advisory_lock($1, $2)"
+_TRY_LEASE = "SELECT pg_try_advisory_lock($1, $2)"
+_TRY_SECONDS = 0.25
 _GIVE_BACK = "SELECT pg_advisory_unlock($1, $2)"
 
 _NEWEST = (
@@ -55,16 +57,20 @@ async def announce(connection: Any, head: Head) -> None:
 
 
 @asynccontextmanager
-async def lease(settings: Settings) -> AsyncIterator[Any]:
+async def lease(settings: Settings, stop: asyncio.Event | None = None) -> AsyncIterator[Any]:
     """The right to load, as the connection that holds it; waits until the loader before has gone.
 
-    Heads are written on this very connection: one that lost its lease has lost the connection too, and can announce
-    nothing.
+    Gives None when `stop` was set meanwhile. Heads are written on this very connection: one that lost its lease has
+    lost the connection too, and can announce nothing.
     """
+    stop = stop or asyncio.Event()
     connection = await database.connect(settings)
     try:
-        await connection.execute(_TAKE_LEASE, *LEASE)
-        yield connection
-        await connection.execute(_GIVE_BACK, *LEASE)
+        while not (mine := await connection.fetchval(_TRY_LEASE, *LEASE)) and not stop.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _TRY_SECONDS)
+        yield connection if mine else None
+        if mine:
+            await connection.execute(_GIVE_BACK, *LEASE)
     finally:
         await connection.close()

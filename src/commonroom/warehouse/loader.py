@@ -48,8 +48,9 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
     stop = stop or asyncio.Event()
     while not stop.is_set():
         try:
-            async with heads.lease(settings) as connection:
-                await _drain(settings, connection, stop)
+            async with heads.lease(settings, stop) as connection:
+                if connection is not None:
+                    await _drain(settings, connection, stop)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, Unreachable) as error:
             # The kind of error only: its text could quote a row.
             _log.warning("loader interrupted, starts again", error=type(error).__name__)

@@ -1,0 +1,61 @@
+"""The commands print what the warehouse holds."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from commonroom.engines import clock
+from commonroom.problems import Problem
+from commonroom.settings import Settings
+from commonroom.warehouse.commands import app
+from tests.unit.warehouse.house import House, enrolment
+
+A, B = "990001", "990002"
+ASKED = ["measure", "headcount", "--first", "2026-09-07", "--last", "2026-09-07", "--grain", "day"]
+
+
+@pytest.fixture
+async def loaded(pool: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Three pupils at one school, two at another."""
+    async with pool.acquire() as connection:
+        await clock.set_to(connection, settings, datetime.fromisoformat("2026-09-08T12:00+00:00"))
+        house = await House(connection, settings, [A, B]).open()
+        await house.register()
+        await house.load(
+            house.letter(A, "enrolment", [enrolment(A, n, "2026-09-01") for n in (1, 2, 3)]),
+            house.letter(B, "enrolment", [enrolment(B, n, "2026-09-01") for n in (4, 5)]),
+        )
+    monkeypatch.setenv("COMMONROOM_DATABASE", str(settings.database))
+    monkeypatch.setenv("COMMONROOM_DATA", str(settings.data))
+    return settings
+
+
+def run(*arguments: str) -> str:
+    done = CliRunner().invoke(app, list(arguments), catch_exceptions=False, env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_figures_as_csv_json_and_table_and_the_status(loaded: Settings) -> None:
+    rows = list(csv.DictReader(io.StringIO(run(*ASKED, "--level", "school", "--format", "csv"))))
+    assert [(row["unit"], row["value"], row["numerator"]) for row in rows] == [(A, "3", "3"), (B, "c", "")]
+    (nation,) = msgspec.json.decode(run(*ASKED, "--format", "json"))
+    assert (nation["unit"], nation["numerator"], nation["symbol"]) == ("E92000001", 5, None)
+    assert "School 990001" in run(*ASKED, "--level", "school", "--unit", A)
+    status = msgspec.json.decode(run("status", "--json"))
+    assert [(table["table"], table["rows"]) for table in status["tables"]] == [
+        ("enrolment", 5),
+        ("organisation", 2),
+    ]
+
+
+def test_a_measure_that_does_not_exist_is_answered_with_those_that_do(loaded: Settings) -> None:
+    with pytest.raises(Problem, match="Use one of: absence_authorised"):
+        run("measure", "happiness", "--first", "2026-09-07", "--last", "2026-09-07")

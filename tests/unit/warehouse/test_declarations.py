@@ -1,0 +1,101 @@
+"""Measures as declared: what the language refuses, and rounding that is exact."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import ibis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commonroom import standard
+from commonroom.problems import Problem
+from commonroom.warehouse import load_measures, measures
+from commonroom.warehouse.disclosure import percent
+from commonroom.warehouse.expressions import Expression
+
+COLUMNS = ibis.table({"code": "string", "missed": "int64", "possible": "int64"}, name="t")
+CODESETS = {"code": standard.load().codesets["attendance"]}
+
+REFUSED = [
+    "sum(__import__('os').system('true'))",
+    "missed.__class__",
+    "missed[0]",
+    "lambda: 1",
+    "sum(missed, possible)",
+    "sum(*missed)",
+    "average(missed)",
+    "count(missed)",
+    "missed / possible",
+    "missed ** 9",
+    "0 < missed < 10",
+    "missed is possible",
+    "missed in possible",
+    "1.5 * missed",
+    "True",
+    "unknown + 1",
+    "code.colour == 'red'",
+    "code.category == 'no such'",
+    "code.category > 'a'",
+    "missed.category == 'present'",
+    "f'{missed}'",
+    "missed :=",
+    "",
+    "(" * 400,
+    "missed + " * 100 + "missed",
+]
+
+
+@pytest.mark.parametrize("text", REFUSED, ids=lambda text: text[:30] or "nothing")
+def test_what_the_language_has_not_is_refused_and_the_place_is_named(text: str) -> None:
+    with pytest.raises(Problem, match=r"CR-062 measures/x\.yaml: "):
+        Expression(text, "measures/x.yaml").compile(COLUMNS, None, CODESETS)
+
+
+@pytest.mark.parametrize("name", sorted(load_measures()))
+def test_every_measure_says_what_it_means_and_whose_definition_it_is(name: str) -> None:
+    measure = load_measures()[name]
+    assert min(len(measure.title), len(measure.meaning), len(measure.source)) > 8
+
+
+FAULTS = {
+    "name: headcount": ("name: other", "CR-062"),
+    "entity: enrolment": ("entity: dinner", "CR-062"),
+    "unit: [school, upn]": ("unit: [upn]", "CR-062"),
+    "shown_as: count": ("shown_as: percent", "CR-062"),
+    "grains: [day, week, term]": ("grains: [decade]", r"CR-001 .*headcount\.yaml, line \d+, key grains"),
+    "count(on_roll > 0)": ("count(on_rol > 0)", "CR-062 measure headcount, numerator"),
+    "levels:": ("leevels:", "CR-001"),
+}
+
+
+@pytest.mark.parametrize("right", FAULTS)
+def test_a_faulty_declaration_is_refused_before_anything_is_computed(right: str, tmp_path: Path) -> None:
+    wrong, told = FAULTS[right]
+    text = (measures.FOLDER / "headcount.yaml").read_text("utf-8")
+    assert right in text
+    (tmp_path / "headcount.yaml").write_text(text.replace(right, wrong), "utf-8")
+    with pytest.raises(Problem, match=told):
+        measures.load(tmp_path)
+
+
+@given(st.integers(0, 10**12), st.integers(1, 10**12), st.integers(0, 3))
+def test_percentages_are_rounded_half_up_once_and_exactly(
+    numerator: int, denominator: int, decimals: int
+) -> None:
+    exact = Fraction(100 * numerator * 10**decimals, denominator)
+    expected = Fraction(math.floor(exact + Fraction(1, 2)), 10**decimals)
+    shown = percent(numerator, denominator, decimals)
+    assert Fraction(shown) == expected
+    assert -int(shown.as_tuple().exponent) == decimals
+
+
+@pytest.mark.parametrize(
+    ("numerator", "denominator", "shown"),
+    [(1, 8, "13"), (45, 1000, "5"), (1, 200, "1"), (2, 3, "67"), (0, 7, "0")],
+)
+def test_a_half_goes_up_and_never_to_the_even_number(numerator: int, denominator: int, shown: str) -> None:
+    assert str(percent(numerator, denominator, 0)) == shown

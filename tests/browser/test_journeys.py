@@ -127,6 +127,34 @@ def test_programs_get_errors_as_problem_json(client: httpx2.Client) -> None:
     assert answer.json()["code"] == "CR-005"
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/schools/%00", "/schools/abc", "/authorities/%F0%9F%8F%AB", "/standard/%00", "/schools/%2e%2e%2fetc"],
+)
+def test_an_address_that_names_nothing_is_page_not_found(client: httpx2.Client, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert "What you can do now" in answer.text
+
+
+@pytest.mark.parametrize(
+    "query", ["q=%00", "q='%22%3Cscript%3E", "la=%00", "phase=%00", f"q={'a' * 5000}", "q=%25_"]
+)
+def test_whatever_is_typed_into_the_search_is_harmless(client: httpx2.Client, query: str) -> None:
+    answer = client.get(f"/find?{query}")
+    assert answer.status_code == 200
+    assert "<script>" not in answer.text.replace("<script>document.body.className", "")
+
+
+@pytest.mark.parametrize(
+    "query", ["grain=century", "measure=x", "from=soon", "from=2026-10-02&to=2026-10-01", "to=1999-01-01"]
+)
+def test_an_address_that_asks_for_what_cannot_be_says_so(client: httpx2.Client, query: str) -> None:
+    answer = client.get(f"/england?{query}")
+    assert answer.status_code == 400
+    assert "There is a problem with the address" in answer.text
+
+
 def test_signed_in_pages_stay_out_of_every_cache(client: httpx2.Client) -> None:
     assert client.get("/").headers["cache-control"] == "private, no-cache"
     assert client.get("/my/school").headers["cache-control"] == "no-store"

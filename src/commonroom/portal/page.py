@@ -18,6 +18,7 @@ SUFFIXES: dict[str, Form] = {".json": "json", ".csv": "csv"}
 FACT_COLUMNS = (Column("name", "Name"), Column("title", "Title"), Column("value", "Value"))
 # The home page has no last part to carry the suffix.
 INDEX = "/index"
+LONGEST_NUMBER = 10
 
 
 class Stamp(msgspec.Struct, frozen=True):
@@ -83,6 +84,12 @@ def stem(text: str) -> str:
     for suffix in SUFFIXES:
         text = text.removesuffix(suffix)
     return "/" if text == INDEX else text
+
+
+def number_in(part: str) -> str:
+    """The number that the last part of an address names, such as a URN; '' when it is anything else."""
+    number = stem(part)
+    return number if number.isascii() and number.isdigit() and len(number) <= LONGEST_NUMBER else ""
 
 
 def as_json(page: Page) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from commonroom.portal import words
 Kind = Literal["text", "whole", "number", "percent", "date", "time", "code"]
 
 # A spreadsheet runs what begins with one of these; an apostrophe in front makes it text (OWASP, CSV injection).
+WORDS_TO_STACK = 3
 RUNS_AS_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -57,6 +58,11 @@ class Table(msgspec.Struct, frozen=True):
     note: str = ""
     # Said instead of the table when it has no rows.
     empty: str = "There is nothing to show."
+
+    @property
+    def stacks(self) -> bool:
+        """Whether a narrow screen shows each row as a list of its cells: tables of words do, tables of numbers scroll."""
+        return sum(column.kind not in ("number", "percent") for column in self.columns) >= WORDS_TO_STACK
 
     @property
     def has_withheld(self) -> bool:

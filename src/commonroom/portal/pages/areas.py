@@ -9,7 +9,7 @@ from litestar import Response, get
 from commonroom.portal import figures
 from commonroom.portal.figures import Comparison, Question
 from commonroom.portal.house import AnyRequest, House, Visit
-from commonroom.portal.page import Fact, Page, paths, stem
+from commonroom.portal.page import Fact, Page, number_in, paths
 from commonroom.portal.pages.reference import HOME
 from commonroom.portal.tables import Column, Link, Table
 from commonroom.problems import Problem
@@ -70,7 +70,7 @@ async def authorities(request: AnyRequest, house: House, visit: Visit, conn: Any
 @get("/authorities/{code:str}")
 async def authority(request: AnyRequest, house: House, visit: Visit, conn: Any, code: str) -> Response[bytes]:
     """One authority by its three-digit code."""
-    found = await providers.authority(conn, stem(code))
+    found = await providers.authority(conn, number_in(code))
     if found is None:
         raise Problem("CR-005", "The register has no local authority with that code.", status=404)
     asked = await figures.question(request, conn)

@@ -44,7 +44,7 @@ COLUMNS = (
 async def find(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[bytes]:
     """The search form and, when something is asked, a page of results by name."""
     asked = request.query_params
-    text, la, phase = (asked.get(name, "").strip()[:LONGEST_TEXT] for name in ("q", "la", "phase"))
+    text, la, phase = (typed(asked.get(name, "")) for name in ("q", "la", "phase"))
     number = page_number(asked.get("page", "1"))
     searching = bool(text or la or phase)
     offset = (number - 1) * PAGE_SIZE
@@ -80,6 +80,11 @@ async def find(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Re
         },
     )
     return house.answer(request, visit, page)
+
+
+def typed(text: str) -> str:
+    """What a person can have typed: trimmed, without control characters, no longer than a name."""
+    return "".join(sign for sign in text if sign.isprintable()).strip()[:LONGEST_TEXT]
 
 
 def page_number(text: str) -> int:

@@ -9,7 +9,7 @@ from litestar import Response, get
 from commonroom.portal import figures
 from commonroom.portal.figures import Comparison
 from commonroom.portal.house import AnyRequest, House, Visit
-from commonroom.portal.page import Fact, Page, stem
+from commonroom.portal.page import Fact, Page, number_in
 from commonroom.portal.pages.reference import HOME
 from commonroom.portal.tables import Link
 from commonroom.problems import Problem
@@ -22,7 +22,7 @@ FIND = Link("Find a school", "/find")
 @get("/schools/{urn:str}")
 async def school(request: AnyRequest, house: House, visit: Visit, conn: Any, urn: str) -> Response[bytes]:
     """The page of one school by URN."""
-    found = await providers.school(conn, stem(urn))
+    found = await providers.school(conn, number_in(urn))
     if found is None:
         raise Problem(
             "CR-005", "The register has no school with that URN.", status=404, remedy="Search for it by name."

@@ -1,0 +1,11 @@
+"""The hub's governance: see the SQL file beside this one."""
+
+from commonroom.engines.migrations import run_sql_beside
+
+revision = "0011"
+down_revision = "0010"
+
+
+def upgrade() -> None:
+    """Run the statements."""
+    run_sql_beside(__file__)

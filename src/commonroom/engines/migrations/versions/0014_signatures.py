@@ -1,0 +1,11 @@
+"""The hub's signatures: see the SQL file beside this one."""
+
+from commonroom.engines.migrations import run_sql_beside
+
+revision = "0014"
+down_revision = "0013"
+
+
+def upgrade() -> None:
+    """Run the statements."""
+    run_sql_beside(__file__)

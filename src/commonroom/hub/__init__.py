@@ -4,6 +4,7 @@ The web parts (`hub.api`, `hub.server`) are imported by those who serve; everyth
 """
 
 from commonroom.hub import directory, movements, tracking
+from commonroom.hub.calendars import calendar_days, publish_calendar
 from commonroom.hub.directory import (
     Alias,
     Party,
@@ -36,12 +37,14 @@ __all__ = [
     "SeenEndPoint",
     "Traffic",
     "aliases_of",
+    "calendar_days",
     "directory",
     "list_movements",
     "load_movements",
     "messages_of",
     "movements",
     "publish",
+    "publish_calendar",
     "resolve_alias",
     "resolve_aliases",
     "tracking",

@@ -17,6 +17,7 @@ ACKNOWLEDGED = "acknowledged"
 REFUSED = "refused"
 RELEASED = "released"
 EXPIRED = "expired"
+UNDELIVERABLE = "undeliverable"
 
 # To be followed by a SELECT of these five columns.
 APPEND = "INSERT INTO hub.ledger (event, message, party, digest, reason)"

@@ -43,6 +43,7 @@ WITH candidates AS (
         AND (d.state = 'offered' OR d.lease_until <= clock_timestamp())
         AND (d.expires_at IS NULL OR d.expires_at > (SELECT engines.domain_now()))
         AND d.movement IN (SELECT id FROM hub.active_movement)
+        AND d.movement <> ALL($6::text[])
     ORDER BY d.message
     LIMIT $3
     FOR UPDATE OF d SKIP LOCKED
@@ -65,6 +66,9 @@ SELECT l.id, l.attempt, s.position, s.accepted_at, s.envelope, b.body
 FROM leased l JOIN sized s USING (id) JOIN hub.body b ON b.message = s.position
 ORDER BY s.position
 """  # noqa: S608 - constants of ledger.py
+
+# The same gates for letters that somebody has chosen before: push.
+_LEASE_CHOSEN = _LEASE.replace("WHERE d.recipient = $1", "WHERE d.id = ANY($7::uuid[]) AND d.recipient = $1")
 
 # The rows are locked first, in one order, so that two end points of a party settling the same letters cannot deadlock.
 _MINE = """
@@ -112,6 +116,25 @@ _RELEASE = f"""
 SELECT id FROM done UNION ALL SELECT id FROM mine WHERE state = 'offered' AND lease_holder = $3
 """  # noqa: S608 - constants
 
+_UNDELIVERABLE = f"""
+WITH hopeless AS (
+    SELECT d.id, given.reason
+    FROM hub.delivery d JOIN unnest($1::uuid[], $2::text[]) AS given(id, reason) ON given.id = d.id
+    WHERE d.finished_at IS NULL AND (d.state = 'offered' OR d.lease_until <= clock_timestamp())
+    ORDER BY d.id
+    FOR UPDATE OF d SKIP LOCKED
+), done AS (
+    UPDATE hub.delivery d
+    SET state = 'undeliverable', reason = hopeless.reason, finished_at = engines.domain_now(), lease_until = NULL
+    FROM hopeless WHERE d.id = hopeless.id
+    RETURNING d.message, d.recipient, d.reason
+), entries AS (
+    {ledger.APPEND}
+    SELECT '{ledger.UNDELIVERABLE}', message, recipient, NULL, reason FROM done ORDER BY message
+)
+SELECT count(*) FROM done
+"""  # noqa: S608 - constants of ledger.py
+
 _EXPIRE = f"""
 WITH late AS (
     SELECT id FROM hub.delivery
@@ -136,10 +159,24 @@ EXPIRY_REASON = "The expiry time passed before the recipient settled the message
 
 
 async def lease(
-    connection: Any, party: str, end_point: str, limit: int, seconds: float
+    connection: Any,
+    party: str,
+    end_point: str,
+    limit: int,
+    seconds: float,
+    *,
+    closed: Sequence[str] = (),
+    chosen: Sequence[UUID] | None = None,
 ) -> list[LeasedLetter]:
-    """Up to `limit` letters for this end point of the party, oldest first, leased for so many seconds."""
-    rows = await connection.fetch(_LEASE, party, end_point, limit, float(seconds), MAX_ANSWER_BYTES)
+    """Up to `limit` letters for this end point of the party, oldest first, leased for so many seconds.
+
+    Not of the `closed` movements, whose delivery window is shut; only of the `chosen` deliveries when they are given.
+    """
+    arguments = [party, end_point, limit, float(seconds), MAX_ANSWER_BYTES, list(closed)]
+    if chosen is None:
+        rows = await connection.fetch(_LEASE, *arguments)
+    else:
+        rows = await connection.fetch(_LEASE_CHOSEN, *arguments, list(chosen))
     return [
         LeasedLetter(
             delivery=row["id"],
@@ -209,6 +246,12 @@ async def extend(
 async def release(connection: Any, deliveries: Sequence[str], party: str, end_point: str) -> Settled:
     """Give the lease back: the letters are offered again at once."""
     return await _settle(connection, _RELEASE, deliveries, party, end_point)
+
+
+async def undeliverable(connection: Any, deliveries: Sequence[UUID], reasons: Sequence[str]) -> int:
+    """Finish deliveries that nobody holds and that cannot reach their recipient, each with its reason; how many."""
+    count: int = await connection.fetchval(_UNDELIVERABLE, list(deliveries), list(map(_printable, reasons)))
+    return count
 
 
 async def expire(connection: Any) -> int:

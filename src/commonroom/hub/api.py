@@ -11,9 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-import msgspec
-from litestar import Litestar, Request, Response, get, post
-from litestar.datastructures import State
+from litestar import Litestar, Response, get, post
 from litestar.exceptions import HTTPException, InternalServerException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
@@ -39,6 +37,10 @@ from commonroom.exchange import (
 from commonroom.exchange.contract import ASSERTION_TYPE, BATCH_TYPE, MAX_WAIT_SECONDS
 from commonroom.exchange.envelope import MAX_BATCH_ITEMS, SPEC_VERSION
 from commonroom.hub import answers, mailbox, movements, openapi, tracking
+from commonroom.hub.callers import Call
+from commonroom.hub.callers import caller_of as _caller
+from commonroom.hub.callers import json_answer as _json
+from commonroom.hub.callers import office_of as _office
 from commonroom.hub.mailbox import LeasedLetter
 from commonroom.hub.movements import ListedMovement
 from commonroom.hub.office import Office, open_office
@@ -50,8 +52,6 @@ from commonroom.settings import Settings
 SMALL_BODY_BYTES = 128 * 1024  # requests that are not messages
 HEALTH_SECONDS = 2.0
 GRANT_TYPE = "client_credentials"
-
-Call = Request[Any, Any, State]
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -286,30 +286,6 @@ async def metrics(request: Call) -> Response[bytes]:
     return Response(_office(request).metrics.page(), media_type="text/plain; version=0.0.4")
 
 
-def _office(request: Call) -> Office:
-    office: Office = request.app.state.office
-    return office
-
-
-def _caller(request: Call) -> Principal:
-    """The end point that signed in. Raises Problem CR-031 (401) or CR-006 (403)."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        remedy = "Ask POST /token for a token and send it as `Authorization: Bearer <token>`."
-        raise Problem("CR-031", "There is no access token.", status=401, where="Authorization", remedy=remedy)
-    office = _office(request)
-    caller = office.tokens.authenticate(token.strip())
-    if caller.kind != "end_point" or not caller.party:
-        raise Problem(
-            "CR-006",
-            "Only end points of organisations use the hub.",
-            status=403,
-            remedy="Enrol an end point.",
-        )
-    office.presence.note(caller)
-    return caller
-
-
 async def _read(request: Call, limit: int, remedy: str) -> tuple[bytes, bytes]:
     """The body and its SHA-256, hashed as it comes in. Raises Problem CR-046 (413) as soon as it is over the limit."""
     too_large = Problem(
@@ -380,12 +356,3 @@ async def _hung_up(request: Call) -> None:
     """Returns when the caller has closed its connection."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _json(value: Any, status: int) -> Response[bytes]:
-    return Response(
-        msgspec.json.encode(value),
-        status_code=status,
-        media_type="application/json",
-        headers={"cache-control": "no-store"},
-    )

@@ -154,7 +154,7 @@ movements:
     purpose: To see absence as it happens
     legal_basis: Invented for tests
     content: Marks of pupils on roll
-    frequency: On change
+    frequency: {how: on_change}
     classification: confidential
     retention_days: "30"
     active_from: 2020-01-01
@@ -166,7 +166,7 @@ movements:
     purpose: The record is there on the day the pupil arrives
     legal_basis: Invented for tests
     content: One pupil
-    frequency: On change
+    frequency: {how: on_change}
     classification: restricted
     retention_days: "90"
     active_from: 2020-01-01
@@ -178,7 +178,7 @@ movements:
     purpose: To be refused
     legal_basis: Invented for tests
     content: Nothing
-    frequency: On change
+    frequency: {how: on_change}
     classification: internal
     retention_days: "30"
     active_from: 2020-01-01

@@ -1,7 +1,8 @@
 """Movements: the agreements under which messages travel, as a file and as tables.
 
 A movement says who may send what to whom, why, on what legal basis and until when. It is the routing table: where no
-active movement applies, nothing travels. How routes are found from movements is `routing.py`.
+active movement applies, nothing travels. How routes are found from movements is `routing.py`; how movements come to
+be agreed is `agreements.py`. Loading a file is how an operator sets a hub up.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from msgspec import Meta
 
 from commonroom.declarations import load
 from commonroom.hub import codes  # noqa: F401 - registers the hub's problem codes
+from commonroom.hub.frequency import Frequency
 from commonroom.problems import Problem
 
 Id = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
@@ -48,7 +50,7 @@ class Movement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     purpose: Words
     legal_basis: Words
     content: Words
-    frequency: Words
+    frequency: Frequency
     classification: Classification
     retention_days: Annotated[int, Meta(ge=1, le=36_600)]
     active_from: date  # days in England, both included; without an end it runs until it is changed
@@ -71,6 +73,9 @@ class LoadedMovements(msgspec.Struct, frozen=True):
     new: tuple[str, ...]
     changed: tuple[str, ...]
     unchanged: tuple[str, ...]
+    kept: tuple[
+        str, ...
+    ]  # differ, but the governance group has decided on them or is about to: a file cannot
 
 
 class ListedMovement(msgspec.Struct, frozen=True):
@@ -84,12 +89,13 @@ class ListedMovement(msgspec.Struct, frozen=True):
 def read(path: Path) -> tuple[Movement, ...]:
     """The movements of a file. Raises Problem CR-001 or CR-051 naming file, line and key as far as known."""
     movements = load(path, MovementFile).movements
-    for fault in _contradictions(movements):
+    for fault in contradictions(movements):
         raise Problem("CR-051", fault, where=str(path), remedy="Mend the file; nothing of it was loaded.")
     return movements
 
 
-def _contradictions(movements: tuple[Movement, ...]) -> list[str]:
+def contradictions(movements: tuple[Movement, ...]) -> list[str]:
+    """What movements say that cannot be, in words."""
     counts = Counter(movement.id for movement in movements)
     faults = [f"The id {name} stands {count} times." for name, count in counts.items() if count > 1]
     for movement in movements:
@@ -100,44 +106,60 @@ def _contradictions(movements: tuple[Movement, ...]) -> list[str]:
     return faults
 
 
-# A new version only where something differs; the domain clock dates it.
-_UPSERT = """
-INSERT INTO hub.movement (
-    id, title, sender_kind, sender_party, recipients, types, purpose, legal_basis, content, frequency,
-    classification, retention_days, active_from, active_to, loaded_at
+TEXT = (
+    "title, sender_kind, sender_party, recipients, types, purpose, legal_basis, content, frequency, classification, "
+    "retention_days, active_from, active_to"
 )
-SELECT given.*, engines.domain_now()
-FROM jsonb_to_recordset($1) AS given(
-    id text, title text, sender_kind text, sender_party text, recipients text[], types text[], purpose text,
-    legal_basis text, content text, frequency text, classification text, retention_days integer,
-    active_from date, active_to date
-)
-ON CONFLICT (id) DO UPDATE SET
-    version = movement.version + 1, title = excluded.title,
-    sender_kind = excluded.sender_kind, sender_party = excluded.sender_party,
-    recipients = excluded.recipients, types = excluded.types, purpose = excluded.purpose,
-    legal_basis = excluded.legal_basis, content = excluded.content, frequency = excluded.frequency,
-    classification = excluded.classification, retention_days = excluded.retention_days,
-    active_from = excluded.active_from, active_to = excluded.active_to, loaded_at = excluded.loaded_at
-WHERE (
-    movement.title, movement.sender_kind, movement.sender_party, movement.recipients, movement.types,
-    movement.purpose, movement.legal_basis, movement.content, movement.frequency, movement.classification,
-    movement.retention_days, movement.active_from, movement.active_to
-) IS DISTINCT FROM (
-    excluded.title, excluded.sender_kind, excluded.sender_party, excluded.recipients, excluded.types,
-    excluded.purpose, excluded.legal_basis, excluded.content, excluded.frequency, excluded.classification,
-    excluded.retention_days, excluded.active_from, excluded.active_to
-)
-RETURNING id, version
+
+
+def _row_of(table: str) -> str:
+    return f"({', '.join(f'{table}.{name.strip()}' for name in TEXT.split(','))})"
+
+
+GIVEN = """
+    jsonb_to_recordset($1) AS given(
+        id text, title text, sender_kind text, sender_party text, recipients text[], types text[], purpose text,
+        legal_basis text, content text, frequency jsonb, classification text, retention_days integer,
+        active_from date, active_to date
+    )
 """
+
+# A new version only where something differs from the newest that was approved; the domain clock dates it.
+_LOAD = f"""
+WITH given AS (
+    SELECT * FROM {GIVEN}
+), approved AS (
+    SELECT DISTINCT ON (id) * FROM hub.movement WHERE state = 'approved' ORDER BY id, version DESC
+), known AS (
+    SELECT id, max(version) AS version,
+        bool_or(state IN ('proposed', 'under review', 'withdrawn') OR (state = 'approved' AND origin = 'group')) AS governed
+    FROM hub.movement
+    GROUP BY id
+), differing AS (
+    SELECT given.*, coalesce(known.version, 0) + 1 AS version, coalesce(known.governed, false) AS governed
+    FROM given
+    LEFT JOIN known ON known.id = given.id
+    LEFT JOIN approved ON approved.id = given.id
+    WHERE approved.id IS NULL OR {_row_of("approved")} IS DISTINCT FROM {_row_of("given")}
+), loaded AS (
+    INSERT INTO hub.movement (id, version, {TEXT}, loaded_at)
+    SELECT id, version, {TEXT}, engines.domain_now() FROM differing WHERE NOT governed
+    RETURNING id, version
+), steps AS (
+    INSERT INTO hub.movement_step (movement, version, step, at, role, who, public_who, reason)
+    SELECT id, version, 'loaded', engines.domain_now(), 'operator', 'operator', 'the operator',
+        'approved by the operator at set-up'
+    FROM loaded
+)
+SELECT id, version, governed FROM differing
+"""  # noqa: S608 - constant text
 
 _COLUMNS = """
     m.id, m.version, m.title, m.sender_kind, m.sender_party, m.recipients, m.types, m.purpose, m.legal_basis,
-    m.content, m.frequency, m.classification, m.retention_days, m.active_from, m.active_to,
-    EXISTS (SELECT FROM hub.active_movement a WHERE a.id = m.id) AS active
+    m.content, m.frequency, m.classification, m.retention_days, m.active_from, m.active_to, m.active
 """
 
-_LIST = f"SELECT {_COLUMNS} FROM hub.movement m ORDER BY m.id"  # noqa: S608 - constant text
+_LIST = f"SELECT {_COLUMNS} FROM hub.current_movement m ORDER BY m.id"  # noqa: S608 - constant text
 
 # A party's own movements: those it may send under, and those whose messages can reach it.
 _LIST_OF_PARTY = f"""
@@ -148,7 +170,7 @@ WITH me AS (
     GROUP BY p.urn
 )
 SELECT {_COLUMNS}
-FROM hub.movement m, me
+FROM hub.current_movement m, me
 WHERE m.sender_kind = ANY(me.kinds)
    OR m.sender_party = ANY(me.names)
    OR m.recipients && me.names
@@ -159,27 +181,33 @@ ORDER BY m.id
 
 
 async def load_movements(connection: Any, path: Path) -> LoadedMovements:
-    """Load a movements file in one transaction; movements it does not name stay as they are.
+    """Load a movements file in one transaction, as approved by the operator; movements it does not name stay.
 
     Raises Problem CR-001 or CR-051, and then nothing was loaded.
     """
     movements = read(path)
-    rows = await connection.fetch(_UPSERT, [_row(movement) for movement in movements])
-    versions = {row["id"]: row["version"] for row in rows}
+    rows = await connection.fetch(_LOAD, [row_of(movement) for movement in movements])
+    stored = {row["id"]: row["version"] for row in rows if not row["governed"]}
+    kept = {row["id"] for row in rows if row["governed"]}
     return LoadedMovements(
-        new=tuple(name for name, version in versions.items() if version == 1),
-        changed=tuple(name for name, version in versions.items() if version > 1),
-        unchanged=tuple(movement.id for movement in movements if movement.id not in versions),
+        new=tuple(name for name, version in stored.items() if version == 1),
+        changed=tuple(name for name, version in stored.items() if version > 1),
+        unchanged=tuple(each.id for each in movements if each.id not in stored and each.id not in kept),
+        kept=tuple(sorted(kept)),
     )
 
 
 async def list_movements(connection: Any, party: str | None = None) -> list[ListedMovement]:
-    """All movements by id, or only those a party (urn) sends or receives under."""
+    """All approved movements by id, or only those a party (urn) sends or receives under.
+
+    Of each the version that runs today, or else the newest.
+    """
     rows = await (connection.fetch(_LIST) if party is None else connection.fetch(_LIST_OF_PARTY, party))
     return [_listed(row) for row in rows]
 
 
-def _row(movement: Movement) -> dict[str, Any]:
+def row_of(movement: Movement) -> dict[str, Any]:
+    """The movement as the columns of hub.movement."""
     values: dict[str, Any] = msgspec.to_builtins(movement)
     sender = values.pop("from")
     return {
@@ -205,7 +233,7 @@ def from_row(row: Any) -> Movement:
         purpose=row["purpose"],
         legal_basis=row["legal_basis"],
         content=row["content"],
-        frequency=row["frequency"],
+        frequency=msgspec.convert(row["frequency"], Frequency),
         classification=row["classification"],
         retention_days=row["retention_days"],
         active_from=row["active_from"],

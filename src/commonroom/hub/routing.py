@@ -60,7 +60,8 @@ _VERSION = "SELECT version FROM hub.routing"
 _PARTIES = "SELECT urn, kinds FROM hub.party"
 _ALIASES = "SELECT alias, party FROM hub.party_alias"
 _RELATIONS = "SELECT party, role, other FROM hub.relation ORDER BY party, role, other"
-_MOVEMENTS = "SELECT * FROM hub.movement ORDER BY id"
+# Every approved version with its days; on no day has a movement two.
+_MOVEMENTS = "SELECT * FROM hub.routing_movement ORDER BY id, version"
 
 
 async def load_routing(connection: Any) -> Routing:

@@ -65,7 +65,7 @@ def next_open(schedule: Schedule, after: datetime, days: Set[date] | None = None
 
 
 def is_open(schedule: Schedule, at: datetime, days: Set[date] | None = None) -> bool:
-    """Whether a window is open: from its opening on and until before its close. The opening's day must be in the calendar."""
+    """Whether a window is open: from its opening on and until before its close. The calendar must have the opening's day."""
     today = at.astimezone(ENGLAND).date()
     return any(
         opening <= at < _close(opening, schedule.open_minutes)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commonroom.exchange import Envelope
+from commonroom.hub.frequency import Frequency
 from commonroom.hub.movements import LEVELS, Movement, Sender
 from commonroom.hub.routing import Routing, make_routing, route
 from commonroom.problems import Problem
@@ -46,7 +47,7 @@ def movement(
         purpose="-",
         legal_basis="-",
         content="-",
-        frequency="-",
+        frequency=Frequency(how="on_change"),
         classification=level,  # type: ignore[arg-type]
         retention_days=30,
         active_from=date.fromisoformat(first),
@@ -177,7 +178,7 @@ movements = st.lists(
         purpose=st.just("-"),
         legal_basis=st.just("-"),
         content=st.just("-"),
-        frequency=st.just("-"),
+        frequency=st.just(Frequency(how="on_change")),
         classification=st.sampled_from(list(LEVELS)),
         retention_days=st.integers(1, 400),
         active_from=DAYS,

@@ -21,7 +21,7 @@ movements:
     purpose: To test
     legal_basis: Invented for tests
     content: Learners, enrolments, marks
-    frequency: on change
+    frequency: {how: on_change}
     classification: confidential
     retention_days: "30"
     active_from: 2020-01-01
@@ -33,7 +33,7 @@ movements:
     purpose: To test
     legal_basis: Invented for tests
     content: One pupil
-    frequency: on change
+    frequency: {how: on_change}
     classification: confidential
     retention_days: "30"
     active_from: 2020-01-01

@@ -30,7 +30,7 @@ movements:
     purpose: The example on the page
     legal_basis: Invented for tests
     content: Learners
-    frequency: On change
+    frequency: {how: on_change}
     classification: confidential
     retention_days: "30"
     active_from: 2020-01-01

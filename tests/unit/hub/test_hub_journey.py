@@ -120,6 +120,7 @@ async def test_from_the_moment_a_movement_ends_nothing_is_accepted_and_nothing_d
 
 
 async def test_a_movement_starts_on_its_day_of_the_domain_clock_in_england(town: Town) -> None:
+    await _end_attendance(town)
     later = MOVEMENTS.replace("active_from: 2020-01-01", "active_from: 2030-07-01", 1)
     await load_movements(town.pool, _movements(town, later))
     await clock.set_to(town.pool, town.settings, datetime(2030, 6, 30, 22, 58, tzinfo=UTC))

@@ -30,7 +30,7 @@ movements:
     purpose: One register
     legal_basis: Invented for tests
     content: Organisations
-    frequency: On change
+    frequency: {how: on_change}
     classification: public
     retention_days: "30"
     active_from: 2020-01-01

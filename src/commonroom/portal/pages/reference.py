@@ -219,7 +219,7 @@ async def movements(request: AnyRequest, house: House, visit: Visit, conn: Any) 
                 listed.movement.purpose,
                 listed.movement.legal_basis,
                 listed.movement.content,
-                listed.movement.frequency,
+                str(listed.movement.frequency),
                 listed.movement.classification,
                 listed.movement.retention_days,
                 listed.active,

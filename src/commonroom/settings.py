@@ -34,6 +34,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_batch: int = 500
     max_batch_bytes: int = 33_554_432
     lease_seconds: int = 60
+    # Where large bodies are kept: a folder or an fsspec URL; `bodies` in the data folder when absent.
+    body_store: str | None = None
+    max_large_body_bytes: int = 17_179_869_184
+    # What one party may have open: uploads not yet complete, or complete and in no message; and their bytes together.
+    max_uploads: int = 16
+    max_uploads_bytes: int = 68_719_476_736
+    # An upload that is not touched for so long is forgotten.
+    upload_hours: int = 24
+    # Uploads are refused when they would leave less than this on the disk.
+    keep_free_bytes: int = 1_073_741_824
+    # Files of the body store that no message needs are kept so long before they are swept away.
+    body_grace_seconds: int = 3_600
     duckdb_memory_mb: int = 1024
     duckdb_threads: int = 2
 

@@ -9,7 +9,6 @@ from commonroom.exchange.client import (
     Letter,
     Refusal,
     SignInRefused,
-    Unreachable,
     enrol,
     make_http_client,
 )
@@ -27,9 +26,13 @@ from commonroom.exchange.contract import (
     RefuseRequest,
     ReleaseRequest,
     Settled,
+    StoredBody,
     TokenResponse,
     Tracking,
+    UploadRequest,
+    UploadState,
 )
+from commonroom.exchange.cuts import Unreachable
 from commonroom.exchange.envelope import (
     BatchItem,
     Envelope,
@@ -38,6 +41,7 @@ from commonroom.exchange.envelope import (
     decode_batch,
     encode_batch,
 )
+from commonroom.exchange.large_bodies import digest_text
 from commonroom.exchange.record_sets import RECORDS_TYPE, RECORDS_ZSTD_TYPE, RecordSet, decode, encode
 
 __all__ = [
@@ -63,14 +67,18 @@ __all__ = [
     "ReleaseRequest",
     "Settled",
     "SignInRefused",
+    "StoredBody",
     "TokenResponse",
     "Tracking",
     "Unreachable",
+    "UploadRequest",
+    "UploadState",
     "body_digest",
     "check_digest",
     "contract",
     "decode",
     "decode_batch",
+    "digest_text",
     "encode",
     "encode_batch",
     "enrol",

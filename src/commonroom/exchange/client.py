@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,8 @@ import httpx2
 import msgspec
 from joserfc.jwk import OKPKey
 
-from commonroom.exchange import contract, keys
+from commonroom.exchange import contract, keys, large_bodies
+from commonroom.exchange.cuts import Unreachable
 from commonroom.exchange.envelope import Envelope, check, encode_batch
 from commonroom.problems import CODES, Problem
 
@@ -31,15 +33,6 @@ RENEW_BEFORE_SECONDS = 60.0
 RETRY_LATER = frozenset({408, 425, 429})  # 4xx that say nothing about the message
 TIMEOUT = httpx2.Timeout(30.0, connect=10.0)
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-
-
-class Unreachable(Exception):
-    """The hub could not be reached or could not answer: keep what was to be sent and try again later."""
-
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.retry_after = retry_after  # seconds the hub asked to wait, when it did
 
 
 class SignInRefused(Unreachable):
@@ -54,11 +47,12 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     """A leased message from the mailbox."""
 
     envelope: Envelope
-    body: bytes
+    body: bytes  # empty when the body is large
     delivery: str  # to acknowledge or refuse it by
     position: int  # the hub's order of acceptance
     accepted_at: datetime  # when the hub accepted it
     attempt: int  # 1 the first time it is delivered
+    stored: contract.StoredBody | None = None  # set when the body is large: `Client.fetch_body` fetches it
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -174,6 +168,69 @@ class Client:
     async def release(self, deliveries: Sequence[str]) -> contract.Settled:
         """Give the lease of these back, so that they are offered again at once."""
         return await self._settle("release", contract.ReleaseRequest(list(deliveries)))
+
+    async def post_file(self, envelope: Envelope, path: Path, *, patience: float = 60.0) -> contract.Receipt:
+        """Send a file of any size as the body of one message; up to 1 MB as `post` does, above in parts.
+
+        Goes on where it was after a cut, a restart of the hub or of ourselves; the same message again gives the same
+        receipt. Raises Unreachable when nothing got through for `patience` seconds; what has arrived stays at the hub.
+        """
+        return await large_bodies.post_file(self, envelope, path, patience)
+
+    async def fetch_body(self, letter: Letter, path: Path, *, patience: float = 60.0) -> None:
+        """Write the body of a letter we hold to a file, keeping the lease meanwhile; the digest is proved first.
+
+        Goes on where it was, also when called again with the same path. Raises Unreachable, or Problem CR-021.
+        """
+        await large_bodies.fetch_body(self, letter, path, patience)
+
+    async def announce(self, request: contract.UploadRequest) -> contract.UploadState:
+        """Begin an upload, or learn how far the same one is."""
+        headers = {"content-type": "application/json"}
+        return await self._ask(
+            "POST", "/uploads", contract.UploadState, msgspec.json.encode(request), headers
+        )
+
+    async def put_part(
+        self, upload: str, offset: int, length: int, blocks: Callable[[], AsyncIterator[bytes]]
+    ) -> contract.UploadState:
+        """Append `length` bytes at the hub's offset of an upload."""
+        headers = {"upload-offset": str(offset), "content-length": str(length)}
+        async with self._signed("PUT", f"/uploads/{upload}", headers, blocks) as response:
+            return _answer(response.status_code, await _read(response), contract.UploadState)
+
+    @asynccontextmanager
+    async def body_from(self, location: str, first: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The bytes of a stored body from `first` on. Raises Problem when it is not ours (any more)."""
+        async with self._signed("GET", location, {"range": f"bytes={first}-"}) as response:
+            if response.status_code != 206:
+                raise _problem(response.status_code, await _read(response))
+            yield response.aiter_raw(large_bodies.BLOCK_BYTES)
+
+    @asynccontextmanager
+    async def _signed(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        blocks: Callable[[], AsyncIterator[bytes]] | None = None,
+    ) -> AsyncIterator[httpx2.Response]:
+        """A request with a token whose bodies flow; a token the hub no longer likes is renewed for the next try."""
+        token = await self._current_token()
+        content = blocks() if blocks is not None else None
+        signed = {**headers, "authorization": f"Bearer {token}"}
+        try:
+            async with self._http.stream(
+                method, self.hub_url + path, headers=signed, content=content, timeout=TIMEOUT
+            ) as response:
+                if response.status_code == 401:
+                    await self._renewed_token(token)
+                    raise Unreachable("the token was renewed")
+                if response.status_code >= 500 or response.status_code in RETRY_LATER:
+                    raise Unreachable(f"the hub answered {response.status_code}", _retry_after(response))
+                yield response
+        except (httpx2.RequestError, httpx2.InvalidURL, httpx2.StreamError) as error:
+            raise Unreachable(f"{type(error).__name__}: {error}") from error
 
     async def track(self, message: str) -> contract.Tracking:
         """Where a message is, by the hub's id of it (`Receipt.message`)."""
@@ -344,4 +401,5 @@ def _letter(letter: contract.MailboxLetter) -> Letter:
         position=letter.position,
         accepted_at=letter.accepted_at,
         attempt=letter.attempt,
+        stored=letter.body,
     )

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from commonroom.exchange.envelope import MAX_BATCH_ITEMS, BatchItem, Text
+from commonroom.exchange.envelope import MAX_BATCH_ITEMS, BatchItem, Digest, Text
 
 BATCH_TYPE = "application/cloudevents-batch+json"
 PROBLEM_TYPE = "application/problem+json"
@@ -51,6 +51,20 @@ class BatchResponse(msgspec.Struct, frozen=True):
     results: list[BatchResult]
 
 
+class MailItem(BatchItem, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A message as the mailbox gives it: without `data_base64` when its body is large and has to be fetched."""
+
+    data_base64: bytes = b""
+
+
+class StoredBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the body of a letter is when it is too large to be in the letter."""
+
+    size: int  # bytes
+    digest: str  # sha-256=:<base64>:
+    location: str  # path at the hub: GET it, by ranges if need be, while the lease lasts
+
+
 class MailboxLetter(msgspec.Struct, frozen=True, kw_only=True):
     """One leased message of GET /mailbox."""
 
@@ -58,7 +72,8 @@ class MailboxLetter(msgspec.Struct, frozen=True, kw_only=True):
     position: int
     accepted_at: datetime  # when the hub accepted it, by the domain clock
     attempt: int  # 1 the first time; more after an expired lease or a release
-    message: BatchItem
+    message: MailItem
+    body: StoredBody | None = None  # set when the message has no data_base64
 
 
 class MailboxResponse(msgspec.Struct, frozen=True):
@@ -122,6 +137,24 @@ class Tracking(msgspec.Struct, frozen=True, kw_only=True):
     accepted_at: datetime
     size: int  # bytes of the body
     deliveries: list[DeliveryState]
+
+
+class UploadRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """POST /uploads: a large body is to come. The same again gives the same upload, with its offset."""
+
+    size: Annotated[int, Meta(ge=1, le=2**62)]  # bytes
+    digest: Digest  # sha-256=:<base64>: of all of it
+
+
+class UploadState(msgspec.Struct, frozen=True, kw_only=True):
+    """201 of POST /uploads, 200 of PUT and GET /uploads/{id}."""
+
+    id: str  # what `bodyref` names once it is complete
+    size: int
+    digest: str
+    offset: int  # bytes the hub has: go on from here
+    complete: bool  # all is there and the digest is proved
+    expires_at: datetime  # real time; every PUT moves it on
 
 
 class EnrolRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -46,6 +46,7 @@ _MEDIA_TYPE = (
 Text = Annotated[str, Meta(min_length=1, max_length=255, pattern=_TEXT)]
 MediaType = Annotated[str, Meta(min_length=3, max_length=255, pattern=_MEDIA_TYPE)]
 Digest = Annotated[str, Meta(pattern=r"^sha-256=:[A-Za-z0-9+/]{43}=:" + _END)]
+UploadId = Annotated[str, Meta(max_length=36, pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}" + _END)]
 Moment = Annotated[datetime, Meta(tz=True)]
 Classification = Literal["public", "internal", "confidential", "restricted"]
 
@@ -72,6 +73,9 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     correlationid: Text | None = None  # the conversation this belongs to
     causationid: Text | None = None  # the message that caused this one
     bodydigest: Digest | None = None  # `sha-256=:<base64>:` of the body as sent (RFC 9530 form)
+    bodyref: UploadId | None = (
+        None  # the body is not in the request: it is this complete upload of the sender's
+    )
 
     def to_headers(self) -> dict[str, str]:
         """HTTP headers of binary mode, all ASCII: `ce-*` and `content-type`. Raises Problem on an unsendable envelope."""

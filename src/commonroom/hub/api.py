@@ -35,8 +35,9 @@ from commonroom.exchange import (
     decode_batch,
 )
 from commonroom.exchange.contract import ASSERTION_TYPE, BATCH_TYPE, MAX_WAIT_SECONDS
-from commonroom.exchange.envelope import MAX_BATCH_ITEMS, SPEC_VERSION
-from commonroom.hub import answers, mailbox, movements, openapi, tracking
+from commonroom.exchange.envelope import MAX_BATCH_ITEMS
+from commonroom.hub import answers, bodies, mailbox, movements, openapi, tracking
+from commonroom.hub.bodies_api import HANDLERS as BODY_HANDLERS
 from commonroom.hub.callers import Call
 from commonroom.hub.callers import caller_of as _caller
 from commonroom.hub.callers import json_answer as _json
@@ -78,6 +79,7 @@ def create_app(settings: Settings) -> Litestar:
             give_token,
             health,
             metrics,
+            *BODY_HANDLERS,
         ],
         lifespan=[lifespan],
         exception_handlers={
@@ -105,7 +107,6 @@ async def post_message(request: Call) -> Response[bytes]:
     envelope = Envelope.from_headers(request.scope["headers"])
     limit = _office(request).settings.max_body_bytes
     body, digest = await _read(request, limit, "Send fewer records in a message, or compress them.")
-    check_digest(envelope, body)
     [outcome] = await _office(request).post.submit([_submission(caller, envelope, body, digest)])
     if isinstance(outcome, Problem):
         raise outcome
@@ -312,6 +313,10 @@ async def _read(request: Call, limit: int, remedy: str) -> tuple[bytes, bytes]:
 
 
 def _submission(caller: Principal, envelope: Envelope, body: bytes, digest: bytes) -> Submission:
+    if envelope.bodyref is not None:
+        digest = bodies.referred(envelope, body)
+    else:
+        check_digest(envelope, body)
     return Submission(
         envelope=envelope, body=body, digest=digest, party=caller.party or "", end_point=caller.id
     )
@@ -326,7 +331,6 @@ def _batched(caller: Principal, item: tuple[Envelope, bytes] | Problem, limit: i
         raise Problem(
             "CR-046", f"The body is over {limit:,} bytes.", status=413, where="data_base64", remedy=remedy
         )
-    check_digest(envelope, body)
     return _submission(caller, envelope, body, hashlib.sha256(body).digest())
 
 
@@ -343,7 +347,7 @@ def _letter(letter: LeasedLetter) -> dict[str, Any]:
         "position": letter.position,
         "accepted_at": letter.accepted_at,
         "attempt": letter.attempt,
-        "message": {**letter.envelope, "specversion": SPEC_VERSION, "data_base64": letter.body},
+        **bodies.enclosed(letter),
     }
 
 

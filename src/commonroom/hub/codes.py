@@ -17,5 +17,10 @@ add_codes(
         "CR-050": "The request cannot be understood",
         "CR-051": "The movement file contradicts itself",
         "CR-052": "The message cannot be stored",
+        "CR-160": "There is no such upload",
+        "CR-161": "The upload is not what was announced",
+        "CR-162": "The upload goes on elsewhere",
+        "CR-163": "Too much is being uploaded",
+        "CR-164": "There is no room for the body",
     }
 )

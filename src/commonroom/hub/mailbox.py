@@ -31,7 +31,10 @@ class LeasedLetter(msgspec.Struct, frozen=True, kw_only=True):
     accepted_at: datetime
     attempt: int
     envelope: dict[str, Any]
-    body: bytes
+    body: bytes | None  # None: it is large and stays in the body store
+    message: UUID
+    size: int
+    digest: bytes
 
 
 # Movements are looked at again here: what is accepted under an agreement is not delivered after its end.
@@ -48,9 +51,10 @@ WITH candidates AS (
     LIMIT $3
     FOR UPDATE OF d SKIP LOCKED
 ), sized AS (
-    SELECT c.id, m.position, m.envelope, m.accepted_at,
-        sum(m.size) OVER (ORDER BY m.position) - m.size AS bytes_before
+    SELECT c.id, m.position, m.envelope, m.accepted_at, m.id AS message_id, m.size, m.digest,
+        sum(w.size) OVER (ORDER BY m.position) - w.size AS bytes_before
     FROM candidates c JOIN hub.message m ON m.position = c.message
+    CROSS JOIN LATERAL (SELECT CASE WHEN m.envelope ? 'bodyref' THEN 0 ELSE m.size END AS size) w
 ), leased AS (
     UPDATE hub.delivery d
     SET state = 'leased', lease_holder = $2, attempt = attempt + 1,
@@ -62,7 +66,7 @@ WITH candidates AS (
     {ledger.APPEND}
     SELECT '{ledger.LEASED}', position, $1, NULL, NULL FROM leased JOIN sized USING (id) ORDER BY position
 )
-SELECT l.id, l.attempt, s.position, s.accepted_at, s.envelope, b.body
+SELECT l.id, l.attempt, s.position, s.accepted_at, s.envelope, b.body, s.message_id, s.size, s.digest
 FROM leased l JOIN sized s USING (id) JOIN hub.body b ON b.message = s.position
 ORDER BY s.position
 """  # noqa: S608 - constants of ledger.py
@@ -185,6 +189,9 @@ async def lease(
             attempt=row["attempt"],
             envelope=row["envelope"],
             body=row["body"],
+            message=row["message_id"],
+            size=row["size"],
+            digest=row["digest"],
         )
         for row in rows
     ]

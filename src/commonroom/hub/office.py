@@ -10,11 +10,13 @@ from typing import Any
 from commonroom import log
 from commonroom.engines.database import open_pool
 from commonroom.hub import mailbox
+from commonroom.hub.body_store import open_store
 from commonroom.hub.doorbell import Doorbell
 from commonroom.hub.faults import DATABASE_AWAY, log_fault
 from commonroom.hub.metrics import Metrics
 from commonroom.hub.post import Post
 from commonroom.hub.presence import Presence
+from commonroom.hub.uploads import Uploads
 from commonroom.identity import Tokens
 from commonroom.settings import Settings
 
@@ -35,6 +37,8 @@ class Office:
         self.doorbell = Doorbell(settings)
         self.post = Post(settings, self.doorbell, self.metrics)
         self.presence = Presence()
+        self.bodies = open_store(settings)
+        self.uploads = Uploads(settings, pool, self.bodies)
         self.tokens = Tokens(settings)
 
     async def chores(self) -> None:

@@ -39,6 +39,7 @@ _OPTIONAL = {
     "ce-correlationid": "The conversation the message belongs to.",
     "ce-causationid": "The message that caused this one.",
     "ce-bodydigest": "sha-256=:<base64>: of the body; the hub checks it.",
+    "ce-bodyref": "A complete upload of yours that is the body; the request then has none.",
 }
 
 _TEXT = Schema(type=OpenAPIType.STRING, max_length=2048)

@@ -20,7 +20,7 @@ import msgspec
 from commonroom import log
 from commonroom.engines.database import connect
 from commonroom.exchange import Envelope, Receipt
-from commonroom.hub import ledger
+from commonroom.hub import bodies, ledger
 from commonroom.hub.doorbell import Doorbell
 from commonroom.hub.faults import log_fault
 from commonroom.hub.metrics import Metrics
@@ -84,21 +84,27 @@ WITH expected AS MATERIALIZED (
     SELECT version FROM hub.routing WHERE version = $1
 ), incoming AS MATERIALIZED (
     SELECT * FROM unnest(
-        $3::uuid[], $4::text[], $5::text[], $6::text[], $7::jsonb[], $8::bytea[], $9::bytea[], $10::text[], $11::int[]
-    ) AS given(id, source, ce_id, type, envelope, digest, body, end_point, retention_days)
+        $3::uuid[], $4::text[], $5::text[], $6::text[], $7::jsonb[], $8::bytea[], $9::bytea[], $10::text[], $11::int[],
+        $17::uuid[]
+    ) AS given(id, source, ce_id, type, envelope, digest, body, end_point, retention_days, upload)
+), uploads AS MATERIALIZED (
+    {bodies.COMPLETE_UPLOADS}
 ), stored AS (
     INSERT INTO hub.message (
         id, source, ce_id, type, envelope, digest, size, end_point, accepted_at, retain_until
     )
-    SELECT i.id, i.source, i.ce_id, i.type, i.envelope, i.digest, length(i.body), i.end_point,
+    SELECT i.id, i.source, i.ce_id, i.type, i.envelope, i.digest, coalesce(u.size, length(i.body)), i.end_point,
         $2::timestamptz, $2::timestamptz + make_interval(days => i.retention_days)
-    FROM incoming i, expected
+    FROM expected CROSS JOIN incoming i
+    LEFT JOIN uploads u ON (u.id, u.party, u.digest) = (i.upload, i.source, i.digest)
+    WHERE i.upload IS NULL OR u.id IS NOT NULL
     ORDER BY i.id
     ON CONFLICT (source, ce_id) DO NOTHING
     RETURNING position, id, source, digest
 ), letters AS (
-    INSERT INTO hub.body (message, body)
-    SELECT s.position, i.body FROM stored s JOIN incoming i ON i.id = s.id
+    INSERT INTO hub.body (message, body, stored)
+    SELECT s.position, CASE WHEN i.upload IS NULL THEN i.body END, CASE WHEN i.upload IS NOT NULL THEN i.digest END
+    FROM stored s JOIN incoming i ON i.id = s.id
 ), deliveries AS (
     INSERT INTO hub.delivery (id, message, recipient, movement, expires_at)
     SELECT given.id, s.position, given.recipient, given.movement, given.expires_at
@@ -244,8 +250,7 @@ class Post:
                 if earlier := known.get(_key(submissions[index])):
                     outcomes[index] = _repeat(submissions[index], earlier)
         return [
-            outcomes.get(index) or _unavailable("The message was not stored.")
-            for index in range(len(submissions))
+            outcomes.get(index) or _not_stored(submission) for index, submission in enumerate(submissions)
         ]
 
     async def _insert(self, version: int, now: datetime, routed: list[_Routed]) -> dict[UUID, int]:
@@ -271,6 +276,7 @@ class Post:
             [stop.recipient for _, _, stop, _ in stops],
             [stop.movement for _, _, stop, _ in stops],
             [expires for _, _, _, expires in stops],
+            [r.submission.envelope.bodyref for r in routed],
             timeout=COMMAND_SECONDS,
         )
         if rows[0]["version"] is None:
@@ -369,6 +375,12 @@ def _is_fault_of_a_row(error: Exception) -> bool:
         return (error.sqlstate or "")[:2] in _ROW_CLASSES
     # asyncpg's own DataError, when a value cannot be written in the column's form, is a ValueError too.
     return isinstance(error, ValueError | OverflowError)
+
+
+def _not_stored(submission: Submission) -> Problem:
+    if submission.envelope.bodyref is not None:
+        return bodies.no_such_upload()
+    return _unavailable("The message was not stored.")
 
 
 def _unavailable(detail: str) -> Problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from commonroom import log
+from commonroom.hub import bodies
 from commonroom.settings import Settings
 
 # A letter still waiting for somebody is not taken away under them: its own expiry time ends that first.
@@ -32,5 +33,6 @@ async def purge(settings: Settings, connection: Any) -> None:
     purged = 0
     while done := await connection.fetchval(_PURGE, BODIES_A_GROUP):
         purged += done
+    await bodies.sweep(settings, connection)
     if purged:
         log.get("hub").info("bodies past their retention deleted", count=purged)

@@ -1,0 +1,222 @@
+"""Who may fetch the body of a message, and how the sweeper keeps the store to what messages need.
+
+A stored file is needed while a row of hub.body names it or an upload that has not expired does. The sweeper removes what
+nobody needs, after a grace time; a crash between file and row therefore leaves litter and never a gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from commonroom import log
+from commonroom.exchange import Envelope, StoredBody, digest_text
+from commonroom.exchange.envelope import SPEC_VERSION
+from commonroom.hub.body_store import BodyStore, is_content, open_store, part_of
+from commonroom.hub.mailbox import LeasedLetter
+from commonroom.hub.uploads import locked, unknown
+from commonroom.problems import Problem
+from commonroom.settings import Settings
+
+GROUP = 1_000
+
+
+class FoundBody(msgspec.Struct, frozen=True, kw_only=True):
+    """A body somebody may have: in the row (`body`) or in the store (`stored`); neither when its retention is over."""
+
+    size: int
+    digest: bytes
+    media_type: str | None
+    body: bytes | None
+    stored: bytes | None
+
+
+# A recipient must hold the lease, as for acknowledging: the gates of delivery stand where leases are given.
+_FIND = """
+SELECT m.size, m.digest, m.envelope ->> 'datacontenttype' AS media_type, b.body, b.stored
+FROM hub.message m LEFT JOIN hub.body b ON b.message = m.position
+WHERE m.id = $1 AND (
+    m.source = $2
+    OR EXISTS (
+        SELECT FROM hub.delivery d
+        WHERE d.message = m.position AND d.recipient = $2 AND d.state = 'leased' AND d.lease_holder = $3
+            AND d.movement IN (SELECT id FROM hub.active_movement)
+    )
+)
+"""
+
+_EXPIRED = """
+DELETE FROM hub.upload WHERE id IN (
+    SELECT id FROM hub.upload WHERE expires_at <= clock_timestamp() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+RETURNING id
+"""
+
+_UNNEEDED = """
+SELECT digest FROM hub.stored_body s
+WHERE digest > $1 AND stored_at < clock_timestamp() - make_interval(secs => $2)
+    AND NOT EXISTS (SELECT FROM hub.body b WHERE b.stored = s.digest)
+    AND NOT EXISTS (SELECT FROM hub.upload u WHERE u.digest = s.digest AND u.stored_at IS NOT NULL)
+ORDER BY digest
+LIMIT $3
+"""
+
+# First the lock, then the look: a post that has just named the content is seen by the second statement.
+_LOCK_ROW = "SELECT FROM hub.stored_body WHERE digest = $1 FOR UPDATE"
+_FORGET = """
+DELETE FROM hub.stored_body s
+WHERE digest = $1
+    AND NOT EXISTS (SELECT FROM hub.body b WHERE b.stored = s.digest)
+    AND NOT EXISTS (SELECT FROM hub.upload u WHERE u.digest = s.digest AND u.stored_at IS NOT NULL)
+RETURNING digest
+"""
+_KNOWN = "SELECT EXISTS (SELECT FROM hub.stored_body WHERE digest = $1)"
+_UPLOADING = "SELECT id FROM hub.upload WHERE id = ANY($1::uuid[])"
+
+
+# For the statement that stores messages: $17 are the uploads they name. The lock keeps the sweeper off until the commit.
+COMPLETE_UPLOADS = """SELECT id, party, digest, size FROM hub.upload
+    WHERE id = ANY($17::uuid[]) AND stored_at IS NOT NULL AND expires_at > clock_timestamp()
+    FOR KEY SHARE"""
+
+
+async def find(connection: Any, message: str, party: str, end_point: str) -> FoundBody | None:
+    """The body of a message for its sender, or for the end point of a recipient that holds its lease; else None."""
+    try:
+        row = await connection.fetchrow(_FIND, UUID(message), party, end_point)
+    except ValueError:
+        return None
+    return None if row is None else FoundBody(**row)
+
+
+def enclosed(letter: LeasedLetter) -> dict[str, Any]:
+    """The message of a letter with its body, or, when that is large, with where to fetch it."""
+    message = {**letter.envelope, "specversion": SPEC_VERSION}
+    if letter.body is not None:
+        return {"message": {**message, "data_base64": letter.body}}
+    location = f"/messages/{letter.message}/body"
+    return {
+        "message": message,
+        "body": StoredBody(size=letter.size, digest=digest_text(letter.digest), location=location),
+    }
+
+
+def referred(envelope: Envelope, body: bytes) -> bytes:
+    """The digest of the stored body that the envelope names. Raises Problem CR-020 or CR-021."""
+    if body:
+        raise Problem(
+            "CR-021",
+            "The envelope names an upload as the body, and there is another body.",
+            where="ce-bodyref",
+            remedy="Send no body with ce-bodyref.",
+        )
+    if envelope.bodydigest is None:
+        raise Problem(
+            "CR-020",
+            "A message that names an upload must state the digest of its body.",
+            where="ce-bodydigest",
+            remedy="Send the digest with which the upload was begun.",
+        )
+    return digest_of(envelope.bodydigest)
+
+
+def no_such_upload() -> Problem:
+    """For a message that names what is not a complete upload of its sender with that digest."""
+    return unknown(422, "ce-bodyref")
+
+
+def digest_of(text: str) -> bytes:
+    """The 32 bytes of `sha-256=:<base64>:`, which the envelope or the request has checked."""
+    return base64.b64decode(text.removeprefix("sha-256=:").removesuffix(":"))
+
+
+async def sweep(settings: Settings, connection: Any) -> None:
+    """Remove expired uploads, stored bodies nobody needs, and litter of crashes. Part of the retention job."""
+    store = await asyncio.to_thread(open_store, settings)
+    grace = settings.body_grace_seconds
+    uploads = await _end_uploads(connection, store)
+    contents = await _forget_unneeded(connection, store, grace)
+    litter = await _clear_litter(connection, store, grace) + await _clear_parts(connection, store, grace)
+    if uploads or contents or litter:
+        log.get("hub").info("body store swept", uploads=uploads, contents=contents, litter=litter)
+
+
+async def _end_uploads(connection: Any, store: BodyStore) -> int:
+    count = 0
+    while rows := await connection.fetch(_EXPIRED, GROUP):
+        for row in rows:
+            part_of(store, row["id"]).unlink(missing_ok=True)
+        count += len(rows)
+    return count
+
+
+async def _forget_unneeded(connection: Any, store: BodyStore, grace: int) -> int:
+    count, last = 0, b""
+    while rows := await connection.fetch(_UNNEEDED, last, float(grace), GROUP):
+        for row in rows:
+            count += await _forget(connection, store, row["digest"])
+        last = rows[-1]["digest"]
+    return count
+
+
+async def _forget(connection: Any, store: BodyStore, digest: bytes) -> bool:
+    """Row first, then file, under the content's lock: a crash between leaves litter."""
+    async with locked(connection, digest):
+        async with connection.transaction():
+            await connection.execute(_LOCK_ROW, digest)
+            gone = await connection.fetchval(_FORGET, digest)
+        if gone is not None:
+            await asyncio.to_thread(store.delete, digest)
+    return gone is not None
+
+
+async def _clear_litter(connection: Any, store: BodyStore, grace: int) -> int:
+    """Files of the store that no row names."""
+    names = store.litter(time.time() - grace)
+    count = 0
+    while found := await asyncio.to_thread(lambda: list(islice(names, GROUP))):
+        for name, _ in found:
+            if not is_content(name):
+                if name.endswith(".copy"):  # cut off while it was being copied
+                    await asyncio.to_thread(store.delete_litter, name)
+                    count += 1
+                continue
+            digest = bytes.fromhex(name)
+            async with locked(connection, digest):
+                if not await connection.fetchval(_KNOWN, digest):
+                    await asyncio.to_thread(store.delete_litter, name)
+                    count += 1
+    return count
+
+
+async def _clear_parts(connection: Any, store: BodyStore, grace: int) -> int:
+    """Part files without an upload."""
+    before = time.time() - grace
+    old = {path.name: path for path in store.parts.iterdir() if _written(path) < before}
+    ids = [found for name in old if (found := _uuid(name.partition(".")[0])) is not None]
+    alive = {str(row["id"]) for row in await connection.fetch(_UPLOADING, ids)}
+    gone = [path for name, path in old.items() if name not in alive]
+    for path in gone:
+        path.unlink(missing_ok=True)
+    return len(gone)
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.lstat().st_mtime
+    except FileNotFoundError:
+        return time.time()
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

@@ -35,6 +35,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     recipients: list[str]  # party urns it will be delivered to
     movement: str  # the agreement under which it travels
     repeated: bool = False  # True: the hub had it already; nothing was sent twice
+    ledger_position: int | None = None  # in the tamper-evident ledger, when already given
 
 
 class BatchResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

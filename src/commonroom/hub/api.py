@@ -36,7 +36,7 @@ from commonroom.exchange import (
 )
 from commonroom.exchange.contract import ASSERTION_TYPE, BATCH_TYPE, MAX_WAIT_SECONDS
 from commonroom.exchange.envelope import MAX_BATCH_ITEMS
-from commonroom.hub import answers, bodies, mailbox, movements, openapi, tracking
+from commonroom.hub import answers, bodies, ledger_api, mailbox, movements, openapi, tracking
 from commonroom.hub.bodies_api import HANDLERS as BODY_HANDLERS
 from commonroom.hub.callers import Call
 from commonroom.hub.callers import caller_of as _caller
@@ -80,6 +80,7 @@ def create_app(settings: Settings) -> Litestar:
             health,
             metrics,
             *BODY_HANDLERS,
+            *ledger_api.HANDLERS,
         ],
         lifespan=[lifespan],
         exception_handlers={

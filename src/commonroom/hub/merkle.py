@@ -16,10 +16,10 @@ Range = tuple[int, int]
 
 
 class Node(NamedTuple):
-    """A complete subtree: the leaves from `index << level` to `(index + 1) << level`, the last one not included."""
+    """A complete subtree: the leaves from `place << level` to `(place + 1) << level`, the last one not included."""
 
     level: int
-    index: int
+    place: int
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -48,18 +48,20 @@ class Frontier:
     def __init__(self, size: int = 0, peaks: Sequence[bytes] = ()) -> None:
         """Go on from `size` leaves and their peaks. Raises ValueError when there are not as many as there must be."""
         if size < 0 or len(peaks) != size.bit_count():
-            raise ValueError(f"a tree of {size} leaves has {size.bit_count()} complete subtrees, not {len(peaks)}")
+            raise ValueError(
+                f"a tree of {size} leaves has {size.bit_count()} complete subtrees, not {len(peaks)}"
+            )
         self.size = size
         self.peaks = list(peaks)
 
     def append(self, leaf: bytes) -> list[tuple[Node, bytes]]:
         """Add a leaf hash at position `size`; the inner nodes it completes, lowest first."""
         completed: list[tuple[Node, bytes]] = []
-        level, index, found = 0, self.size, leaf
-        while index & 1:
+        level, place, found = 0, self.size, leaf
+        while place & 1:
             found = node_hash(self.peaks.pop(), found)
-            level, index = level + 1, index >> 1
-            completed.append((Node(level, index), found))
+            level, place = level + 1, place >> 1
+            completed.append((Node(level, place), found))
         self.peaks.append(found)
         self.size += 1
         return completed

@@ -9,7 +9,7 @@ from typing import Any
 
 from commonroom import log
 from commonroom.engines.database import open_pool
-from commonroom.hub import mailbox
+from commonroom.hub import mailbox, sequencer
 from commonroom.hub.body_store import open_store
 from commonroom.hub.doorbell import Doorbell
 from commonroom.hub.faults import DATABASE_AWAY, log_fault
@@ -60,6 +60,7 @@ async def open_office(settings: Settings) -> AsyncIterator[Office]:
         asyncio.create_task(_keep_going("post", office.post.run)),
         asyncio.create_task(_keep_going("doorbell", office.doorbell.run)),
         asyncio.create_task(_keep_going("chores", office.chores)),
+        asyncio.create_task(_keep_going("sequencer", lambda: sequencer.run(settings))),
     ]
     try:
         yield office

@@ -121,13 +121,18 @@ FROM (SELECT) AS always LEFT JOIN expected e ON true LEFT JOIN stored s ON true
 
 _KNOWN = """
 SELECT m.id, m.position, m.source, m.ce_id, m.type, m.digest, m.envelope ->> 'recipient' AS recipient,
-    d.recipients, d.movements
+    d.recipients, d.movements, l.ledger_position
 FROM unnest($1::text[], $2::text[]) AS given(source, ce_id)
 JOIN hub.message m ON m.source = given.source AND m.ce_id = given.ce_id
 CROSS JOIN LATERAL (
     SELECT array_agg(recipient ORDER BY id) AS recipients, array_agg(movement ORDER BY id) AS movements
     FROM hub.delivery WHERE message = m.position
 ) d
+LEFT JOIN LATERAL (
+    SELECT t.position AS ledger_position
+    FROM hub.ledger e JOIN hub.ledger_leaf t ON t.entry = e.entry
+    WHERE e.message = m.position AND e.event = 'accepted'
+) l ON true
 """
 
 
@@ -363,6 +368,7 @@ def _repeat(submission: Submission, earlier: Any) -> Outcome:
         recipients=earlier["recipients"] or [],
         movement=join_movements(earlier["movements"] or []),
         repeated=True,
+        ledger_position=earlier["ledger_position"],
     )
 
 

@@ -1,0 +1,184 @@
+"""The sequencer: gives committed ledger entries their positions in the Merkle tree, and signs the tree's head.
+
+One at a time, whichever hub process holds the database's advisory lock; when it dies, the lock is free and another goes
+on. It works after commit and locks nothing that traffic uses, so it never holds up a message; when it is away, heads
+come later and nothing else happens.
+
+Entries commit out of order. The sequencer keeps the database snapshot of its last group: what is committed now and was
+not then is exactly what has to come next. A transaction that was open then is named in that snapshot, so it is neither
+skipped nor waited for. Positions, nodes and the new snapshot are one transaction: no gap and no double at any kill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from joserfc.jwk import OKPKey
+
+from commonroom.engines.database import connect
+from commonroom.exchange import keys
+from commonroom.hub.ledger_form import (
+    FACTS,
+    LedgerEntry,
+    envelope_digest,
+    facts_digest,
+    leaf_of,
+    signed,
+    text_digest,
+)
+from commonroom.hub.merkle import Frontier
+from commonroom.settings import Settings
+
+LOCK = 0x6C656467_65720001  # any number that no other advisory lock of ours uses
+TILE_LEVELS = 8  # nodes are stored at every eighth level
+CHUNK = 500
+PAUSE_SECONDS = 0.25
+STANDBY_SECONDS = 2.0
+HEAD_SECONDS = 2.0
+
+_TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
+
+# After a restore from a dump, transaction numbers of another cluster say nothing: then everything is looked through.
+_STATE = """
+SELECT size, peaks, coalesce(cluster = (SELECT system_identifier FROM pg_control_system()), false) AS same_cluster
+FROM hub.ledger_sequencer
+"""
+
+ENTRY = """
+SELECT e.entry, e.at, e.event, e.party, e.digest, e.reason, e.tx::text AS tx, m.id AS message,
+    CASE WHEN e.event = 'accepted' THEN m.envelope END AS envelope,
+    m.accepted_at, m.ce_id, m.end_point, m.id, m.position, m.retain_until, m.size, m.source, m.type
+"""
+
+# By entry: an event is written after what it follows from has committed, so numbers keep that order within a group.
+_SINCE = f"""
+WITH sequencer AS MATERIALIZED (
+    SELECT seen FROM hub.ledger_sequencer
+), fresh AS (
+    SELECT l.* FROM hub.ledger l
+    WHERE l.tx >= (SELECT pg_snapshot_xmax(seen) FROM sequencer)
+    UNION ALL
+    SELECT l.* FROM hub.ledger l
+    WHERE l.tx = ANY (ARRAY(SELECT pg_snapshot_xip(seen) FROM sequencer))
+)
+{ENTRY}
+FROM fresh e LEFT JOIN hub.message m ON m.position = e.message
+ORDER BY e.entry
+"""  # noqa: S608 - constants
+
+_ALL_WITHOUT = f"""
+{ENTRY}
+FROM hub.ledger e LEFT JOIN hub.message m ON m.position = e.message
+WHERE NOT EXISTS (SELECT FROM hub.ledger_leaf t WHERE t.entry = e.entry)
+ORDER BY e.entry
+"""
+
+_SAVE = """
+UPDATE hub.ledger_sequencer
+SET size = $1, peaks = $2, seen = pg_current_snapshot(), cluster = (SELECT system_identifier FROM pg_control_system())
+"""
+
+_UNSIGNED = """
+SELECT s.size, s.peaks, clock_timestamp() AS now
+FROM hub.ledger_sequencer s
+WHERE s.size > coalesce((SELECT max(size) FROM hub.ledger_head), 0)
+"""
+_PUBLISH_KEY = "INSERT INTO hub.ledger_key (id, x) VALUES ($1, $2) ON CONFLICT DO NOTHING"
+_SIGN = "INSERT INTO hub.ledger_head (size, root, time, key, signature) VALUES ($1, $2, $3, $4, $5)"
+
+
+async def run(settings: Settings) -> None:
+    """Be the sequencer whenever nobody else is, until cancelled. Raises what the database raises."""
+    key = await asyncio.to_thread(signing_key, settings)
+    connection = await connect(settings)
+    try:
+        while not await connection.fetchval(_TRY_LOCK, LOCK):  # noqa: ASYNC110 - the lock is the database's
+            await asyncio.sleep(STANDBY_SECONDS)
+        await _lead(connection, key)
+    finally:
+        connection.terminate()
+
+
+def signing_key(settings: Settings) -> OKPKey:
+    """The ledger's Ed25519 key, made at first use; the public half is published at GET /ledger/keys."""
+    return keys.load_or_create(settings.folder("keys") / "ledger.pem")
+
+
+async def sequence(connection: Any) -> int:
+    """Give positions to all that has been committed and has none; how many. One transaction, in chunks.
+
+    Somebody else doing the same at the same time makes one of the two fail, and nothing is written twice.
+    """
+    async with connection.transaction(isolation="repeatable_read"):
+        state = await connection.fetchrow(_STATE)
+        frontier = Frontier(state["size"], state["peaks"])
+        nodes: list[tuple[int, int, bytes]] = []
+        rows: list[Any] = []
+        async for row in connection.cursor(_SINCE if state["same_cluster"] else _ALL_WITHOUT, prefetch=CHUNK):
+            rows.append(row)
+            if len(rows) == CHUNK:
+                nodes += await _append(connection, frontier, rows)
+                rows = []
+        nodes += await _append(connection, frontier, rows)
+        grown = frontier.size - int(state["size"])
+        if grown or not state["same_cluster"]:
+            await connection.copy_records_to_table("ledger_node", schema_name="hub", records=nodes)
+            await connection.execute(_SAVE, frontier.size, frontier.peaks)
+        return grown
+
+
+async def sign_head(connection: Any, key: OKPKey) -> bool:
+    """Sign the tree as it is, when it has grown since the last head."""
+    async with connection.transaction():
+        state = await connection.fetchrow(_UNSIGNED)
+        if state is None:
+            return False
+        root = Frontier(state["size"], state["peaks"]).root()
+        head = signed(key, state["size"], root, state["now"])
+        await connection.execute(_PUBLISH_KEY, head.key, keys.public_jwk(key)["x"])
+        await connection.execute(_SIGN, head.size, root, head.time, head.key, bytes.fromhex(head.signature))
+    return True
+
+
+def entry_of(row: Any) -> LedgerEntry:
+    """The canonical entry of a row of an entry with its message."""
+    accepted = row["envelope"] is not None
+    return LedgerEntry(
+        at=row["at"],
+        body=None if row["digest"] is None else row["digest"].hex(),
+        entry=row["entry"],
+        envelope=envelope_digest(row["envelope"]) if accepted else None,
+        event=row["event"],
+        facts=facts_digest({name: row[name] for name in FACTS}) if accepted else None,
+        message=None if row["message"] is None else str(row["message"]),
+        party=row["party"],
+        reason=text_digest(row["reason"]),
+        transaction=int(row["tx"]),
+    )
+
+
+async def _lead(connection: Any, key: OKPKey) -> None:
+    signed_at = -HEAD_SECONDS
+    clock = asyncio.get_running_loop().time
+    while True:
+        await sequence(connection)
+        if clock() - signed_at >= HEAD_SECONDS and await sign_head(connection, key):
+            signed_at = clock()
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def _append(connection: Any, frontier: Frontier, rows: list[Any]) -> list[tuple[int, int, bytes]]:
+    """Write the leaves of these entries; the nodes to be stored that they complete."""
+    leaves: list[tuple[int, int, bytes]] = []
+    nodes: list[tuple[int, int, bytes]] = []
+    for row in rows:
+        leaf = leaf_of(entry_of(row))
+        leaves.append((frontier.size, row["entry"], leaf))
+        nodes += [
+            (level, index, value)
+            for (level, index), value in frontier.append(leaf)
+            if level % TILE_LEVELS == 0
+        ]
+    await connection.copy_records_to_table("ledger_leaf", schema_name="hub", records=leaves)
+    return nodes

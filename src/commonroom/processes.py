@@ -10,14 +10,17 @@ from datetime import timedelta
 from commonroom import log
 from commonroom.agent import runner
 from commonroom.engines import jobs
-from commonroom.hub import retention
+from commonroom.hub import endings, retention
 from commonroom.hub import server as hub_server
 from commonroom.portal import server as portal_server
 from commonroom.registers import providers
 from commonroom.settings import Settings
 from commonroom.warehouse import loader
 
-RECURRING = (jobs.Job("hub-retention", timedelta(days=1), retention.purge),)
+RECURRING = (
+    jobs.Job("hub-retention", timedelta(days=1), retention.purge),
+    jobs.Job("hub-endings", timedelta(minutes=5), endings.end_hopeless),
+)
 
 
 def run_worker(settings: Settings) -> None:

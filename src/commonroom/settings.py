@@ -46,6 +46,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep_free_bytes: int = 1_073_741_824
     # Files of the body store that no message needs are kept so long before they are swept away.
     body_grace_seconds: int = 3_600
+    # The file that declares the governance group, its members and its rule; relative to the data folder.
+    governance: str | None = None
+    # Networks (`10.20.0.0/16, fd00:1::/32`) to which letters may be pushed although they are not public, and by plain http.
+    push_allow_networks: str = ""
+    # Pushes to one subscription at the same time, over all hub processes, and how long one may take.
+    push_concurrency: int = 4
+    push_seconds: float = 20.0
+    # How long (domain clock) a report waits for its sender; tracking tells the same for ever.
+    report_days: int = 30
+    # What one end point may send in a minute, counted by each hub process; `hub quota set` has others for single ones.
+    quota_messages_a_minute: int = 300_000
+    quota_bytes_a_minute: int = 2_000_000_000
+    # A recipient with more unfinished deliveries than this is counted in the metrics and warned of; nothing is refused.
+    unfinished_warning: int = 100_000
+    # Whether a message must carry its sender's signature. A signature that is there is checked in any case.
+    require_signatures: bool = True
+    # How long an end point's old key stays valid beside its new one.
+    key_overlap_days: int = 7
     duckdb_memory_mb: int = 1024
     duckdb_threads: int = 2
 

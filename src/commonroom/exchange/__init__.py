@@ -3,7 +3,7 @@
 Used by the agent alone on a small install, so nothing here may need a database or a web framework.
 """
 
-from commonroom.exchange import contract, envelope, record_sets
+from commonroom.exchange import contract, envelope, gaps, record_sets, reports
 from commonroom.exchange.client import (
     Client,
     Letter,
@@ -14,6 +14,7 @@ from commonroom.exchange.client import (
 )
 from commonroom.exchange.contract import (
     AcknowledgeRequest,
+    AddKeyRequest,
     BatchResponse,
     BatchResult,
     DeliveryState,
@@ -22,9 +23,15 @@ from commonroom.exchange.contract import (
     ExtendRequest,
     MailboxLetter,
     MailboxResponse,
+    PartyKeys,
+    PublicKey,
     Receipt,
+    RecipientKeys,
+    RecipientsResponse,
     RefuseRequest,
     ReleaseRequest,
+    Replayed,
+    ReplayRequest,
     Settled,
     StoredBody,
     TokenResponse,
@@ -42,12 +49,17 @@ from commonroom.exchange.envelope import (
     encode_batch,
 )
 from commonroom.exchange.large_bodies import digest_text
+from commonroom.exchange.gaps import Seen
 from commonroom.exchange.record_sets import RECORDS_TYPE, RECORDS_ZSTD_TYPE, RecordSet, decode, encode
+from commonroom.exchange.reports import HUB_SOURCE, REPORT_TYPE, Report, is_report, read_report
 
 __all__ = [
+    "HUB_SOURCE",
     "RECORDS_TYPE",
     "RECORDS_ZSTD_TYPE",
+    "REPORT_TYPE",
     "AcknowledgeRequest",
+    "AddKeyRequest",
     "BatchItem",
     "BatchResponse",
     "BatchResult",
@@ -60,11 +72,19 @@ __all__ = [
     "Letter",
     "MailboxLetter",
     "MailboxResponse",
+    "PartyKeys",
+    "PublicKey",
     "Receipt",
+    "RecipientKeys",
+    "RecipientsResponse",
     "RecordSet",
     "Refusal",
     "RefuseRequest",
     "ReleaseRequest",
+    "ReplayRequest",
+    "Replayed",
+    "Report",
+    "Seen",
     "Settled",
     "SignInRefused",
     "StoredBody",
@@ -83,6 +103,10 @@ __all__ = [
     "encode_batch",
     "enrol",
     "envelope",
+    "gaps",
+    "is_report",
     "make_http_client",
+    "read_report",
     "record_sets",
+    "reports",
 ]

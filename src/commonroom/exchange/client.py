@@ -8,6 +8,7 @@ What is in a message, and where it waits before it is sent, never enters.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -15,15 +16,18 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import httpx2
 import msgspec
-from joserfc.jwk import OKPKey
 
-from commonroom.exchange import contract, keys, large_bodies
+from commonroom.exchange import contract, keys, large_bodies, reports, signatures
 from commonroom.exchange.cuts import Unreachable
 from commonroom.exchange.envelope import Envelope, check, encode_batch
+from commonroom.exchange.key_file import KeyFile
+from commonroom.exchange.key_ring import KeyRing
+from commonroom.exchange.keys import SigningKey
+from commonroom.exchange.own_keys import OwnKeys
 from commonroom.problems import CODES, Problem
 
 T = TypeVar("T")
@@ -53,6 +57,8 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     accepted_at: datetime  # when the hub accepted it
     attempt: int  # 1 the first time it is delivered
     stored: contract.StoredBody | None = None  # set when the body is large: `Client.fetch_body` fetches it
+    sequence: int | None = None  # its number in the mailbox, for `gaps.Seen`; None: a report
+    previous: int | None = None  # the number before it
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -100,16 +106,24 @@ async def enrol(
 class Client:
     """One end point's connection to its hub. Give `http` (see `make_http_client`) to share a pool among many.
 
-    `hub_url` is the address the hub knows itself by (it is the audience of our assertions).
+    `hub_url` is the address the hub knows itself by (it is the audience of our assertions). Everything sent is signed.
+    With `verify` everything pulled is checked too, and what its sender has not rightly signed is refused, not returned.
     """
 
     def __init__(
-        self, hub_url: str, key_file: Path, end_point: str, *, http: httpx2.AsyncClient | None = None
+        self,
+        hub_url: str,
+        key_file: Path,
+        end_point: str,
+        *,
+        http: httpx2.AsyncClient | None = None,
+        verify: bool = False,
     ) -> None:
         self.hub_url = hub_url.rstrip("/")
         self.end_point = end_point
-        self._key_file = key_file
-        self._key: OKPKey | None = None
+        self._keys = OwnKeys(KeyFile(key_file), self.hub_url, end_point, self._ask_raw)
+        self._ring = KeyRing(self.keys_of)
+        self._verify = verify
         self._own_http = http is None
         self._http = http or make_http_client()
         self._token = ""
@@ -131,7 +145,13 @@ class Client:
 
     async def post(self, envelope: Envelope, body: bytes) -> contract.Receipt:
         """Send one message; returns when the hub has it on disk. The same message again gives the same receipt."""
-        return await self._ask("POST", "/messages", contract.Receipt, body, envelope.to_headers())
+        key = self._keys.file.current()
+        signed = signatures.sign(envelope, hashlib.sha256(body).digest(), key)
+        try:
+            return await self._ask("POST", "/messages", contract.Receipt, body, signed.to_headers())
+        except Problem as problem:
+            self._signed_too_early(problem, key)
+            raise
 
     async def post_batch(
         self, messages: Sequence[tuple[Envelope, bytes]]
@@ -145,12 +165,17 @@ class Client:
         results = iter(await self._post_items(sendable) if sendable else [])
         return [fate if fate is not None else next(results) for fate in fates]
 
-    async def pull(self, limit: int = 100, wait: float = 20.0) -> list[Letter]:
-        """Up to `limit` letters from the mailbox, leased to us; waits up to `wait` seconds for the first."""
+    async def pull(
+        self, limit: int = 100, wait: float = 20.0, kind: Literal["letters", "reports", "all"] = "all"
+    ) -> list[Letter]:
+        """Up to `limit` letters from the mailbox, leased to us; waits up to `wait` seconds for the first.
+
+        Among them are the hub's reports (`reports.is_report`), which are acknowledged like letters.
+        """
         wait = min(wait, contract.MAX_WAIT_SECONDS)
-        path = f"/mailbox?limit={limit}&wait={wait:g}"
+        path = f"/mailbox?limit={limit}&wait={wait:g}" + ("" if kind == "all" else f"&kind={kind}")
         answer = await self._ask("GET", path, contract.MailboxResponse, patience=wait)
-        return [_letter(letter) for letter in answer.letters]
+        return await self._usable([_letter(letter) for letter in answer.letters])
 
     async def acknowledge(self, deliveries: Sequence[str]) -> contract.Settled:
         """Say that these are loaded and safe: they never come again."""
@@ -168,6 +193,12 @@ class Client:
     async def release(self, deliveries: Sequence[str]) -> contract.Settled:
         """Give the lease of these back, so that they are offered again at once."""
         return await self._settle("release", contract.ReleaseRequest(list(deliveries)))
+
+    async def replay(self, request: contract.ReplayRequest) -> contract.Replayed:
+        """Have letters handed out again that have ended here, as after a store was put back to an older state."""
+        headers = {"content-type": "application/json"}
+        body = msgspec.json.encode(request)
+        return await self._ask("POST", "/mailbox/replay", contract.Replayed, body, headers)
 
     async def post_file(self, envelope: Envelope, path: Path, *, patience: float = 60.0) -> contract.Receipt:
         """Send a file of any size as the body of one message; up to 1 MB as `post` does, above in parts.
@@ -236,15 +267,76 @@ class Client:
         """Where a message is, by the hub's id of it (`Receipt.message`)."""
         return await self._ask("GET", f"/messages/{message}", contract.Tracking)
 
+    async def keys_of(self, party: str) -> contract.PartyKeys:
+        """Every key that the end points of a party (urn or alias) have or had."""
+        return await self._ask("GET", f"/keys?{httpx2.QueryParams({'party': party})}", contract.PartyKeys)
+
+    async def rotate_key(self, *, retire_old: bool = False) -> str:
+        """Change our signing key for a new one; the new one's name. The old stays valid for the hub's overlap.
+
+        With `retire_old` it ends at once. Repeat it after any interruption: it goes on where it stopped.
+        """
+        await self._current_token()  # first of all this finishes a change that was cut off too long ago
+        old = self._keys.file.current()
+        new = await self._keys.rotate()
+        self._token = ""
+        if retire_old:
+            await self._keys.retire(old.kid)
+        return new.kid
+
+    async def retire_key(self, kid: str) -> None:
+        """End one of our keys now, but never the last with which we can sign in."""
+        await self._keys.retire(kid)
+
+    async def publish_encryption_key(self) -> str:
+        """Have an encryption key, so that others can seal for us and `pull` opens it; its name. Repeat it freely."""
+        return await self._keys.publish_encryption_key()
+
+    async def seal(self, envelope: Envelope, body: bytes) -> tuple[Envelope, bytes]:
+        """Encrypt a message to its recipients; post the outcome, and keep it to post the same again.
+
+        Raises Problem CR-159 when a recipient has no encryption key, and whatever the hub would refuse the message for.
+        """
+        return await self._keys.seal(envelope, body)
+
     async def _post_items(self, messages: list[tuple[Envelope, bytes]]) -> list[contract.Receipt | Refusal]:
-        body = await asyncio.to_thread(encode_batch, messages)
+        key = self._keys.file.current()
+        body = await asyncio.to_thread(_signed_batch, messages, key)
         headers = {"content-type": contract.BATCH_TYPE}
         answer = await self._ask("POST", "/messages:batch", contract.BatchResponse, body, headers)
         if len(answer.results) != len(messages):
             raise Unreachable("the hub answered for another number of messages than were sent")
-        return [
+        fates = [
             _fate(envelope, result) for (envelope, _), result in zip(messages, answer.results, strict=True)
         ]
+        for fate in fates:
+            if isinstance(fate, Refusal):
+                self._signed_too_early(fate.problem, key)
+        return fates
+
+    def _signed_too_early(self, problem: Problem, key: SigningKey) -> None:
+        """Raise Unreachable when the signature was refused because our key was changed meanwhile: sign it anew."""
+        if problem.code == signatures.SIGNATURE_REFUSED and self._keys.file.current().kid != key.kid:
+            raise Unreachable("our key was changed while the message was on its way")
+
+    async def _usable(self, letters: list[Letter]) -> list[Letter]:
+        """Those that are rightly signed (when asked to look) and that can be opened; the others are refused."""
+        faults = dict.fromkeys((letter.delivery for letter in letters), "")
+        if self._verify:
+            # The hub's own reports are the hub's word, and the connection says that it is the hub.
+            signed = [letter for letter in letters if not reports.is_report(letter.envelope)]
+            found = await self._ring.faults([(letter.envelope, letter.body) for letter in signed])
+            faults |= {letter.delivery: fault for letter, fault in zip(signed, found, strict=True)}
+        usable = []
+        for letter in letters:
+            try:
+                if faults[letter.delivery]:
+                    raise Problem(signatures.SIGNATURE_REFUSED, faults[letter.delivery], where="ce-signature")
+                envelope, body = await self._keys.opened(letter.envelope, letter.body)
+                usable.append(msgspec.structs.replace(letter, envelope=envelope, body=body))
+            except Problem as problem:
+                await self.refuse(letter.delivery, str(problem))
+        return usable
 
     async def _settle(self, verb: str, request: msgspec.Struct) -> contract.Settled:
         headers = {"content-type": "application/json"}
@@ -261,14 +353,32 @@ class Client:
         headers: dict[str, str] | None = None,
         patience: float = 0.0,
     ) -> T:
-        """One request with a token; a token the hub no longer likes is renewed once."""
+        """The answer to one request with a token."""
+        status, text = await self._answered(method, path, body, headers, patience)
+        return _answer(status, text, answer)
+
+    async def _ask_raw(self, method: str, path: str, body: bytes) -> bytes:
+        status, text = await self._answered(method, path, body, {"content-type": "application/json"})
+        if not 200 <= status < 300:
+            raise _problem(status, text)
+        return text
+
+    async def _answered(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+        patience: float = 0.0,
+    ) -> tuple[int, bytes]:
+        """Status and body for one request; a token the hub no longer likes is renewed once."""
         url, sent = self.hub_url + path, headers or {}
         token = await self._current_token()
         for last_try in (False, True):
             signed = {**sent, "authorization": f"Bearer {token}"}
             status, text = await _call(self._http, method, url, signed, body, patience)
             if status != 401:
-                return _answer(status, text, answer)
+                return status, text
             if not last_try:
                 token = await self._renewed_token(token)
         self._token = ""  # next time begins with a new one
@@ -293,12 +403,22 @@ class Client:
             return self._token
 
     async def _fetch_token(self) -> contract.TokenResponse:
-        if self._key is None:
-            self._key = keys.load(self._key_file)
+        file = self._keys.file
+        try:
+            return await self._sign_in(file.current())
+        except SignInRefused:
+            # A change of key that was cut off after the hub took the new one, and the old one's overlap is over.
+            if (following := file.next()) is None:
+                raise
+            answer = await self._sign_in(following)
+            file.promote()
+            return answer
+
+    async def _sign_in(self, key: SigningKey) -> contract.TokenResponse:
         form = {
             "grant_type": "client_credentials",
             "client_assertion_type": contract.ASSERTION_TYPE,
-            "client_assertion": keys.sign_assertion(self._key, self.end_point, self.hub_url),
+            "client_assertion": keys.sign_assertion(key.key, self.end_point, self.hub_url),
         }
         headers = {"content-type": "application/x-www-form-urlencoded"}
         body = str(httpx2.QueryParams(form)).encode("ascii")
@@ -312,6 +432,7 @@ class Client:
 async def _call(
     http: httpx2.AsyncClient,
     method: str,
+        stored=letter.body,
     url: str,
     headers: dict[str, str],
     body: bytes = b"",
@@ -376,6 +497,13 @@ def _problem_of(members: dict[str, Any], status: int) -> Problem:
     return Problem(text["code"], text["detail"], status=status, where=text["where"], remedy=text["remedy"])
 
 
+def _signed_batch(messages: Sequence[tuple[Envelope, bytes]], key: SigningKey) -> bytes:
+    """The body of POST /messages:batch, each item signed."""
+    return encode_batch(
+        [(signatures.sign(envelope, hashlib.sha256(body).digest(), key), body) for envelope, body in messages]
+    )
+
+
 def _unsendable(envelope: Envelope) -> Refusal | None:
     try:
         check(envelope)
@@ -401,5 +529,6 @@ def _letter(letter: contract.MailboxLetter) -> Letter:
         position=letter.position,
         accepted_at=letter.accepted_at,
         attempt=letter.attempt,
-        stored=letter.body,
+        sequence=letter.sequence,
+        previous=letter.previous,
     )

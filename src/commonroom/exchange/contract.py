@@ -7,7 +7,7 @@ MAX_BATCH_ITEMS. A refusal is RFC 9457 problem JSON: {type, title, status, detai
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -72,9 +72,12 @@ class MailboxLetter(msgspec.Struct, frozen=True, kw_only=True):
     delivery: str  # what acknowledge, refuse, extend and release name, a UUID
     position: int
     accepted_at: datetime  # when the hub accepted it, by the domain clock
-    attempt: int  # 1 the first time; more after an expired lease or a release
+    attempt: int  # 1 the first time; more after an expired lease, a release or a replay
     message: MailItem
     body: StoredBody | None = None  # set when the message has no data_base64
+    # Its number in this mailbox and the number before it. Reports have none. A `previous` never seen is a gap.
+    sequence: int | None = None
+    previous: int | None = None
 
 
 class MailboxResponse(msgspec.Struct, frozen=True):
@@ -109,6 +112,26 @@ class ReleaseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     deliveries: Ids
 
 
+class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """POST /mailbox/replay: hand out again what has ended here, inside its retention. Exactly one of the three froms."""
+
+    from_sequence: Annotated[int, Meta(ge=1)] | None = None  # the recipient's own number
+    from_position: Annotated[int, Meta(ge=1)] | None = None  # the hub's order of acceptance
+    since: Annotated[datetime, Meta(tz=True)] | None = None  # time of acceptance, domain clock
+    to: Annotated[int, Meta(ge=1)] | Annotated[datetime, Meta(tz=True)] | None = None  # the last one, of the same kind
+    after_position: Annotated[int, Meta(ge=0)] = 0  # to go on: the `last_position` of the answer before
+
+
+class Replayed(msgspec.Struct, frozen=True, kw_only=True):
+    """200 of POST /mailbox/replay."""
+
+    replay: str  # its id in the hub's records, a UUID
+    letters: int  # offered again
+    first_position: int | None
+    last_position: int | None
+    more: bool  # there are more than one request may ask for: ask again with `after_position`
+
+
 class Settled(msgspec.Struct, frozen=True):
     """200 of the four mailbox verbs. Repeating one is harmless: what is already in that state counts as settled."""
 
@@ -121,9 +144,13 @@ class DeliveryState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     recipient: str  # party urn
     state: str  # offered, leased, acknowledged, refused, expired, undeliverable
-    at: datetime  # since when
-    attempt: int
+    at: datetime  # since when; all times are the domain clock's
+    attempt: int  # how often it was handed out
     reason: str | None = None  # of refused, expired, undeliverable
+    offered_at: datetime | None = None
+    leased_at: datetime | None = None  # the newest time it was handed out
+    finished_at: datetime | None = None
+    replays: int = 0  # how often the recipient has asked for it again since; `state` stays the end that was reported
 
 
 class Tracking(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,3 +216,45 @@ class TokenResponse(msgspec.Struct, frozen=True):
     access_token: str
     token_type: str  # Bearer
     expires_in: int  # seconds
+
+
+class PublicKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One public key of an end point, also one that is no longer valid. Times are the real clock's."""
+
+    end_point: str
+    use: str  # sig: Ed25519, signs messages; enc: X25519, is encrypted to
+    kid: str  # RFC 7638 thumbprint
+    jwk: dict[str, str]  # {kty, crv, x}
+    valid_from: datetime
+    valid_until: datetime | None = None
+
+
+class PartyKeys(msgspec.Struct, frozen=True):
+    """200 of GET /keys?party=: every key that the party's end points have or had. What an old key signed stays signed."""
+
+    party: str
+    keys: list[PublicKey]
+
+
+class AddKeyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """POST /end-points/self/keys: proofs are JWTs over the new key's name (`keys.sign_key_proof`).
+
+    A new signing key needs two, by a key that is valid now and by itself; an encryption key needs the first alone.
+    """
+
+    use: Literal["sig", "enc"]
+    jwk: dict[str, Annotated[str, Meta(max_length=255)]]
+    proofs: Annotated[list[Annotated[str, Meta(max_length=2048)]], Meta(min_length=1, max_length=2)]
+
+
+class RecipientKeys(msgspec.Struct, frozen=True):
+    """A party to which a message would go, and its valid encryption keys; none when it has registered none."""
+
+    party: str
+    keys: list[PublicKey]
+
+
+class RecipientsResponse(msgspec.Struct, frozen=True):
+    """200 of GET /recipients?type=&recipient=&dataclassification=: to whom such a message of the caller would go now."""
+
+    recipients: list[RecipientKeys]

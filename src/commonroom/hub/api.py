@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from litestar import Litestar, Response, get, post
 from litestar.exceptions import HTTPException, InternalServerException
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from commonroom.exchange import (
     AcknowledgeRequest,
@@ -36,7 +36,7 @@ from commonroom.exchange import (
 )
 from commonroom.exchange.contract import ASSERTION_TYPE, BATCH_TYPE, MAX_WAIT_SECONDS
 from commonroom.exchange.envelope import MAX_BATCH_ITEMS
-from commonroom.hub import answers, bodies, ledger_api, mailbox, movements, openapi, tracking
+from commonroom.hub import answers, bodies, keys_api, ledger_api, mail, mailbox, movements, openapi, push_api, replay_api, tracking
 from commonroom.hub.bodies_api import HANDLERS as BODY_HANDLERS
 from commonroom.hub.callers import Call
 from commonroom.hub.callers import caller_of as _caller
@@ -80,7 +80,10 @@ def create_app(settings: Settings) -> Litestar:
             health,
             metrics,
             *BODY_HANDLERS,
+            *replay_api.HANDLERS,
+            *keys_api.HANDLERS,
             *ledger_api.HANDLERS,
+            *push_api.HANDLERS,
         ],
         lifespan=[lifespan],
         exception_handlers={
@@ -108,7 +111,7 @@ async def post_message(request: Call) -> Response[bytes]:
     envelope = Envelope.from_headers(request.scope["headers"])
     limit = _office(request).settings.max_body_bytes
     body, digest = await _read(request, limit, "Send fewer records in a message, or compress them.")
-    [outcome] = await _office(request).post.submit([_submission(caller, envelope, body, digest)])
+    [outcome] = await _office(request).submit([_submission(caller, envelope, body, digest)])
     if isinstance(outcome, Problem):
         raise outcome
     return _json(outcome, 202)
@@ -143,7 +146,7 @@ async def post_batch(request: Call) -> Response[bytes]:
             outcomes.append(None)
         except Problem as problem:
             outcomes.append(problem)
-    answered = iter(await _office(request).post.submit(submissions) if submissions else [])
+    answered = iter(await _office(request).submit(submissions) if submissions else [])
     return _json(BatchResponse([_result(outcome or next(answered)) for outcome in outcomes]), 200)
 
 
@@ -156,14 +159,24 @@ async def get_mailbox(
     request: Call,
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_BATCH_ITEMS)] = 100,
     wait: Annotated[float, QueryParameter(ge=0, le=MAX_WAIT_SECONDS)] = 0,
+    kind: FromQuery[mail.Kind] = "all",
 ) -> Response[bytes]:
-    """Collect up to `limit` letters under a lease, waiting up to `wait` seconds for the first one."""
+    """Collect up to `limit` letters and reports under a lease, waiting up to `wait` seconds for the first one."""
     caller, office = _caller(request), _office(request)
     party = caller.party or ""
 
     async def look() -> list[LeasedLetter]:
+        _caller(request)  # whoever waits a minute may have been revoked meanwhile
         async with office.pool.acquire() as connection:
-            return await mailbox.lease(connection, party, caller.id, limit, office.settings.lease_seconds)
+            return await mail.collect(
+                connection,
+                party,
+                caller.id,
+                limit,
+                office.settings.lease_seconds,
+                kind=kind,
+                closed=office.windows.closed,
+            )
 
     gone = asyncio.ensure_future(_hung_up(request))
     try:
@@ -348,6 +361,8 @@ def _letter(letter: LeasedLetter) -> dict[str, Any]:
         "position": letter.position,
         "accepted_at": letter.accepted_at,
         "attempt": letter.attempt,
+        "sequence": letter.sequence,
+        "previous": letter.sequence - 1 if letter.sequence is not None else None,
         **bodies.enclosed(letter),
     }
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from commonroom import settings
+from commonroom.hub import governance_commands, quota_commands
 from commonroom.problems import Problem
 
 T = TypeVar("T")
@@ -21,6 +22,8 @@ T = TypeVar("T")
 app = typer.Typer(help="The hub: movements, enrolment codes, traffic.", no_args_is_help=True)
 movements_app = typer.Typer(help="The agreements under which messages travel.", no_args_is_help=True)
 app.add_typer(movements_app, name="movements")
+movements_app.add_typer(governance_commands.app)  # without a name: its commands stand among those here
+app.add_typer(quota_commands.app, name="quota")
 
 Data = Annotated[Path | None, typer.Option("--data", help="The data folder; otherwise COMMONROOM_DATA.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -31,8 +34,10 @@ def load_file(file: Path, data: Data = None) -> None:
     """Load a file of movements: new ones are added, changed ones get a new version."""
     from commonroom.hub import load_movements
 
-    done = _with_connection(data, lambda connection: load_movements(connection, file))
+    done = with_connection(data, lambda connection: load_movements(connection, file))
     typer.echo(f"{len(done.new)} new, {len(done.changed)} changed, {len(done.unchanged)} unchanged")
+    if done.kept:
+        typer.echo(f"left as the governance group has them: {', '.join(done.kept)}")
 
 
 @movements_app.command("list")
@@ -40,7 +45,7 @@ def list_all(data: Data = None, as_json: AsJson = False) -> None:
     """All movements: who may send what to whom, why and until when."""
     from commonroom.hub import list_movements
 
-    found = _with_connection(data, list_movements)
+    found = with_connection(data, list_movements)
     if as_json:
         typer.echo(msgspec.json.encode(found).decode())
         return
@@ -67,7 +72,7 @@ def enrolment_code(
     data: Data = None,
 ) -> None:
     """A one-time code with which an end point of PARTY (urn or alias) may enrol. It is shown once."""
-    typer.echo(_with_connection(data, lambda connection: _issue(connection, party, days)))
+    typer.echo(with_connection(data, lambda connection: _issue(connection, party, days)))
 
 
 @app.command("traffic")
@@ -75,7 +80,7 @@ def show_traffic(data: Data = None, as_json: AsJson = False) -> None:
     """Deliveries by state, messages by type, what waits longest, who was here last."""
     from commonroom.hub import traffic
 
-    found = _with_connection(data, traffic)
+    found = with_connection(data, traffic)
     if as_json:
         typer.echo(msgspec.json.encode(found).decode())
         return
@@ -101,7 +106,7 @@ async def _issue(connection: Any, party: str, days: int) -> str:
     return await issue_enrolment_code(connection, urn, "command line", timedelta(days=days))
 
 
-def _with_connection(data: Path | None, work: Callable[[Any], Awaitable[T]]) -> T:
+def with_connection(data: Path | None, work: Callable[[Any], Awaitable[T]]) -> T:
     """Run the work on one connection; a Problem ends the command with its text and status 1."""
     from commonroom.engines.database import connect
 

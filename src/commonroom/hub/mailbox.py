@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 
 from commonroom.exchange import Settled
-from commonroom.hub import ledger
+from commonroom.hub import ledger, reports
 from commonroom.hub.doorbell import Doorbell
 
 # A mailbox answer holds at most so many bytes of bodies, and always at least one letter.
@@ -30,17 +30,18 @@ class LeasedLetter(msgspec.Struct, frozen=True, kw_only=True):
     position: int
     accepted_at: datetime
     attempt: int
+    sequence: int | None = None  # its number in this mailbox; the hub's own reports have none
     envelope: dict[str, Any]
     body: bytes | None  # None: it is large and stays in the body store
-    message: UUID
-    size: int
-    digest: bytes
+    message: UUID | None = None  # this and what follows: of letters from the mailbox
+    size: int = 0
+    digest: bytes = b""
 
 
 # Movements are looked at again here: what is accepted under an agreement is not delivered after its end.
 _LEASE = f"""
 WITH candidates AS (
-    SELECT d.id, d.message
+    SELECT d.id, d.message, d.sequence
     FROM hub.delivery d
     WHERE d.recipient = $1 AND d.finished_at IS NULL
         AND (d.state = 'offered' OR d.lease_until <= clock_timestamp())
@@ -51,22 +52,33 @@ WITH candidates AS (
     LIMIT $3
     FOR UPDATE OF d SKIP LOCKED
 ), sized AS (
-    SELECT c.id, m.position, m.envelope, m.accepted_at, m.id AS message_id, m.size, m.digest,
+    SELECT c.id, c.sequence, m.position, m.envelope, m.accepted_at, m.id AS message_id, m.size, m.digest,
         sum(w.size) OVER (ORDER BY m.position) - w.size AS bytes_before
     FROM candidates c JOIN hub.message m ON m.position = c.message
     CROSS JOIN LATERAL (SELECT CASE WHEN m.envelope ? 'bodyref' THEN 0 ELSE m.size END AS size) w
+), fitting AS (
+    SELECT id, row_number() OVER (PARTITION BY sequence IS NULL ORDER BY position) AS place,
+        count(*) FILTER (WHERE sequence IS NULL) OVER () AS new
+    FROM sized WHERE bytes_before < $5
+), numbered AS (
+    INSERT INTO hub.mailbox AS box (party, last_sequence)
+    SELECT $1::text, new FROM fitting WHERE new > 0 LIMIT 1
+    ON CONFLICT (party) DO UPDATE SET last_sequence = box.last_sequence + excluded.last_sequence
+    RETURNING last_sequence
 ), leased AS (
     UPDATE hub.delivery d
     SET state = 'leased', lease_holder = $2, attempt = attempt + 1,
-        lease_until = clock_timestamp() + make_interval(secs => $4)
-    FROM sized
-    WHERE d.id = sized.id AND sized.bytes_before < $5
-    RETURNING d.id, d.attempt
+        lease_until = clock_timestamp() + make_interval(secs => $4), leased_at = engines.domain_now(),
+        sequence = coalesce(d.sequence, numbered.last_sequence - fitting.new + fitting.place)
+    FROM fitting LEFT JOIN numbered ON true
+    WHERE d.id = fitting.id
+    RETURNING d.id, d.attempt, d.sequence
 ), entries AS (
     {ledger.APPEND}
     SELECT '{ledger.LEASED}', position, $1, NULL, NULL FROM leased JOIN sized USING (id) ORDER BY position
 )
-SELECT l.id, l.attempt, s.position, s.accepted_at, s.envelope, b.body, s.message_id, s.size, s.digest
+SELECT l.id, l.attempt, l.sequence, s.position, s.accepted_at, s.envelope, b.body,
+    s.message_id, s.size, s.digest
 FROM leased l JOIN sized s USING (id) JOIN hub.body b ON b.message = s.position
 ORDER BY s.position
 """  # noqa: S608 - constants of ledger.py
@@ -96,8 +108,9 @@ _FINISH = f"""
 ), entries AS (
     {ledger.APPEND}
     SELECT $4, message, $2, NULL, $5 FROM done ORDER BY message
-)
+), {reports.TAKEN}
 SELECT id FROM done UNION ALL SELECT id FROM mine WHERE state = $4
+UNION ALL SELECT id FROM taken UNION ALL SELECT id FROM taken_before
 """  # noqa: S608 - constants
 
 _EXTEND = f"""
@@ -187,6 +200,7 @@ async def lease(
             position=row["position"],
             accepted_at=row["accepted_at"],
             attempt=row["attempt"],
+            sequence=row["sequence"],
             envelope=row["envelope"],
             body=row["body"],
             message=row["message_id"],

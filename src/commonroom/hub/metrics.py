@@ -28,8 +28,17 @@ class Metrics:
         self.expired = self._counter(
             "expired", "Deliveries whose expiry time passed before they were settled"
         )
+        self.pushed = self._counter("pushed", "Tries to push a letter, by what came of them", "outcome")
         self.problems = self._counter("problems", "Requests answered with a problem, by code", "code")
         self.waiting = Gauge("hub_waiting_polls", "Long polls that wait for mail", registry=self.registry)
+        self.mailboxes_over = Gauge(
+            "hub_mailboxes_over_limit",
+            "Recipients with more unfinished deliveries than the warning allows",
+            registry=self.registry,
+        )
+        self.mailbox_longest = Gauge(
+            "hub_mailbox_longest", "Unfinished deliveries of the recipient with most", registry=self.registry
+        )
         self._group_messages = self._histogram("commit_messages", "Messages in one commit", GROUP_BUCKETS)
         self._group_seconds = self._histogram(
             "commit_seconds", "Seconds that one commit took", SECONDS_BUCKETS

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from commonroom import log
 from commonroom.engines.database import open_pool
 from commonroom.hub import mailbox, sequencer
+from commonroom.hub.backlog import Backlog
 from commonroom.hub.body_store import open_store
 from commonroom.hub.doorbell import Doorbell
 from commonroom.hub.faults import DATABASE_AWAY, log_fault
 from commonroom.hub.metrics import Metrics
-from commonroom.hub.post import Post
+from commonroom.hub.post import Outcome, Post, Submission
 from commonroom.hub.presence import Presence
+from commonroom.hub.quotas import Quotas
+from commonroom.hub.push import Pusher
+from commonroom.hub.signatures import Signatures
 from commonroom.hub.uploads import Uploads
-from commonroom.identity import Tokens
+from commonroom.hub.windows import Windows
+from commonroom.identity import EndedKeys, Tokens
 from commonroom.settings import Settings
 
 POOL_SIZE = 8
@@ -32,20 +37,40 @@ class Office:
 
     def __init__(self, settings: Settings, pool: Any) -> None:
         self.settings = settings
+        self.bodies = open_store(settings)
+        self.uploads = Uploads(settings, pool, self.bodies)
         self.pool = pool
         self.metrics = Metrics()
         self.doorbell = Doorbell(settings)
         self.post = Post(settings, self.doorbell, self.metrics)
         self.presence = Presence()
-        self.bodies = open_store(settings)
-        self.uploads = Uploads(settings, pool, self.bodies)
-        self.tokens = Tokens(settings)
+        self.quotas = Quotas(settings)
+        self.backlog = Backlog(self.metrics, settings.unfinished_warning)
+        self.windows = Windows(self.doorbell)
+        self.pusher = Pusher(settings, pool, self.doorbell, self.windows, self.metrics)
+        self.ended_keys = EndedKeys()
+        self.tokens = Tokens(settings, self.ended_keys)
+        self.signatures = Signatures(pool, self.ended_keys, settings.require_signatures)
+
+    async def submit(self, submissions: Sequence[Submission]) -> list[Outcome]:
+        """`Post.submit` for what came from outside: what is not rightly signed gets no further than here.
+
+        Raises Problem CR-165 (429) when the end point has sent more than its quota.
+        """
+        size = sum(len(submission.body) for submission in submissions)
+        self.quotas.spend(submissions[0].end_point, len(submissions), size)
+        judged = await self.signatures.judge(submissions)
+        signed = [one for one, problem in zip(submissions, judged, strict=True) if problem is None]
+        outcomes = iter(await self.post.submit(signed) if signed else [])
+        return [problem or next(outcomes) for problem in judged]
 
     async def chores(self) -> None:
         """The small regular work: finish what has expired, write down who was here."""
         while True:
             async with self.pool.acquire() as connection:
                 await self.presence.write(connection)
+                await self.quotas.load(connection)
+                await self.backlog.look(connection)
                 while expired := await mailbox.expire(connection):
                     self.metrics.expired.inc(expired)
             await asyncio.sleep(CHORES_SECONDS)
@@ -56,10 +81,15 @@ async def open_office(settings: Settings) -> AsyncIterator[Office]:
     """A hub's parts, working until the context ends."""
     pool = await open_pool(settings, size=POOL_SIZE)
     office = Office(settings, pool)
+    async with pool.acquire() as connection:
+        await office.windows.look(connection)  # before the first letter is asked for
     tasks = [
         asyncio.create_task(_keep_going("post", office.post.run)),
         asyncio.create_task(_keep_going("doorbell", office.doorbell.run)),
         asyncio.create_task(_keep_going("chores", office.chores)),
+        asyncio.create_task(_keep_going("windows", lambda: office.windows.run(pool))),
+        asyncio.create_task(_keep_going("push", office.pusher.run)),
+        asyncio.create_task(_keep_going("ended keys", lambda: office.ended_keys.run(settings))),
         asyncio.create_task(_keep_going("sequencer", lambda: sequencer.run(settings))),
     ]
     try:

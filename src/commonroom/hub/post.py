@@ -22,6 +22,7 @@ from commonroom.engines.database import connect
 from commonroom.exchange import Envelope, Receipt
 from commonroom.hub import bodies, ledger
 from commonroom.hub.doorbell import Doorbell
+from commonroom.hub.fair_queue import FairQueue
 from commonroom.hub.faults import log_fault
 from commonroom.hub.metrics import Metrics
 from commonroom.hub.routing import Route, Routing, join_movements, load_routing, route
@@ -62,6 +63,16 @@ class _Parcel(msgspec.Struct, frozen=True):
     size: int  # bytes of all bodies
     answer: asyncio.Future[list[Outcome]]
 
+    @property
+    def end_point(self) -> str:
+        """Who sent it."""
+        return self.submissions[0].end_point
+
+    @property
+    def count(self) -> int:
+        """How many messages."""
+        return len(self.submissions)
+
 
 class _Routed(msgspec.Struct, frozen=True):
     """A submission with its way."""
@@ -75,6 +86,8 @@ class _Routed(msgspec.Struct, frozen=True):
 class _StaleRouting(Exception):
     """The directory or a movement changed between routing and storing."""
 
+
+_ROUTING_VERSION = "SELECT version FROM hub.routing"
 
 _MOMENT = "SELECT version, engines.domain_now() AS now FROM hub.routing"
 
@@ -143,9 +156,8 @@ class Post:
         self._settings = settings
         self._doorbell = doorbell
         self._metrics = metrics
-        self._parcels: list[_Parcel] = []
+        self._parcels: FairQueue[_Parcel] = FairQueue()
         self._arrived = asyncio.Event()
-        self._waiting_bytes = 0
         self._connection: Any = None
         self._routing: Routing | None = None
         self._away = False  # so that the log says once that the database is away, and once that it is back
@@ -156,39 +168,33 @@ class Post:
         A Problem CR-048 (503) among them means: not stored, or not known to be; send it again.
         """
         size = sum(len(submission.body) for submission in submissions)
-        if self._waiting_bytes + size > MAX_WAITING_BYTES:
+        if not self._parcels.has_room(submissions[0].end_point, size, MAX_WAITING_BYTES):
             return [_unavailable("More has arrived than could be written yet.") for _ in submissions]
         parcel = _Parcel(submissions, size, asyncio.get_running_loop().create_future())
-        self._waiting_bytes += size
-        self._parcels.append(parcel)
+        self._parcels.put(parcel)
         self._arrived.set()
         return await parcel.answer
+
+    async def routing(self, connection: Any) -> Routing:
+        """The routing table as it is now: the writer's copy, renewed when it is old."""
+        version = await connection.fetchval(_ROUTING_VERSION)
+        if self._routing is None or self._routing.version != version:
+            self._routing = await load_routing(connection)
+        return self._routing
 
     async def run(self) -> None:
         """Write groups until cancelled."""
         try:
             while True:
                 await self._arrived.wait()
-                if group := self._take():
+                if group := self._parcels.take(MAX_GROUP_MESSAGES, MAX_GROUP_BYTES):
                     await self._write(group)
                 else:
                     self._arrived.clear()
         finally:
             self._drop_connection()
-            for parcel in self._parcels:
+            for parcel in self._parcels.drain():
                 parcel.answer.cancel()
-
-    def _take(self) -> list[_Parcel]:
-        """What has arrived, up to the limits of one group and at least one parcel."""
-        messages = size = count = 0
-        for parcel in self._parcels:
-            messages += len(parcel.submissions)
-            size += parcel.size
-            if count and (messages > MAX_GROUP_MESSAGES or size > MAX_GROUP_BYTES):
-                break
-            count += 1
-        group, self._parcels = self._parcels[:count], self._parcels[count:]
-        return group
 
     async def _write(self, group: list[_Parcel]) -> None:
         submissions = [submission for parcel in group for submission in parcel.submissions]
@@ -196,7 +202,7 @@ class Post:
             outcomes = iter(await self._outcomes(submissions))
         for parcel in group:
             answer = [next(outcomes) for _ in parcel.submissions]
-            self._waiting_bytes -= parcel.size
+            self._parcels.done(parcel)
             if not parcel.answer.done():  # done: the sender has gone
                 parcel.answer.set_result(answer)
 

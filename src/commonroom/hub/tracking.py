@@ -16,6 +16,7 @@ from commonroom.hub.routing import join_movements
 
 MAX_STORIES = 500
 TRAFFIC_HOURS = 72
+ENDED = ("acknowledged", "refused", "expired", "undeliverable")
 
 
 class DeliveryStory(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,9 +26,11 @@ class DeliveryStory(msgspec.Struct, frozen=True, kw_only=True):
     recipient_name: str
     movement: str
     state: str  # offered, leased, acknowledged, refused, expired, undeliverable
-    at: datetime  # domain time of the terminal state, else of acceptance
+    at: datetime  # since when it is in this state, domain time
     attempt: int
     reason: str | None
+    leased_at: datetime | None = None  # the newest time it was handed out, domain clock
+    replays: int = 0  # how often the recipient has asked for it again; `state` stays the end that was reported
 
 
 class MessageStory(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +66,7 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     hours: dict[datetime, int]  # messages by hour of acceptance, the last TRAFFIC_HOURS of the domain clock
     oldest_waiting: datetime | None  # acceptance of the oldest message with an unfinished delivery
     end_points: tuple[SeenEndPoint, ...]  # last seen first, at most 1,000
+    reports: int = 0  # that wait for their senders; in none of the other numbers
 
 
 _POSITIONS = """
@@ -74,7 +78,9 @@ ORDER BY position DESC LIMIT $3
 
 _STORIES = """
 SELECT m.position, m.id, m.ce_id, m.type, m.source, m.size, m.accepted_at, sp.name AS sender_name,
-    d.recipient, d.movement, d.state, d.attempt, d.reason, d.finished_at, rp.name AS recipient_name
+    d.recipient, d.movement, coalesce(d.ended_state, d.state) AS state, d.attempt, d.leased_at, d.replays,
+    CASE WHEN d.ended_state IS NULL THEN d.reason ELSE d.ended_reason END AS reason,
+    coalesce(d.ended_at, d.finished_at) AS finished_at, rp.name AS recipient_name
 FROM hub.message m
 JOIN hub.delivery d ON d.message = m.position
 LEFT JOIN hub.party sp ON sp.urn = m.source
@@ -87,9 +93,13 @@ _NEWEST = "SELECT position FROM hub.message WHERE position < $1 ORDER BY positio
 _BY_ID = "SELECT position FROM hub.message WHERE id = $1"
 _UNFINISHED = "SELECT count(*) FROM hub.delivery WHERE finished_at IS NULL"
 _MESSAGES = "SELECT count(*) FROM hub.message"
+_REPORTS = "SELECT count(*) FROM hub.report"
 _ACKNOWLEDGED = """
 SELECT count(*) FROM hub.message AS m
-WHERE NOT EXISTS (SELECT FROM hub.delivery AS d WHERE d.message = m.position AND d.state <> 'acknowledged')
+WHERE NOT EXISTS (
+    SELECT FROM hub.delivery AS d
+    WHERE d.message = m.position AND coalesce(d.ended_state, d.state) <> 'acknowledged'
+)
 """
 _BY_STATE = "SELECT state, count(*) AS number FROM hub.delivery GROUP BY state ORDER BY state"
 _BY_TYPE = (
@@ -147,12 +157,13 @@ async def traffic(connection: Any) -> Traffic:
         types={row["type"]: row["number"] for row in await connection.fetch(_BY_TYPE)},
         hours={row["hour"]: row["number"] for row in await connection.fetch(_BY_HOUR, TRAFFIC_HOURS)},
         oldest_waiting=await connection.fetchval(_OLDEST),
+        reports=await connection.fetchval(_REPORTS),
         end_points=tuple(SeenEndPoint(**row) for row in await connection.fetch(_SEEN)),
     )
 
 
 async def unfinished(connection: Any) -> int:
-    """How many deliveries have no terminal state yet."""
+    """How many deliveries have no terminal state yet; reports are none, whether taken or not."""
     count: int = await connection.fetchval(_UNFINISHED)
     return count
 
@@ -185,9 +196,11 @@ def _delivery(copy: Any) -> DeliveryStory:
         recipient_name=copy["recipient_name"] or copy["recipient"],
         movement=copy["movement"],
         state=copy["state"],
-        at=copy["finished_at"] or copy["accepted_at"],
+        at=copy["finished_at"] or (copy["leased_at"] if copy["state"] == "leased" else copy["accepted_at"]),
         attempt=copy["attempt"],
         reason=copy["reason"],
+        leased_at=copy["leased_at"],
+        replays=copy["replays"],
     )
 
 
@@ -208,6 +221,10 @@ def _tracking(story: MessageStory) -> Tracking:
                 at=delivery.at,
                 attempt=delivery.attempt,
                 reason=delivery.reason,
+                offered_at=story.accepted_at,
+                leased_at=delivery.leased_at,
+                finished_at=delivery.at if delivery.state in ENDED else None,
+                replays=delivery.replays,
             )
             for delivery in story.deliveries
         ],

@@ -10,13 +10,13 @@ class Parcel(Protocol):
     """What came together and is answered together."""
 
     @property
-    def end_point(self) -> str: ...  # noqa: D102 - whose turn it is
+    def end_point(self) -> str: ...
 
     @property
-    def count(self) -> int: ...  # noqa: D102 - messages
+    def count(self) -> int: ...
 
     @property
-    def size(self) -> int: ...  # noqa: D102 - bytes of all bodies
+    def size(self) -> int: ...
 
 
 P = TypeVar("P", bound=Parcel)

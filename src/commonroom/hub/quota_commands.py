@@ -25,9 +25,7 @@ def set_one(
     from commonroom.hub.commands import with_connection
     from commonroom.hub.quotas import set_quota
 
-    with_connection(
-        data, lambda connection: set_quota(connection, end_point, messages, size, "command line")
-    )
+    with_connection(data, lambda connection: set_quota(connection, end_point, messages, size, "command line"))
     typer.echo("Hubs follow within a few seconds.")
 
 
@@ -39,6 +37,8 @@ def list_all(data: Data = None) -> None:
 
     table = Table("end point", "messages a minute", "bytes a minute", "set by")
     for one in with_connection(data, list_quotas):
-        numbers = ("the usual" if n is None else f"{n:,}" for n in (one.messages_a_minute, one.bytes_a_minute))
+        numbers = (
+            "the usual" if n is None else f"{n:,}" for n in (one.messages_a_minute, one.bytes_a_minute)
+        )
         table.add_row(one.end_point, *numbers, one.set_by)
     Console().print(table)

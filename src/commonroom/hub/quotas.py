@@ -70,7 +70,8 @@ class Quotas:
         """The quotas that were set for single end points, as they are now; buckets nobody uses are dropped."""
         self._own = {
             row["end_point"]: Quota(
-                _or(row["messages_a_minute"], self._usual.messages), _or(row["bytes_a_minute"], self._usual.bytes)
+                _or(row["messages_a_minute"], self._usual.messages),
+                _or(row["bytes_a_minute"], self._usual.bytes),
             )
             for row in await connection.fetch(_ALL)
         }

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from commonroom import log
-from commonroom.hub import bodies
-from commonroom.hub import reports
+from commonroom.hub import bodies, reports
 from commonroom.settings import Settings
 
 # A letter still waiting for somebody is not taken away under them: its own expiry time ends that first.
@@ -33,8 +32,8 @@ async def purge(settings: Settings, connection: Any) -> None:
     """Delete the bodies whose agreed retention (domain clock) has passed. A recurring job."""
     purged = 0
     while done := await connection.fetchval(_PURGE, BODIES_A_GROUP):
-    await bodies.sweep(settings, connection)
         purged += done
+    await bodies.sweep(settings, connection)
     await reports.forget(connection, settings.report_days)
     if purged:
         log.get("hub").info("bodies past their retention deleted", count=purged)

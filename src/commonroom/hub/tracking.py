@@ -30,7 +30,9 @@ class DeliveryStory(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     reason: str | None
     leased_at: datetime | None = None  # the newest time it was handed out, domain clock
-    replays: int = 0  # how often the recipient has asked for it again; `state` stays the end that was reported
+    replays: int = (
+        0  # how often the recipient has asked for it again; `state` stays the end that was reported
+    )
 
 
 class MessageStory(msgspec.Struct, frozen=True, kw_only=True):

@@ -171,7 +171,7 @@ async def test_tracking_tells_each_step_with_its_time(town: Town) -> None:
 
 async def test_every_message_ends_in_one_report_for_each_recipient_whatever_recipients_do(town: Town) -> None:
     chance = random.Random(3)
-    sent = [each for each in await town.school.post_batch([message(town.county) for _ in range(40)])]
+    sent = list(await town.school.post_batch([message(town.county) for _ in range(40)]))
     told: list[Report] = []
 
     async def recipient(client: Any) -> None:

@@ -8,7 +8,6 @@ What is in a message, and where it waits before it is sent, never enters.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -146,7 +145,7 @@ class Client:
     async def post(self, envelope: Envelope, body: bytes) -> contract.Receipt:
         """Send one message; returns when the hub has it on disk. The same message again gives the same receipt."""
         key = self._keys.file.current()
-        signed = signatures.sign(envelope, hashlib.sha256(body).digest(), key)
+        signed = signatures.sign(envelope, large_bodies.message_digest(envelope, body), key)
         try:
             return await self._ask("POST", "/messages", contract.Receipt, body, signed.to_headers())
         except Problem as problem:
@@ -432,7 +431,6 @@ class Client:
 async def _call(
     http: httpx2.AsyncClient,
     method: str,
-        stored=letter.body,
     url: str,
     headers: dict[str, str],
     body: bytes = b"",
@@ -500,7 +498,7 @@ def _problem_of(members: dict[str, Any], status: int) -> Problem:
 def _signed_batch(messages: Sequence[tuple[Envelope, bytes]], key: SigningKey) -> bytes:
     """The body of POST /messages:batch, each item signed."""
     return encode_batch(
-        [(signatures.sign(envelope, hashlib.sha256(body).digest(), key), body) for envelope, body in messages]
+        [(signatures.sign(envelope, large_bodies.message_digest(envelope, body), key), body) for envelope, body in messages]
     )
 
 
@@ -531,4 +529,5 @@ def _letter(letter: contract.MailboxLetter) -> Letter:
         attempt=letter.attempt,
         sequence=letter.sequence,
         previous=letter.previous,
+        stored=letter.body,
     )

@@ -47,6 +47,8 @@ Text = Annotated[str, Meta(min_length=1, max_length=255, pattern=_TEXT)]
 MediaType = Annotated[str, Meta(min_length=3, max_length=255, pattern=_MEDIA_TYPE)]
 Digest = Annotated[str, Meta(pattern=r"^sha-256=:[A-Za-z0-9+/]{43}=:" + _END)]
 UploadId = Annotated[str, Meta(max_length=36, pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}" + _END)]
+# A compact JWS without its payload (RFC 7515 appendix F) by an Ed25519 key.
+Signature = Annotated[str, Meta(max_length=512, pattern=r"^[A-Za-z0-9_-]{1,400}\.\.[A-Za-z0-9_-]{86}" + _END)]
 Moment = Annotated[datetime, Meta(tz=True)]
 Classification = Literal["public", "internal", "confidential", "restricted"]
 
@@ -68,14 +70,16 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     recipient: Text | None = None  # party urn or alias, when the movement is addressed
     dataclassification: Classification | None = None  # at least the movement's own level when absent
     expirytime: Moment | None = None  # after this moment the hub no longer delivers it
+    contentmode: Literal["changes", "snapshot"] | None = None  # what the body holds; changes when absent
     partitionkey: Text | None = None  # messages with the same key keep their order
     sequence: Text | None = None  # the sender's own running number
-    correlationid: Text | None = None  # the conversation this belongs to
-    causationid: Text | None = None  # the message that caused this one
-    bodydigest: Digest | None = None  # `sha-256=:<base64>:` of the body as sent (RFC 9530 form)
     bodyref: UploadId | None = (
         None  # the body is not in the request: it is this complete upload of the sender's
     )
+    correlationid: Text | None = None  # the conversation this belongs to
+    causationid: Text | None = None  # the message that caused this one
+    bodydigest: Digest | None = None  # `sha-256=:<base64>:` of the body as sent (RFC 9530 form)
+    signature: Signature | None = None  # by the sender's key, over all of this and the body: signatures.py
 
     def to_headers(self) -> dict[str, str]:
         """HTTP headers of binary mode, all ASCII: `ce-*` and `content-type`. Raises Problem on an unsendable envelope."""
@@ -170,7 +174,12 @@ def _batch_problem(detail: str) -> Problem:
 
 def body_digest(body: bytes) -> str:
     """`sha-256=:<base64>:` of these bytes, as `bodydigest` carries it."""
-    return f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode('ascii')}:"
+    return digest_text(hashlib.sha256(body).digest())
+
+
+def digest_text(digest: bytes) -> str:
+    """A SHA-256 as `bodydigest` writes it."""
+    return f"sha-256=:{base64.b64encode(digest).decode('ascii')}:"
 
 
 def check_digest(envelope: Envelope, body: bytes) -> None:

@@ -1,6 +1,6 @@
-"""Ed25519 keys in files: an end point's own key, the platform's signing key. One key per file, PEM (PKCS 8), mode 0600.
+"""Keys in files: an end point's own keys, the platform's signing key. One key per file, PEM (PKCS 8), mode 0600.
 
-What is signed with a key, and what for, never enters.
+Ed25519 keys sign; X25519 keys are encrypted to. What is signed or encrypted with a key never enters.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import base64
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
@@ -23,20 +24,37 @@ add_codes({"CR-025": "The key file cannot be used"})
 ALGORITHM = "Ed25519"  # RFC 9864's name; the older name EdDSA is accepted from others
 ALGORITHMS = ("Ed25519", "EdDSA")
 ASSERTION_SECONDS = 120
+KEY_PROOF_TYPE = (
+    "key-proof+jwt"  # keeps a proof for a new key from passing as a sign-in, and the other way round
+)
+
+Curve = Literal["Ed25519", "X25519"]
 
 
-def load_or_create(path: Path) -> OKPKey:
+class SigningKey(msgspec.Struct, frozen=True):
+    """A private key and its name."""
+
+    key: OKPKey
+    kid: str  # RFC 7638 thumbprint of the public half
+
+
+def signing_key(key: OKPKey) -> SigningKey:
+    """This key with its name."""
+    return SigningKey(key, key.thumbprint())
+
+
+def load_or_create(path: Path, curve: Curve = "Ed25519") -> OKPKey:
     """The key in this file, made when there is none. Many processes may race: all get the one key.
 
     Raises Problem CR-025 when the file holds something else.
     """
     if not path.exists():
-        _create(path)
-    return load(path)
+        _create(path, curve)
+    return load(path, curve)
 
 
-def load(path: Path) -> OKPKey:
-    """The key in this file. Raises Problem CR-025 when there is none or it is no Ed25519 private key."""
+def load(path: Path, curve: Curve = "Ed25519") -> OKPKey:
+    """The key in this file. Raises Problem CR-025 when there is none or it is no private key of this curve."""
     try:
         key = OKPKey.import_key(path.read_bytes())
     except FileNotFoundError:
@@ -45,9 +63,9 @@ def load(path: Path) -> OKPKey:
         raise _problem(
             path, "The file holds no private key in PEM form.", "Restore it, or enrol anew."
         ) from None
-    if not key.is_private or key.curve_name != "Ed25519":
+    if not key.is_private or key.curve_name != curve:
         raise _problem(
-            path, "The key is not an Ed25519 private key.", "Restore the right file, or enrol anew."
+            path, f"The key is not an {curve} private key.", "Restore the right file, or enrol anew."
         )
     return key
 
@@ -65,8 +83,28 @@ def base64url(raw: bytes) -> str:
 
 def sign_assertion(key: OKPKey, end_point: str, audience: str) -> str:
     """A client assertion (RFC 7523 section 3) for one token request; never used twice, valid for two minutes."""
+    return jwt.encode({"alg": ALGORITHM}, _claims(end_point, audience), key, algorithms=[ALGORITHM])
+
+
+def sign_key_proof(key: OKPKey, end_point: str, audience: str, kid: str) -> str:
+    """A proof that the holder of `key` wants the key named `kid` to be the end point's; valid for two minutes."""
+    header = {"alg": ALGORITHM, "typ": KEY_PROOF_TYPE}
+    return jwt.encode(header, {**_claims(end_point, audience), "kid": kid}, key, algorithms=[ALGORITHM])
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names of a folder on disk, where the system can."""
+    if hasattr(os, "O_DIRECTORY"):
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+
+
+def _claims(end_point: str, audience: str) -> dict[str, Any]:
     now = int(time.time())
-    claims = {
+    return {
         "iss": end_point,
         "sub": end_point,
         "aud": audience,
@@ -74,16 +112,15 @@ def sign_assertion(key: OKPKey, end_point: str, audience: str) -> str:
         "iat": now,
         "exp": now + ASSERTION_SECONDS,
     }
-    return jwt.encode({"alg": ALGORITHM}, claims, key, algorithms=[ALGORITHM])
 
 
-def _create(path: Path) -> None:
+def _create(path: Path, curve: Curve) -> None:
     """Put a complete new key at `path`, unless another process was faster: a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{uuid7()}")
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(OKPKey.generate_key("Ed25519").as_pem(private=True))
+            file.write(OKPKey.generate_key(curve).as_pem(private=True))
             file.flush()
             os.fsync(file.fileno())
         _link(draft, path)
@@ -96,12 +133,7 @@ def _link(draft: Path, path: Path) -> None:
         path.hardlink_to(draft)  # fails when the name exists, where a rename would replace the winner's key
     except FileExistsError:
         return
-    if hasattr(os, "O_DIRECTORY"):
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    sync_folder(path.parent)
 
 
 def _problem(path: Path, detail: str, remedy: str) -> Problem:

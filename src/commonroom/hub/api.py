@@ -36,7 +36,19 @@ from commonroom.exchange import (
 )
 from commonroom.exchange.contract import ASSERTION_TYPE, BATCH_TYPE, MAX_WAIT_SECONDS
 from commonroom.exchange.envelope import MAX_BATCH_ITEMS
-from commonroom.hub import answers, bodies, keys_api, ledger_api, mail, mailbox, movements, openapi, push_api, replay_api, tracking
+from commonroom.hub import (
+    answers,
+    bodies,
+    keys_api,
+    ledger_api,
+    mail,
+    mailbox,
+    movements,
+    openapi,
+    push_api,
+    replay_api,
+    tracking,
+)
 from commonroom.hub.bodies_api import HANDLERS as BODY_HANDLERS
 from commonroom.hub.callers import Call
 from commonroom.hub.callers import caller_of as _caller

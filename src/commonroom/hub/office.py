@@ -17,8 +17,8 @@ from commonroom.hub.faults import DATABASE_AWAY, log_fault
 from commonroom.hub.metrics import Metrics
 from commonroom.hub.post import Outcome, Post, Submission
 from commonroom.hub.presence import Presence
-from commonroom.hub.quotas import Quotas
 from commonroom.hub.push import Pusher
+from commonroom.hub.quotas import Quotas
 from commonroom.hub.signatures import Signatures
 from commonroom.hub.uploads import Uploads
 from commonroom.hub.windows import Windows

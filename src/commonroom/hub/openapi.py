@@ -40,6 +40,7 @@ _OPTIONAL = {
     "ce-causationid": "The message that caused this one.",
     "ce-bodydigest": "sha-256=:<base64>: of the body; the hub checks it.",
     "ce-bodyref": "A complete upload of yours that is the body; the request then has none.",
+    "ce-signature": "Detached JWS over envelope and body by your key; docs/envelope.md has the form.",
 }
 
 _TEXT = Schema(type=OpenAPIType.STRING, max_length=2048)

@@ -10,6 +10,7 @@ PERSON_REFUSED = "CR-034"
 THROTTLED = "CR-035"
 ACCOUNT_REFUSED = "CR-036"
 NO_SUCH_END_POINT = "CR-037"
+KEY_NOT_CHANGED = "CR-158"
 
 add_codes(
     {
@@ -21,5 +22,6 @@ add_codes(
         THROTTLED: "Too many attempts to sign in",
         ACCOUNT_REFUSED: "The account cannot be made",
         NO_SUCH_END_POINT: "There is no such end point",
+        KEY_NOT_CHANGED: "The end point's key cannot be changed",
     }
 )

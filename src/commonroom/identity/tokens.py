@@ -20,6 +20,7 @@ from joserfc.jwk import OKPKey
 from commonroom.exchange import TokenResponse, keys
 from commonroom.identity import codes
 from commonroom.identity.end_points import parse_id
+from commonroom.identity.ended_keys import EndedKeys
 from commonroom.identity.principals import Principal
 from commonroom.ids import uuid7
 from commonroom.problems import Problem
@@ -39,9 +40,11 @@ TOKEN_TYPE = "at+jwt"  # noqa: S105 - a media type; keeps an assertion from pass
 class Tokens:
     """Gives and checks access tokens with the platform's signing key, which all processes of a data folder share."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ended: EndedKeys | None = None) -> None:
         self._key = keys.load_or_create(settings.folder("keys") / KEY_FILE)
-        self._seen: dict[bytes, tuple[Principal, int]] = {}  # hash of a checked token -> whose, until when
+        self._ended = ended or EndedKeys()
+        # Hash of a checked token -> whose, by which key, until when.
+        self._seen: dict[bytes, tuple[Principal, str, int]] = {}
 
     async def exchange_assertion(
         self, conn: Any, assertion: str, audience: str | Collection[str]
@@ -50,12 +53,13 @@ class Tokens:
 
         Raises Problem CR-030 (401; `error: invalid_client` for OAuth libraries).
         """
-        end_point, party = await verify_assertion(conn, assertion, audience)
+        end_point, party, kid = await verify_assertion(conn, assertion, audience)
         now = int(time.time())
         claims = {
             "iss": ISSUER,
             "sub": str(end_point),
             "party": party,
+            "kid": kid,
             "iat": now,
             "exp": now + TOKEN_SECONDS,
             "jti": str(uuid7()),
@@ -65,7 +69,7 @@ class Tokens:
         return TokenResponse(access_token=token, token_type="Bearer", expires_in=TOKEN_SECONDS)  # noqa: S106
 
     def authenticate(self, token: str) -> Principal:
-        """Whose token this is. No database: checked once by signature, then remembered until it expires.
+        """Whose token this is. No database: checked once by signature, then remembered until it expires or its key ends.
 
         Raises Problem CR-031 (401).
         """
@@ -76,13 +80,15 @@ class Tokens:
         if known is None:
             known = self._verified(token)
             self._remember(name, known)
-        principal, expires = known
+        principal, kid, expires = known
         if expires <= time.time():
             self._seen.pop(name, None)
             raise _token_problem("The token has expired.")
+        if self._ended.has(principal.id, kid):
+            raise _token_problem("The key with which the token was asked for is no longer valid.")
         return principal
 
-    def _verified(self, token: str) -> tuple[Principal, int]:
+    def _verified(self, token: str) -> tuple[Principal, str, int]:
         try:
             checked = jwt.decode(token, self._key, algorithms=[keys.ALGORITHM])
             if checked.header.get("typ") != TOKEN_TYPE:
@@ -91,9 +97,9 @@ class Tokens:
         except (JoseError, ValueError):  # msgspec's ValidationError is a ValueError
             raise _token_problem("The token was not given by this hub, or was changed.") from None
         principal = Principal(kind="end_point", id=claims.sub, role="end_point", party=claims.party)
-        return principal, claims.exp
+        return principal, claims.kid, claims.exp
 
-    def _remember(self, name: bytes, known: tuple[Principal, int]) -> None:
+    def _remember(self, name: bytes, known: tuple[Principal, str, int]) -> None:
         while len(self._seen) >= CACHED_TOKENS:
             del self._seen[next(iter(self._seen))]  # the one remembered longest ago
         self._seen[name] = known
@@ -103,6 +109,7 @@ class _AccessClaims(msgspec.Struct, frozen=True):
     sub: str
     party: str
     exp: int
+    kid: str = ""
 
 
 class _AssertionClaims(msgspec.Struct, frozen=True):
@@ -114,7 +121,14 @@ class _AssertionClaims(msgspec.Struct, frozen=True):
     nbf: int | float = 0
 
 
-_KEY_OF = "SELECT public_key, party FROM identity.end_point WHERE id = $1 AND revoked_at IS NULL"
+# During a rotation there are two.
+_KEYS_OF = """
+SELECT own.public_key, own.kid, end_point.party
+FROM identity.end_point AS end_point JOIN identity.end_point_key AS own ON own.end_point = end_point.id
+WHERE end_point.id = $1 AND end_point.revoked_at IS NULL AND own.use = 'sig'
+    AND (own.valid_until IS NULL OR own.valid_until > clock_timestamp())
+ORDER BY own.valid_from DESC
+"""
 
 # The primary key decides which of two simultaneous uses is the first.
 _USE_ONCE = """
@@ -135,22 +149,32 @@ WHERE jti_hash IN (
 """
 
 
-async def verify_assertion(conn: Any, assertion: str, audience: str | Collection[str]) -> tuple[UUID, str]:
-    """The end point and party that signed this assertion for us, just now, for the first time. Raises Problem CR-030."""
+async def verify_assertion(
+    conn: Any, assertion: str, audience: str | Collection[str]
+) -> tuple[UUID, str, str]:
+    """The end point, party and key that signed this assertion for us, just now, for the first time.
+
+    Raises Problem CR-030.
+    """
     claimed = _claimed_end_point(assertion)
-    row = await conn.fetchrow(_KEY_OF, claimed)
+    rows = await conn.fetch(_KEYS_OF, claimed)
     # An unknown end point costs the same time and gets the same answer as a wrong signature.
-    key = _public_key(row["public_key"]) if row is not None else _NOBODY
-    claims = _signed_claims(assertion, key)
-    if row is None or claims is None:
+    candidates = [(signing_jwk(row["public_key"]), row) for row in rows] or [(_NOBODY, None)]
+    found = [
+        (row, claims)
+        for key, row in candidates
+        if (claims := _signed_claims(assertion, key)) is not None and row is not None
+    ]
+    if not found:
         raise _assertion_problem("The assertion is not signed with the key of a registered end point.")
+    row, claims = found[0]
     _check_claims(claims, str(claimed), {audience} if isinstance(audience, str) else set(audience))
     await conn.execute(_FORGET_EXPIRED)
     if not await conn.fetchval(_USE_ONCE, _jti_hash(claims), _forget_after(claims)):
         raise _assertion_problem(
             "The assertion has been used before.", "Sign a new one, with a new jti, each time."
         )
-    return claimed, row["party"]
+    return claimed, row["party"], row["kid"]
 
 
 _NOBODY = OKPKey.generate_key("Ed25519")
@@ -172,16 +196,18 @@ def _claimed_end_point(assertion: str) -> UUID:
     return end_point
 
 
-def _public_key(raw: bytes) -> OKPKey:
+def signing_jwk(raw: bytes) -> OKPKey:
+    """A public Ed25519 key from its 32 bytes."""
     x = keys.base64url(raw)
     return OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": x})
 
 
 def _signed_claims(assertion: str, key: OKPKey) -> _AssertionClaims | None:
     try:
-        return msgspec.convert(
-            jwt.decode(assertion, key, algorithms=keys.ALGORITHMS).claims, _AssertionClaims
-        )
+        checked = jwt.decode(assertion, key, algorithms=keys.ALGORITHMS)
+        if checked.header.get("typ") == keys.KEY_PROOF_TYPE:
+            return None
+        return msgspec.convert(checked.claims, _AssertionClaims)
     except (JoseError, ValueError):
         return None
 

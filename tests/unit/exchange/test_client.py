@@ -7,6 +7,7 @@ with the hub.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 from joserfc import jwt
 
@@ -29,6 +31,7 @@ from commonroom.exchange import (
     enrol,
     keys,
     make_http_client,
+    signatures,
 )
 from commonroom.exchange.client import SignInRefused
 from commonroom.problems import Problem
@@ -51,6 +54,13 @@ PROBLEM = {
     "remedy": "stop",
 }
 Answer = bytes | None
+
+
+def signed_by(key_file: Path, envelope: Envelope, body: bytes) -> Envelope:
+    """The envelope without its signature, once that is seen to be right."""
+    key: Any = keys.load(key_file).raw_value
+    assert signatures.is_right(envelope, hashlib.sha256(body).digest(), key.public_key())
+    return msgspec.structs.replace(envelope, signature=None)
 
 
 class Request:
@@ -144,7 +154,7 @@ async def test_a_message_goes_out_in_binary_mode_with_a_token(server: Server, ke
         receipt = await one.post(ENVELOPE, b"\x00\xff")
     assert receipt == Receipt(message="m", id="1", position=7, recipients=["urn:y"], movement="v")
     (sent,) = server.seen("/messages")
-    assert Envelope.from_headers(sent.headers) == ENVELOPE
+    assert signed_by(key_file, Envelope.from_headers(sent.headers), sent.body) == ENVELOPE
     assert (sent.body, sent.headers["authorization"]) == (b"\x00\xff", "Bearer token-1")
 
 
@@ -278,7 +288,8 @@ async def test_each_message_of_a_batch_has_its_own_fate(server: Server, key_file
         ("3", "CR-999"),
     ]
     (sent,) = server.seen("/messages:batch")
-    assert decode_batch(sent.body) == [(ENVELOPE, b"a"), (refused, b"c")]
+    items = [item for item in decode_batch(sent.body) if not isinstance(item, Problem)]
+    assert [(signed_by(key_file, *item), item[1]) for item in items] == [(ENVELOPE, b"a"), (refused, b"c")]
     assert sent.headers["content-type"] == "application/cloudevents-batch+json"
 
 

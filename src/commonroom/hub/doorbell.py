@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,6 +41,7 @@ class Doorbell:
         self._to_tell: set[str] = set()
         self._something_to_tell = asyncio.Event()
         self._hears = False
+        self._overheard_by: list[Callable[[str], None]] = []
         self.closed = False
 
     @property
@@ -60,6 +61,10 @@ class Doorbell:
             if not self._waiting[party]:
                 del self._waiting[party]
 
+    def overheard_by(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the party of every ring from now on, EVERYBODY included."""
+        self._overheard_by.append(listener)
+
     def ring(self, parties: Iterable[str]) -> None:
         """There is mail for these parties."""
         rung = set(parties)
@@ -77,6 +82,8 @@ class Doorbell:
         events = [*self._waiting.values()] if party == EVERYBODY else [self._waiting.get(party, set())]
         for event in (event for group in events for event in group):
             event.set()
+        for listener in self._overheard_by:
+            listener(party)
 
     async def run(self) -> None:
         """Pass rings on until cancelled; comes back by itself after the database was away."""

@@ -39,6 +39,7 @@ from commonroom.exchange.envelope import MAX_BATCH_ITEMS
 from commonroom.hub import (
     answers,
     bodies,
+    governance_api,
     keys_api,
     ledger_api,
     mail,
@@ -96,6 +97,7 @@ def create_app(settings: Settings) -> Litestar:
             *keys_api.HANDLERS,
             *ledger_api.HANDLERS,
             *push_api.HANDLERS,
+            *governance_api.HANDLERS,
         ],
         lifespan=[lifespan],
         exception_handlers={

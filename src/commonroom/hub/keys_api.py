@@ -64,7 +64,7 @@ async def get_recipients(
     request: Call,
     message_type: Annotated[str, QueryParameter(name="type", min_length=1, max_length=MAX_NAME)],
     recipient: Annotated[str | None, QueryParameter(max_length=MAX_NAME)] = None,
-    dataclassification: Classification | None = None,
+    dataclassification: Annotated[Classification | None, QueryParameter()] = None,
 ) -> RecipientsResponse:
     """To whom a message of the caller would go now, and the keys to encrypt it to. Refused as the message would be."""
     caller, office = caller_of(request), office_of(request)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -172,8 +172,8 @@ def test_consent_is_an_answer_that_allows_our_origin_and_nothing_else(
 
 
 @pytest.fixture
-def key_settings(tmp_path: Path) -> Iterator[Settings]:
-    yield Settings(data=tmp_path)
+def key_settings(tmp_path: Path) -> Settings:
+    return Settings(data=tmp_path)
 
 
 def test_two_keys_sign_during_a_rotation_and_the_new_one_alone_after_it(key_settings: Settings) -> None:

@@ -21,7 +21,7 @@ from commonroom.problems import Problem
 from tests.unit.hub.push_receiver import receiver_here
 
 INTERNAL = (
-    "0.0.0.0",
+    "0.0.0.0",  # noqa: S104 - what is tested
     "10.0.0.1",
     "100.64.0.1",
     "127.0.0.1",

@@ -40,31 +40,6 @@ def load_file(file: Path, data: Data = None) -> None:
         typer.echo(f"left as the governance group has them: {', '.join(done.kept)}")
 
 
-@movements_app.command("list")
-def list_all(data: Data = None, as_json: AsJson = False) -> None:
-    """All movements: who may send what to whom, why and until when."""
-    from commonroom.hub import list_movements
-
-    found = with_connection(data, list_movements)
-    if as_json:
-        typer.echo(msgspec.json.encode(found).decode())
-        return
-    table = Table("id", "from", "to", "types", "purpose", "from day", "to day", "active")
-    for listed in found:
-        movement = listed.movement
-        table.add_row(
-            movement.id,
-            movement.sender.kind or movement.sender.party,
-            "\n".join(movement.to),
-            "\n".join(movement.types),
-            movement.purpose,
-            str(movement.active_from),
-            str(movement.active_to or ""),
-            "yes" if listed.active else "no",
-        )
-    Console().print(table)
-
-
 @app.command("enrolment-code")
 def enrolment_code(
     party: str,

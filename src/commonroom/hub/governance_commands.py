@@ -118,6 +118,36 @@ def withdraw(movement: str, who: As, reason: Why, version: Number = None, data: 
     )
 
 
+@app.command("list")
+def list_all(data: Data = None, as_json: AsJson = False) -> None:
+    """All movements and proposals: who sends what to whom, why, how often, and how each stands."""
+    from commonroom.hub.commands import with_connection
+
+    found = with_connection(data, _all)
+    if as_json:
+        typer.echo(msgspec.json.encode(found).decode())
+        return
+    table = Table(
+        "id", "version", "stands as", "from", "to", "types", "purpose", "how often", "from day", "to day"
+    )
+    for entry in found:
+        version = next(each for each in entry.versions if each.version == entry.version)
+        movement = version.movement
+        table.add_row(
+            entry.id,
+            str(entry.version),
+            entry.standing,
+            movement.sender.kind or movement.sender.party,
+            "\n".join(movement.to),
+            "\n".join(movement.types),
+            movement.purpose,
+            str(movement.frequency),
+            str(movement.active_from),
+            str(movement.active_to or ""),
+        )
+    Console().print(table)
+
+
 @app.command("show")
 def show(movement: str, data: Data = None) -> None:
     """A movement as the operator sees it, as JSON: every version with criteria and votes, and its history."""
@@ -164,6 +194,15 @@ async def _actor(connection: Any, policy: Policy, who: str) -> Actor:
             "CR-143", f"A name has 1 to {MAX_NAME} characters.", where="--as", remedy="Say who acts."
         )
     return Actor(role="operator", name=who.strip())
+
+
+async def _all(connection: Any) -> list[RegisteredMovement]:
+    from commonroom.hub.movement_register import register
+
+    found: list[RegisteredMovement] = []
+    while page := await register(connection, after=found[-1].id if found else "", names=True):
+        found += page
+    return found
 
 
 def _registered(data: Path | None, movement: str) -> RegisteredMovement:

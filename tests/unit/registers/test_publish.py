@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,18 @@ async def test_the_directory_knows_schools_by_each_number_and_their_authority(
         everyone = await conn.fetch("SELECT role FROM hub.relation WHERE party IS NULL ORDER BY role")
     assert [tuple(record) for record in related] == [("its local authority", authority.party)]
     assert [record["role"] for record in everyone] == ["the department's warehouse", "the learner register"]
+
+
+async def test_the_hub_knows_the_school_days_for_schedules(pool: asyncpg.Pool) -> None:
+    async with pool.acquire() as conn:
+        await providers.ensure_platform(conn)
+        await providers.publish_to_directory(conn)
+        await providers.publish_to_directory(conn)
+        days = await hub.calendar_days(conn, "school days")
+    assert date(2026, 9, 7) in days
+    assert date(2026, 9, 6) not in days  # a Sunday
+    assert date(2026, 12, 25) not in days
+    assert len(days) > 300
 
 
 async def test_an_alias_follows_its_number_from_the_closed_school_to_the_open_one(

@@ -11,10 +11,14 @@ from commonroom import hub
 from commonroom.engines import clock
 from commonroom.ids import alias_urn, org_urn
 from commonroom.registers.providers.organisations import Incoming, lock, write
+from commonroom.standard import terms
 
 WAREHOUSE = alias_urn("platform", "warehouse")
 REGISTERS = alias_urn("platform", "registers")
 DEPARTMENT = alias_urn("platform", "department")
+
+# The calendar that movements' schedules may name: the days on which England's schools are open.
+SCHOOL_DAYS = "school days"
 
 # The hub's word for each kind; kinds that are not here exchange nothing and stay out of the directory.
 DIRECTORY_KINDS = {
@@ -87,7 +91,7 @@ _PLATFORM_KNOWN = "SELECT value FROM providers.organisation WHERE scheme = 'plat
 
 
 async def publish_to_directory(conn: Any) -> Published:
-    """Say all of the register to the hub's directory, in one transaction; repeats change nothing."""
+    """Say all of the register to the hub's directory, and the school days, in one transaction; repeats change nothing."""
     kinds = list(DIRECTORY_KINDS)
     async with conn.transaction():
         await lock(conn)
@@ -105,6 +109,7 @@ async def publish_to_directory(conn: Any) -> Published:
             *_of_everyone(aliases),
         ]
         await hub.publish(conn, parties, aliases, relations)
+        await hub.publish_calendar(conn, SCHOOL_DAYS, terms.school_days(*terms.covered()))
     return Published(len(parties), len(aliases), len(relations))
 
 

@@ -39,6 +39,13 @@ def digest_text(digest: bytes) -> str:
     return f"sha-256=:{base64.b64encode(digest).decode('ascii')}:"
 
 
+def message_digest(envelope: Envelope, body: bytes) -> bytes:
+    """The SHA-256 of a message's body, also when that is an upload and not here."""
+    if envelope.bodyref is None or envelope.bodydigest is None:
+        return hashlib.sha256(body).digest()
+    return base64.b64decode(envelope.bodydigest.removeprefix("sha-256=:").removesuffix(":"))
+
+
 async def post_file(client: Client, envelope: Envelope, path: Path, patience: float) -> contract.Receipt:
     """See `Client.post_file`."""
     size = path.stat().st_size
@@ -61,6 +68,13 @@ async def fetch_body(client: Client, letter: Letter, path: Path, patience: float
         check_digest(letter.envelope, letter.body)
         await asyncio.to_thread(_write_whole, path, letter.body)
         return
+    if letter.stored.digest != letter.envelope.bodydigest:
+        raise Problem(
+            "CR-021",
+            "The hub offers another body than the one whose digest the envelope states.",
+            where="ce-bodydigest",
+            remedy="Refuse the letter.",
+        )
     await _Fetching(client, letter, letter.stored, path, patience).complete()
 
 

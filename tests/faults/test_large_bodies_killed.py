@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 
-from commonroom.exchange import Client
-from commonroom.exchange.large_bodies import digest_text
+from commonroom.exchange import Client, digest_text
 from commonroom.settings import Settings
 from tests.conftest import settings_with
 from tests.hub_server import HubProcess, SmallCounty, enrolled_client, message, publish_small_county

@@ -73,12 +73,10 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     contentmode: Literal["changes", "snapshot"] | None = None  # what the body holds; changes when absent
     partitionkey: Text | None = None  # messages with the same key keep their order
     sequence: Text | None = None  # the sender's own running number
-    bodyref: UploadId | None = (
-        None  # the body is not in the request: it is this complete upload of the sender's
-    )
     correlationid: Text | None = None  # the conversation this belongs to
     causationid: Text | None = None  # the message that caused this one
     bodydigest: Digest | None = None  # `sha-256=:<base64>:` of the body as sent (RFC 9530 form)
+    bodyref: UploadId | None = None  # a complete upload of the sender's that is the body; needs bodydigest
     signature: Signature | None = None  # by the sender's key, over all of this and the body: signatures.py
 
     def to_headers(self) -> dict[str, str]:

@@ -19,7 +19,7 @@ import msgspec
 
 from commonroom.exchange import contract
 from commonroom.exchange.cuts import Unreachable
-from commonroom.exchange.envelope import Envelope, check_digest
+from commonroom.exchange.envelope import Envelope, check_digest, digest_text
 from commonroom.problems import Problem
 
 if TYPE_CHECKING:
@@ -32,11 +32,6 @@ PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0)  # seconds, after tries that got nothing thro
 LEASE_SECONDS = 900
 EXTEND_SECONDS = 300.0
 _GONE_ON, _NO_UPLOAD, _TOO_LARGE = "CR-162", "CR-160", "CR-046"
-
-
-def digest_text(digest: bytes) -> str:
-    """A SHA-256 as `bodydigest` writes it: `sha-256=:<base64>:`."""
-    return f"sha-256=:{base64.b64encode(digest).decode('ascii')}:"
 
 
 def message_digest(envelope: Envelope, body: bytes) -> bytes:

@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import os
 import random
+import re
+import shutil
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +18,7 @@ import msgspec
 import pytest
 
 from commonroom.engines import clock
-from commonroom.exchange import Client, Receipt, digest_text
+from commonroom.exchange import Client, Receipt, UploadState, digest_text
 from commonroom.hub import bodies, retention
 from commonroom.problems import Problem
 from commonroom.settings import Settings
@@ -24,6 +26,7 @@ from tests.conftest import settings_with
 from tests.hub_server import enrolled_client, hub_here, message, publish_small_county
 from tests.unit.hub.conftest import Town
 
+PAGE = Path(__file__).parents[3] / "docs" / "hub.md"
 BODY = random.Random(8).randbytes(3_000_000)
 DIGEST = digest_text(hashlib.sha256(BODY).digest())
 
@@ -367,12 +370,45 @@ async def test_bodies_at_an_fsspec_address_go_through_the_same_doors(
     assert not list((settings.data / "bodies").rglob("*-*"))
 
 
-async def test_an_upload_that_would_fill_the_disk_is_refused_before_it_begins(town: Town, raw: Raw) -> None:
-    town_free = os.statvfs(town.settings.data).f_bavail * os.statvfs(town.settings.data).f_frsize
-    async with hub_here(settings_with(town.settings, keep_free_bytes=town_free * 2)) as full:
-        there = Raw(
-            full.hub_url, Client(full.hub_url, town.school._key_file, town.school.end_point), raw._http
-        )
-        refused = await there.begin()
-        assert _code(refused) == (507, "CR-164")
-        assert refused.headers["retry-after"]
+async def test_an_upload_that_would_fill_the_disk_is_refused_before_it_begins(
+    town: Town, raw: Raw, tmp_path: Path
+) -> None:
+    there_is = shutil.disk_usage(tmp_path).free
+    async with hub_here(settings_with(town.settings, keep_free_bytes=there_is * 2)) as careful:
+        async with town.pool.acquire() as connection:
+            school = await enrolled_client(connection, careful.hub_url, town.county.school, tmp_path)
+        async with school:
+            refused = await Raw(careful.hub_url, school, raw._http).begin()
+    assert _code(refused) == (507, "CR-164")
+    assert refused.headers["retry-after"]
+
+
+@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("openssl")), reason="needs curl and openssl")
+async def test_the_lines_on_the_page_upload_and_fetch(town: Town, tmp_path: Path) -> None:
+    section = PAGE.read_text("utf-8").partition("## Large bodies")[2]
+    upload, fetch = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)[:2]
+    (tmp_path / "big.zip").write_bytes(BODY)
+    token = await town.school._current_token()
+    await _shell(upload, tmp_path, HUB=town.url, token=token)
+    state = msgspec.json.decode((tmp_path / "upload.json").read_bytes(), type=UploadState)
+    assert state.complete
+    envelope, _ = message(town.county, bodyref=state.id, bodydigest=DIGEST)
+    receipt = await town.school.post(envelope, b"")
+    location = f"/messages/{receipt.message}/body"
+    (tmp_path / "fetched.zip").write_bytes(BODY[:1_000])
+    await _shell(fetch, tmp_path, HUB=town.url, token=token, location=location)
+    assert (tmp_path / "fetched.zip").read_bytes() == BODY
+
+
+async def _shell(lines: str, folder: Path, **variables: str) -> None:
+    shell = await asyncio.create_subprocess_exec(
+        "/bin/sh",
+        "-euc",
+        lines,
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], **variables},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await asyncio.wait_for(shell.communicate(), 60)
+    assert shell.returncode == 0, output.decode()

@@ -15,7 +15,6 @@ from joserfc.jwk import OKPKey
 from commonroom.exchange import contract, signatures
 from commonroom.exchange.envelope import Envelope
 from commonroom.exchange.large_bodies import message_digest
-from commonroom.exchange.large_bodies import message_digest
 
 PAUSE_SECONDS = 5.0
 REMEMBERED_PARTIES = 50_000

@@ -42,8 +42,8 @@ CANDIDATES = 500  # more than are pushed at once: some may not be handed out at 
 _logger = log.get("hub")
 
 # Subscriptions with room for pushes, each with the oldest of its letters that are due. Locked, so that no two processes
-# count the same room. An open breaker is a `ready_at` to come; once it has come, one letter goes as a probe. Large bodies
-# are not pushed: their letters wait to be pulled.
+# count the same room. Large letters stay in the mailbox: their bodies are fetched, not brought. An open breaker is a
+# `ready_at` to come; once it has come, one letter goes as a probe.
 _DUE = f"""
 WITH ready AS (
     SELECT s.* FROM hub.subscription s
@@ -74,7 +74,7 @@ CROSS JOIN LATERAL (
             AND d.movement IN (SELECT id FROM hub.active_movement)
             AND d.movement <> ALL($5::text[])
             AND (r.movements IS NULL OR d.movement = ANY(r.movements))
-            AND NOT EXISTS (SELECT FROM hub.body b WHERE b.message = d.message AND b.stored IS NOT NULL)
+            AND NOT EXISTS (SELECT FROM hub.message m WHERE m.position = d.message AND m.envelope ? 'bodyref')
             AND (p.delivery IS NULL OR (p.next_at <= $1 AND p.tries < {len(push_plan.DELAYS)}))
         ORDER BY d.message
         LIMIT {CANDIDATES}

@@ -368,3 +368,31 @@ def test_the_settings_of_a_subscription_are_checked() -> None:
     ):
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert(wrong, SubscribeRequest)
+
+
+async def test_a_large_letter_stays_in_the_mailbox_and_holds_up_nothing(desk: Desk) -> None:
+    await desk.subscribe()
+    await desk.send(b"large", b"small")
+    await desk.pool.execute(
+        """
+        UPDATE hub.message SET envelope = envelope || '{"bodyref": "upload"}'
+        WHERE position = (SELECT min(position) FROM hub.message)
+        """
+    )
+    assert await desk.push() == 1
+    assert [got.body for got in desk.receiver.pushes] == [b"small"]
+    assert [state for state, _ in await desk.states()] == ["offered", "acknowledged"]
+
+
+async def test_a_revoked_end_point_gets_no_pushes(desk: Desk) -> None:
+    await desk.subscribe()
+    await desk.send(b"x")
+    await desk.pool.execute(
+        """
+        INSERT INTO identity.end_point (id, party, name, public_key, revoked_at)
+        VALUES ($1::uuid, $2, 'gone', decode(repeat('00', 32), 'hex'), clock_timestamp())
+        """,
+        END_POINT,
+        desk.county.warehouse,
+    )
+    assert await desk.push() == 0

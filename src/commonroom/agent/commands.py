@@ -95,7 +95,7 @@ def outbox(
     state: Annotated[str, typer.Option(help="waiting, accepted or refused.")] = "",
     send_again: Annotated[bool, typer.Option("--send-again", help="Let refused letters wait again.")] = False,
 ) -> None:
-    """The newest letters and their fate."""
+    """The newest letters, what the hub said to them, and how they ended at each recipient."""
     memory = _memory(config)
     if send_again:
         typer.echo(f"{letters_out.send_again(memory)} letters wait again", err=True)
@@ -104,11 +104,20 @@ def outbox(
     if as_json:
         typer.echo(msgspec.json.encode(found).decode())
         return
-    table = Table("made at", "id", "type", "to", "records", "bytes", "state", "why")
+    table = Table("made at", "id", "type", "to", "records", "bytes", "state", "why", "reported")
     for line in found:
         numbers = (str(line.records), str(line.size))
         table.add_row(
-            line.made_at, line.id, line.type, line.recipient or "", *numbers, line.state, line.problem or ""
+            *(
+                line.made_at,
+                line.id,
+                line.type,
+                line.recipient or "",
+                *numbers,
+                line.state,
+                line.problem or "",
+            ),
+            "\n".join(_in_words(fate) for fate in line.fates),
         )
     Console().print(table)
 
@@ -130,6 +139,23 @@ def enrol(config: ConfigFile) -> None:
     finally:
         memory.close()
     typer.echo(f"end point {enrolment.end_point} of {enrolment.party}")
+
+
+@app.command("rotate-key")
+def rotate_key(
+    config: ConfigFile,
+    retire_old: Annotated[
+        bool, typer.Option("--retire-old", help="End the old key at once, when it may be known to others.")
+    ] = False,
+) -> None:
+    """Sign in and sign with a new key from now on; the agent may be running. Repeat it after an interruption."""
+    from commonroom.agent.rotation import rotated
+
+    typer.echo(f"new key {asyncio.run(rotated(configuration.load(config), retire_old))}")
+
+
+def _in_words(fate: letters_out.Fate) -> str:
+    return f"{fate.recipient} {fate.state}" + (f": {fate.reason}" if fate.reason else "")
 
 
 def _memory(config: Path) -> Memory:

@@ -15,7 +15,7 @@ from typing import Any
 
 from commonroom.problems import Problem
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_SECONDS = 30
 
 SCHEMA = """
@@ -70,6 +70,18 @@ CREATE TABLE transfer (
     destination TEXT NOT NULL,
     letter TEXT NOT NULL,       -- outbox.id
     PRIMARY KEY (upn, leaving_date, destination)
+) WITHOUT ROWID;
+"""
+
+# What the hub reported of accepted letters, one row for each recipient. Since version 2.
+FATES = """
+CREATE TABLE fate (
+    letter TEXT NOT NULL,       -- outbox.id
+    recipient TEXT NOT NULL,    -- party urn
+    state TEXT NOT NULL,        -- acknowledged, refused, expired or undeliverable
+    reason TEXT,
+    at TEXT NOT NULL,           -- ISO, the hub's clock
+    PRIMARY KEY (letter, recipient)
 ) WITHOUT ROWID;
 """
 
@@ -171,9 +183,15 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     found = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if found == 0:
-        connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        _change(connection, SCHEMA + FATES)
+    elif found == 1:
+        _change(connection, FATES)
     elif found != SCHEMA_VERSION:
         raise sqlite3.DatabaseError(f"schema version {found}; this program knows {SCHEMA_VERSION}")
+
+
+def _change(connection: sqlite3.Connection, statements: str) -> None:
+    connection.executescript(f"BEGIN IMMEDIATE; {statements} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
 
 class Occupied:

@@ -26,9 +26,21 @@ REFUSE = "UPDATE outbox SET state = 'refused', settled_at = ?, problem = ? WHERE
 SEND_AGAIN = "UPDATE outbox SET state = 'waiting', settled_at = NULL, problem = NULL WHERE state = 'refused'"
 COUNTS = "SELECT state, count(*) FROM outbox WHERE state <> 'accepted' GROUP BY state"
 LISTED = """
-SELECT id, type, recipient, made_at, records, size, state, settled_at, problem FROM outbox
-WHERE ?1 = '' OR state = ?1 ORDER BY number DESC LIMIT ?2
+SELECT id, type, recipient, made_at, records, size, state, settled_at, problem, (
+    SELECT json_group_array(json_object('recipient', recipient, 'state', state, 'reason', reason, 'at', at))
+    FROM fate WHERE letter = outbox.id
+) AS fates
+FROM outbox WHERE ?1 = '' OR state = ?1 ORDER BY number DESC LIMIT ?2
 """
+
+
+class Fate(msgspec.Struct, frozen=True):
+    """How the story of a letter ended at one recipient, as the hub reported it."""
+
+    recipient: str  # party urn
+    state: str  # acknowledged, refused, expired or undeliverable
+    reason: str | None
+    at: str
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -43,6 +55,7 @@ class Line(msgspec.Struct, frozen=True):
     state: str
     settled_at: str | None
     problem: str | None
+    fates: list[Fate]
 
 
 def put(connection: sqlite3.Connection, letters: Sequence[Letter]) -> None:
@@ -110,17 +123,16 @@ def counts(memory: Memory) -> dict[str, int]:
 
 def listed(memory: Memory, state: str = "", most: int = 100) -> list[Line]:
     """The newest letters, of one state or of all."""
-    return [msgspec.convert(row, Line) for row in _as_objects(memory.rows(LISTED, (state, most)))]
+    names = Line.__struct_fields__
+    rows = [dict(zip(names, row, strict=True)) for row in memory.rows(LISTED, (state, most))]
+    return [msgspec.convert({**row, "fates": msgspec.json.decode(row["fates"])}, Line) for row in rows]
 
 
 def forget_old(connection: sqlite3.Connection) -> None:
     """Remove what was accepted long ago, inside a transaction."""
     before = (datetime.now(UTC) - KEEP_ACCEPTED).isoformat()
     connection.execute("DELETE FROM outbox WHERE state = 'accepted' AND settled_at < ?", (before,))
-
-
-def _as_objects(rows: Sequence[tuple[object, ...]]) -> list[dict[str, object]]:
-    return [dict(zip(Line.__struct_fields__, row, strict=True)) for row in rows]
+    connection.execute("DELETE FROM fate WHERE NOT EXISTS (SELECT 1 FROM outbox WHERE id = letter)")
 
 
 def _now() -> str:

@@ -63,6 +63,7 @@ def envelope(letter: Letter, party: str) -> Envelope:
         datacontenttype=letter.datacontenttype,
         recipient=letter.recipient,
         dataclassification=CLASSIFICATION,
+        contentmode="changes",
         bodydigest=body_digest(letter.body),
     )
 

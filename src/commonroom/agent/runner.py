@@ -14,14 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import httpx2
 import msgspec
 
 from commonroom import log, standard
 from commonroom.agent import config as configuration
-from commonroom.agent import recall, status
+from commonroom.agent import recall, reports, status
 from commonroom.agent.config import Config
 from commonroom.agent.enrolment import remembered_or_new
 from commonroom.agent.load import Loaded, Store
@@ -30,7 +30,7 @@ from commonroom.agent.mapping import load_store
 from commonroom.agent.memory import Memory, Occupied, add_to_note
 from commonroom.agent.post import post_waiting
 from commonroom.agent.recall import RowFinding
-from commonroom.exchange import Client, Letter, Unreachable, make_http_client
+from commonroom.exchange import Client, Letter, Unreachable, is_report, make_http_client
 from commonroom.problems import Problem
 
 T = TypeVar("T")
@@ -82,8 +82,7 @@ class Agent:
                 tasks.create_task(self._repeat("post", self._post))
                 if self._looker is not None:
                     tasks.create_task(self._repeat("look", self._look, first_look_after))
-                if self._store is not None:
-                    tasks.create_task(self._repeat("pull", self._pull))
+                tasks.create_task(self._repeat("pull", self._pull))
         finally:
             self._close()
 
@@ -128,6 +127,8 @@ class Agent:
         self._client = Client(
             self._config.hub, self._config.key_file, enrolment.end_point, http=self._shared.http
         )
+        if self._store is not None:
+            await self._client.publish_encryption_key()
         self._enrolled.set()
         return 0.0
 
@@ -163,11 +164,21 @@ class Agent:
 
     async def _pull(self) -> float:
         client = await self._signed_in()
-        if client is None or self._store is None:
+        if client is None:
             return 0.0
-        found = await _until_stopped(client.pull(PULL_LIMIT, PULL_WAIT), self._shared.stop)
-        if not found:
-            return 0.0
+        # Without a store nothing but the reports is ours to take.
+        kind: Literal["all", "reports"] = "reports" if self._store is None else "all"
+        mail = await _until_stopped(client.pull(PULL_LIMIT, PULL_WAIT, kind), self._shared.stop) or []
+        told = [letter for letter in mail if is_report(letter.envelope)]
+        if told:
+            await self._in(self._shared.books, partial(reports.keep, self._memory, told))
+            await client.acknowledge([letter.delivery for letter in told])
+        if found := [letter for letter in mail if not is_report(letter.envelope)]:
+            await self._load(client, found)
+        return 0.0
+
+    async def _load(self, client: Client, found: Sequence[Letter]) -> None:
+        assert self._store is not None
         try:
             fates = await self._in(self._shared.books, partial(self._store.load, found))
         except Problem:
@@ -178,7 +189,6 @@ class Agent:
         await _answer(client, found, fates)
         refused = sum(bool(fate.refused) for fate in fates)
         self._log.info("loaded", letters=len(found) - refused, refused=refused)
-        return 0.0
 
     async def _signed_in(self) -> Client | None:
         """The client, once enrolled; None when the process stops before."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from commonroom.agent import outbox, recall
+from commonroom.agent import outbox, recall, reports
 from commonroom.agent.memory import Memory
 
 FILE_NAME = "status.json"
@@ -22,6 +22,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     outbox_waiting: int = 0
     outbox_refused: int = 0
     findings: int = 0
+    acknowledged: int = 0  # reports that a recipient has loaded a letter
+    refused: int = 0  # reports that a letter was refused, expired or could not be delivered
     loaded: int = 0  # messages
     error: str = ""
 
@@ -36,6 +38,8 @@ def read(memory: Memory, name: str, looked_at: datetime | None, error: str) -> S
         outbox_waiting=counts["waiting"],
         outbox_refused=counts["refused"],
         findings=recall.count_findings(memory),
+        acknowledged=int(memory.note(reports.ACKNOWLEDGED) or 0),
+        refused=int(memory.note(reports.NOT_LOADED) or 0),
         loaded=int(memory.note("loaded") or 0),
         error=error,
     )

@@ -66,9 +66,11 @@ async def _drain(settings: Settings, connection: Any, stop: asyncio.Event) -> No
     me = await enrolled(settings, connection)
     duckdb = duck.Duck(settings, [settings.folder("warehouse")])
     try:
-        async with Client(settings.hub_url, _key_file(settings), me.end_point) as client:
+        verify = settings.require_signatures
+        async with Client(settings.hub_url, _key_file(settings), me.end_point, verify=verify) as client:
+            await client.publish_encryption_key()
             while not stop.is_set():
-                letters = await _pull(client, stop)
+                letters = await _without_reports(client, await _pull(client, stop))
                 if letters:
                     await deliver(client, connection, settings, duckdb, letters)
                 await upkeep(connection, settings)
@@ -178,6 +180,18 @@ async def _pull(client: Client, stop: asyncio.Event) -> list[Letter]:
         for task in (pulling, stopping):
             task.cancel()
         await asyncio.gather(pulling, stopping, return_exceptions=True)
+
+
+async def _without_reports(client: Client, letters: Sequence[Letter]) -> list[Letter]:
+    """The letters to load. What the hub reports of messages of ours is noted and taken here."""
+    told = [letter for letter in letters if exchange.is_report(letter.envelope)]
+    if told:
+        ends = [exchange.read_report(letter.body) for letter in told]
+        for end in ends:
+            if end.state != "acknowledged":
+                _log.warning("message ended unread", message=end.message, state=end.state)
+        await client.acknowledge([letter.delivery for letter in told])
+    return [letter for letter in letters if not exchange.is_report(letter.envelope)]
 
 
 async def _pause(stop: asyncio.Event) -> None:

@@ -17,7 +17,7 @@ import msgspec
 
 from commonroom import exchange, hub, identity, log, standard
 from commonroom.engines import database, files
-from commonroom.exchange import Client, Envelope, RecordSet, Refusal, Unreachable
+from commonroom.exchange import Client, Envelope, RecordSet, Refusal, Unreachable, read_report
 from commonroom.ids import org_urn
 from commonroom.problems import Problem
 from commonroom.registers.providers.organisations import CHANGED_CHANNEL, lock
@@ -30,6 +30,7 @@ RECORDS_A_MESSAGE = 500
 MESSAGES_A_BATCH = 10  # 500 organisations are about 250 KB
 LISTEN_SECONDS = 30.0  # a missed notice is made up for after this long
 RETRY_SECONDS = 1.0
+REPORTS_A_PULL = 200
 _CODE_VALID_FOR = timedelta(minutes=5)
 _log = log.get("registers")
 
@@ -175,7 +176,17 @@ async def _keep_up(settings: Settings, conn: Any, stop: asyncio.Event) -> None:
                 _log.info(
                     "register announced", messages=done.messages, records=done.records, refused=done.refused
                 )
+            await _take_reports(client)
             await _first_of(stop, RETRY_SECONDS if done.refused else LISTEN_SECONDS, changed)
+
+
+async def _take_reports(client: Client) -> None:
+    """Note what became of our announcements; every one stays in the register and can be sent again."""
+    while told := await client.pull(REPORTS_A_PULL, 0, "reports"):
+        for report in (read_report(letter.body) for letter in told):
+            if report.state != "acknowledged":
+                _log.warning("announcement ended unread", message=report.id, state=report.state)
+        await client.acknowledge([letter.delivery for letter in told])
 
 
 async def _post(conn: Any, client: Client, party: str, ranges: Sequence[_Range]) -> Announced:

@@ -12,6 +12,7 @@ import httpx2
 from commonroom.exchange import Receipt
 from commonroom.settings import Settings
 from tests.hub_server import HubProcess, enrolled_client, message, publish_small_county
+from tests.signing import signed
 from tests.waiting import until_async
 
 
@@ -51,7 +52,8 @@ async def test_a_sender_that_vanishes_in_the_middle_of_a_body_leaves_nothing_beh
         async with school:
             receipt = await school.post(*message(county))
             envelope, _ = message(county)
-            headers = {**envelope.to_headers(), "authorization": f"Bearer {await school._current_token()}"}
+            token = await school._current_token()
+            headers = {**signed(school, envelope, b"").to_headers(), "authorization": f"Bearer {token}"}
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             _, writer = await asyncio.open_connection("127.0.0.1", hub.settings.hub_port)
             writer.write(

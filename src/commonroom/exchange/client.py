@@ -144,8 +144,8 @@ class Client:
 
     async def post(self, envelope: Envelope, body: bytes) -> contract.Receipt:
         """Send one message; returns when the hub has it on disk. The same message again gives the same receipt."""
-        key = self._keys.file.current()
-        signed = signatures.sign(envelope, large_bodies.message_digest(envelope, body), key)
+        key = await self._signing_key()
+        signed = signatures.sign(envelope, signatures.message_digest(envelope, body), key)
         try:
             return await self._ask("POST", "/messages", contract.Receipt, body, signed.to_headers())
         except Problem as problem:
@@ -275,8 +275,7 @@ class Client:
 
         With `retire_old` it ends at once. Repeat it after any interruption: it goes on where it stopped.
         """
-        await self._current_token()  # first of all this finishes a change that was cut off too long ago
-        old = self._keys.file.current()
+        old = await self._signing_key()
         new = await self._keys.rotate()
         self._token = ""
         if retire_old:
@@ -299,7 +298,7 @@ class Client:
         return await self._keys.seal(envelope, body)
 
     async def _post_items(self, messages: list[tuple[Envelope, bytes]]) -> list[contract.Receipt | Refusal]:
-        key = self._keys.file.current()
+        key = await self._signing_key()
         body = await asyncio.to_thread(_signed_batch, messages, key)
         headers = {"content-type": contract.BATCH_TYPE}
         answer = await self._ask("POST", "/messages:batch", contract.BatchResponse, body, headers)
@@ -312,6 +311,10 @@ class Client:
             if isinstance(fate, Refusal):
                 self._signed_too_early(fate.problem, key)
         return fates
+
+    async def _signing_key(self) -> SigningKey:
+        await self._current_token()  # signing in finishes a change of key that was cut off
+        return self._keys.file.current()
 
     def _signed_too_early(self, problem: Problem, key: SigningKey) -> None:
         """Raise Unreachable when the signature was refused because our key was changed meanwhile: sign it anew."""
@@ -403,15 +406,15 @@ class Client:
 
     async def _fetch_token(self) -> contract.TokenResponse:
         file = self._keys.file
-        try:
-            return await self._sign_in(file.current())
-        except SignInRefused:
-            # A change of key that was cut off after the hub took the new one, and the old one's overlap is over.
-            if (following := file.next()) is None:
-                raise
-            answer = await self._sign_in(following)
+        if (following := file.next()) is not None:
+            # A change of key that was cut off, or goes on in another process: it is done once the hub knows the new one.
+            try:
+                answer = await self._sign_in(following)
+            except SignInRefused:
+                return await self._sign_in(file.current())
             file.promote()
             return answer
+        return await self._sign_in(file.current())
 
     async def _sign_in(self, key: SigningKey) -> contract.TokenResponse:
         form = {
@@ -498,7 +501,10 @@ def _problem_of(members: dict[str, Any], status: int) -> Problem:
 def _signed_batch(messages: Sequence[tuple[Envelope, bytes]], key: SigningKey) -> bytes:
     """The body of POST /messages:batch, each item signed."""
     return encode_batch(
-        [(signatures.sign(envelope, large_bodies.message_digest(envelope, body), key), body) for envelope, body in messages]
+        [
+            (signatures.sign(envelope, signatures.message_digest(envelope, body), key), body)
+            for envelope, body in messages
+        ]
     )
 
 

@@ -6,10 +6,12 @@ moment the change was cut off at, one of the two signs in.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from commonroom.exchange import keys
 from commonroom.exchange.keys import SigningKey
+from commonroom.problems import Problem
 
 
 class KeyFile:
@@ -30,15 +32,21 @@ class KeyFile:
 
     def next(self) -> SigningKey | None:
         """The key that is to follow, when a change has begun and is not done."""
-        return keys.signing_key(keys.load(self.next_path)) if self.next_path.exists() else None
+        try:
+            return keys.signing_key(keys.load(self.next_path)) if self.next_path.exists() else None
+        except Problem:
+            if self.next_path.exists():
+                raise
+            return None  # another process has just finished the change
 
     def make_next(self) -> SigningKey:
         """The key that is to follow: the one of a change that was cut off, or a new one."""
         return keys.signing_key(keys.load_or_create(self.next_path))
 
     def promote(self) -> None:
-        """Let the next key take the current one's place."""
-        self.next_path.replace(self.path)
+        """Let the next key take the current one's place, unless another process has just done so."""
+        with contextlib.suppress(FileNotFoundError):
+            self.next_path.replace(self.path)
         keys.sync_folder(self.path.parent)
 
     def _stat(self) -> tuple[int, int]:

@@ -14,7 +14,6 @@ from joserfc.jwk import OKPKey
 
 from commonroom.exchange import contract, signatures
 from commonroom.exchange.envelope import Envelope
-from commonroom.exchange.large_bodies import message_digest
 
 PAUSE_SECONDS = 5.0
 REMEMBERED_PARTIES = 50_000
@@ -75,6 +74,6 @@ def _fault(letter: Signed, name: str | None, key: Ed25519PublicKey | None) -> st
         return "The message carries no signature of its sender."
     if key is None:
         return "The message is signed with a key that is none of its sender's."
-    if not signatures.is_right(envelope, message_digest(envelope, body), key):
+    if not signatures.is_right(envelope, signatures.message_digest(envelope, body), key):
         return "The signature does not fit the message: envelope or body were changed."
     return ""

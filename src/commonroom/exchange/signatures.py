@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from typing import Any, Literal
 
 import msgspec
@@ -49,6 +50,13 @@ def canonical(envelope: Envelope, digest: bytes) -> bytes:
     values |= {"specversion": SPEC_VERSION, "bodydigest": digest_text(digest)}
     lines = [FIRST_LINE, *(f"{name}:{values[name]}" for name in sorted(values))]
     return "".join(f"{line}\n" for line in lines).encode("utf-8")
+
+
+def message_digest(envelope: Envelope, body: bytes) -> bytes:
+    """The SHA-256 of the message's body, which is elsewhere when the envelope names an upload or a stored body."""
+    if envelope.bodyref is None or envelope.bodydigest is None:
+        return hashlib.sha256(body).digest()
+    return base64.b64decode(envelope.bodydigest.removeprefix("sha-256=:").removesuffix(":"))
 
 
 def sign(envelope: Envelope, digest: bytes, key: SigningKey) -> Envelope:

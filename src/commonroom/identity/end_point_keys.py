@@ -25,7 +25,6 @@ from commonroom.problems import Problem
 
 Use = Literal["sig", "enc"]
 CURVES: dict[str, keys.Curve] = {"sig": "Ed25519", "enc": "X25519"}
-MAX_VALID_KEYS = 2  # of one use
 
 _COLUMNS = (
     "own.end_point::text AS end_point, own.use, own.kid, own.public_key, own.valid_from, own.valid_until"
@@ -56,9 +55,11 @@ _LOCK = "SELECT FROM identity.end_point WHERE id = $1 AND revoked_at IS NULL FOR
 
 _ADD = "INSERT INTO identity.end_point_key (end_point, use, public_key) VALUES ($1, $2, $3)"
 
+# At most two keys of a use are valid: what was on its way out already goes at once.
 _END_OTHERS = """
-UPDATE identity.end_point_key SET valid_until = clock_timestamp() + $4::interval
-WHERE end_point = $1 AND use = $2 AND kid <> $3 AND valid_until IS NULL
+UPDATE identity.end_point_key
+SET valid_until = clock_timestamp() + CASE WHEN valid_until IS NULL THEN $3::interval ELSE '0'::interval END
+WHERE end_point = $1 AND use = $2 AND (valid_until IS NULL OR valid_until > clock_timestamp())
 """
 
 _END = "UPDATE identity.end_point_key SET valid_until = clock_timestamp() WHERE end_point = $1 AND kid = $2"
@@ -99,25 +100,27 @@ async def add_key(
     audience: Collection[str],
     overlap: timedelta,
 ) -> PublicKey:
-    """Add a key; other keys of its use end after `overlap`. Adding the same key again changes nothing.
+    """Add a key; the one before it ends after `overlap`, any older one at once. The same key again changes nothing.
 
-    Raises Problem CR-033 (no such key), CR-158 (proofs, too many keys, a key that has ended).
+    Raises Problem CR-033 (no such key), CR-158 (proofs that are missing, a key that has ended).
     """
     raw = public_key_of(jwk, CURVES[use])
     kid = OKPKey.import_key({"kty": "OKP", "crv": CURVES[use], "x": keys.base64url(raw)}).thumbprint()
     async with conn.transaction():
         await _lock(conn, end_point)
         rows = await conn.fetch(_OF_END_POINT, UUID(end_point))
-        valid = [row for row in rows if row["valid"]]
-        vouching = [signing_jwk(row["public_key"]) for row in valid if row["use"] == "sig"]
+        known = next((row for row in rows if row["kid"] == kid), None)
+        # A key that has been replaced vouches for nothing new: whoever has stolen it could stay for ever.
+        vouching = [
+            signing_jwk(row["public_key"])
+            for row in rows
+            if row["use"] == "sig" and row["valid"] and (known is not None or row["valid_until"] is None)
+        ]
         needed = [vouching, [signing_jwk(raw)]] if use == "sig" else [vouching]
         _check_proofs(proofs, needed, end_point, kid, audience)
-        known = next((row for row in rows if row["kid"] == kid), None)
         if known is None:
-            if sum(row["use"] == use for row in valid) >= MAX_VALID_KEYS:
-                raise _not_added("Two keys are valid already.", "Retire the older one first.")
+            await conn.execute(_END_OTHERS, UUID(end_point), use, overlap)
             await conn.execute(_ADD, UUID(end_point), use, raw)
-            await conn.execute(_END_OTHERS, UUID(end_point), use, kid, overlap)
         elif not known["valid"]:
             raise _not_added("This key has been retired.", "Make a new one.")
         rows = await conn.fetch(_OF_END_POINT, UUID(end_point))
@@ -159,7 +162,9 @@ def _check_proofs(
     for group in needed:
         if not any(_proves(proof, key, end_point, kid, audience) for proof in proofs for key in group):
             who = (
-                "the new key itself" if group is needed[-1] and len(needed) > 1 else "a key that is valid now"
+                "the new key itself"
+                if group is needed[-1] and len(needed) > 1
+                else "the end point's newest key"
             )
             raise _not_added(f"No proof is signed by {who}.", "Sign one for this hub, valid for two minutes.")
 

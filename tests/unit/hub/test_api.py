@@ -12,6 +12,7 @@ import pytest
 from commonroom.settings import Settings
 from tests.conftest import settings_with
 from tests.hub_server import message
+from tests.signing import signed
 from tests.unit.hub.conftest import Town
 
 LIMIT = 2_000
@@ -76,7 +77,10 @@ async def test_nothing_is_open_without_a_token(town: Town, authorization: str | 
 
 async def test_a_body_over_the_limit_is_refused_with_a_remedy(town: Town, http: httpx2.AsyncClient) -> None:
     envelope, _ = message(town.county)
-    fits = await http.post("/messages", headers=envelope.to_headers(), content=b"x" * LIMIT)
+    body = b"x" * LIMIT
+    fits = await http.post(
+        "/messages", headers=signed(town.school, envelope, body).to_headers(), content=body
+    )
     assert fits.status_code == 202
     refused(
         await http.post("/messages", headers=envelope.to_headers(), content=b"x" * (LIMIT + 1)), 413, "CR-046"
@@ -128,7 +132,7 @@ async def test_what_is_no_batch_is_refused(http: httpx2.AsyncClient) -> None:
 
 async def test_a_bad_item_of_a_batch_is_named_by_its_place(town: Town, http: httpx2.AsyncClient) -> None:
     envelope, body = message(town.county)
-    good = json.loads(_batch_item(envelope, body))
+    good = json.loads(_batch_item(signed(town.school, envelope, body), body))
     items = [good, {**good, "id": "a\u0000b"}, {**good, "data": "plain"}, 7]
     response = await http.post(
         "/messages:batch",

@@ -25,7 +25,7 @@ MAX_ENTRIES = 1_000  # of one message in one proof: the oldest
 
 _NEWEST_HEAD = "SELECT size, root, time, key, signature FROM hub.ledger_head ORDER BY size DESC LIMIT 1"
 _HEAD = "SELECT size, root, time, key, signature FROM hub.ledger_head WHERE size = $1"
-_KEYS = "SELECT id, x FROM hub.ledger_key ORDER BY first_used, id"
+_KEYS = "SELECT id, x FROM hub.ledger_key ORDER BY id"
 
 _HASHES = """
 SELECT given.level, t.position AS index, t.hash
@@ -74,7 +74,7 @@ async def head_at(connection: Any, size: int) -> SignedHead:
 
 
 async def published_keys(connection: Any) -> list[PublicKey]:
-    """The public keys that have signed heads, the first used first."""
+    """The public keys that have signed heads."""
     return [PublicKey(kid=row["id"], x=row["x"]) for row in await connection.fetch(_KEYS)]
 
 

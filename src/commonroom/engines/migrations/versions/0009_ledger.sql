@@ -31,8 +31,7 @@ CREATE TABLE hub.ledger_head (
 CREATE TABLE hub.ledger_key (
     id text PRIMARY KEY,
     -- The public Ed25519 key as a JWK has it: base64url.
-    x text NOT NULL,
-    first_used timestamptz NOT NULL DEFAULT clock_timestamp()
+    x text NOT NULL
 );
 
 -- How far the sequencer is: all entries of transactions that `seen` shows as ended have their position. Transaction

@@ -46,10 +46,10 @@ from commonroom.exchange.envelope import (
     body_digest,
     check_digest,
     decode_batch,
+    digest_text,
     encode_batch,
 )
 from commonroom.exchange.gaps import Seen
-from commonroom.exchange.large_bodies import digest_text
 from commonroom.exchange.record_sets import RECORDS_TYPE, RECORDS_ZSTD_TYPE, RecordSet, decode, encode
 from commonroom.exchange.reports import HUB_SOURCE, REPORT_TYPE, Report, is_report, read_report
 

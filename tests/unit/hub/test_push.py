@@ -283,16 +283,6 @@ async def test_busy_targets_are_left_alone_as_long_as_they_say_and_lose_no_tries
     assert (await desk.subscription()).failures == 0
 
 
-async def test_a_large_body_waits_to_be_pulled(desk: Desk) -> None:
-    await desk.subscribe()
-    await desk.send(b"large", b"small")
-    await desk.pool.execute("INSERT INTO hub.stored_body (digest, size) VALUES (sha256('large'), 5)")
-    await desk.pool.execute("UPDATE hub.body SET body = NULL, stored = sha256('large') WHERE body = 'large'")
-    assert await desk.push() == 1
-    assert [got.body for got in desk.receiver.pushes] == [b"small"]
-    assert (await desk.states())[0] == ("offered", None)
-
-
 async def test_gone_stops_the_subscription_and_the_letter_waits_in_the_mailbox(desk: Desk) -> None:
     await desk.subscribe()
     await desk.send(b"x")

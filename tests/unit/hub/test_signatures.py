@@ -127,7 +127,8 @@ async def test_the_signature_reaches_the_recipient_unchanged_also_when_it_comes_
     await town.authority.release([letter.delivery for letter in first])
     again = await town.authority.pull(wait=5)
     assert len(again) == 20
-    public = town.school._keys.file.current().key.raw_value.public_key()
+    private: Any = town.school._keys.file.current().key.raw_value
+    public = private.public_key()
     for letter in (*first, *again):
         assert signatures.is_right(letter.envelope, hashlib.sha256(letter.body).digest(), public)
     assert [letter.envelope for letter in again] == [letter.envelope for letter in first]
@@ -216,7 +217,7 @@ ENVELOPES = st.builds(
     dataclassification=st.sampled_from([None, "public", "restricted"]),
 )
 KEY = keys.signing_key(OKPKey.generate_key("Ed25519"))
-PUBLIC: Any = OKPKey.import_key(keys.public_jwk(KEY.key)).raw_value
+PUBLIC: Any = OKPKey.import_key(dict(keys.public_jwk(KEY.key))).raw_value
 
 
 @given(ENVELOPES, st.binary(max_size=50))

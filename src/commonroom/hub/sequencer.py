@@ -41,7 +41,8 @@ _TRY_LOCK = "SELECT pg_try_advisory_lock($1)"
 
 # After a restore from a dump, transaction numbers of another cluster say nothing: then everything is looked through.
 _STATE = """
-SELECT size, peaks, coalesce(cluster = (SELECT system_identifier FROM pg_control_system()), false) AS same_cluster
+SELECT size, peaks, coalesce(cluster = (SELECT system_identifier FROM pg_control_system()), false) AS same_cluster,
+    pg_snapshot_xmax(seen) AS next_tx, ARRAY(SELECT pg_snapshot_xip(seen)) AS open_txs
 FROM hub.ledger_sequencer
 """
 
@@ -52,15 +53,12 @@ SELECT e.entry, e.at, e.event, e.party, e.digest, e.reason, e.tx::text AS tx, m.
 """
 
 # By entry: an event is written after what it follows from has committed, so numbers keep that order within a group.
+# Given as values, not as subqueries: the planner must know how few they are, or it reads the whole ledger.
 _SINCE = f"""
-WITH sequencer AS MATERIALIZED (
-    SELECT seen FROM hub.ledger_sequencer
-), fresh AS (
-    SELECT l.* FROM hub.ledger l
-    WHERE l.tx >= (SELECT pg_snapshot_xmax(seen) FROM sequencer)
+WITH fresh AS (
+    SELECT l.* FROM hub.ledger l WHERE l.tx >= $1::xid8
     UNION ALL
-    SELECT l.* FROM hub.ledger l
-    WHERE l.tx = ANY (ARRAY(SELECT pg_snapshot_xip(seen) FROM sequencer))
+    SELECT l.* FROM hub.ledger l WHERE l.tx = ANY ($2::xid8[])
 )
 {ENTRY}
 FROM fresh e LEFT JOIN hub.message m ON m.position = e.message
@@ -115,7 +113,8 @@ async def sequence(connection: Any) -> int:
         frontier = Frontier(state["size"], state["peaks"])
         nodes: list[tuple[int, int, bytes]] = []
         rows: list[Any] = []
-        async for row in connection.cursor(_SINCE if state["same_cluster"] else _ALL_WITHOUT, prefetch=CHUNK):
+        query = (_SINCE, state["next_tx"], state["open_txs"]) if state["same_cluster"] else (_ALL_WITHOUT,)
+        async for row in connection.cursor(*query, prefetch=CHUNK):
             rows.append(row)
             if len(rows) == CHUNK:
                 nodes += await _append(connection, frontier, rows)

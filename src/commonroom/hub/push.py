@@ -41,24 +41,29 @@ CANDIDATES = 500  # more than are pushed at once: some may not be handed out at 
 
 _logger = log.get("hub")
 
-# Subscriptions with room for pushes, each with the oldest of its letters that are due. Locked, so that no two processes
-# count the same room. Large letters stay in the mailbox: their bodies are fetched, not brought. An open breaker is a
-# `ready_at` to come; once it has come, one letter goes as a probe.
+# Locked, so that no two processes count the same room; in a statement of its own, so that the count sees what whoever had
+# the lock before has written. An open breaker is a `ready_at` to come.
+_READY = """
+SELECT s.id FROM hub.subscription s
+WHERE s.state = 'active' AND s.ready_at <= $1 AND ($2::text[] IS NULL OR s.party = ANY($2))
+    AND s.id <> ALL($3::uuid[])
+    AND NOT EXISTS (
+        SELECT FROM identity.end_point e WHERE e.id = s.end_point::uuid AND e.revoked_at IS NOT NULL
+    )
+FOR UPDATE SKIP LOCKED
+"""
+
+# Of these the ones with room for pushes, each with the oldest of its letters that are due; after failures in a row one
+# letter goes as a probe. Large letters stay in the mailbox: their bodies are fetched, not brought.
 _DUE = f"""
 WITH ready AS (
-    SELECT s.* FROM hub.subscription s
-    WHERE s.state = 'active' AND s.ready_at <= $1 AND ($2::text[] IS NULL OR s.party = ANY($2))
-        AND s.id <> ALL($3::uuid[])
-        AND NOT EXISTS (
-            SELECT FROM identity.end_point e WHERE e.id = s.end_point::uuid AND e.revoked_at IS NOT NULL
-        )
-    FOR UPDATE SKIP LOCKED
+    SELECT * FROM hub.subscription WHERE id = ANY($2::uuid[])
 ), roomy AS (
     SELECT r.*, least(
-        CASE WHEN r.failures >= {push_plan.BREAKER_FAILURES} THEN 1 ELSE $4::int END - (
+        CASE WHEN r.failures >= {push_plan.BREAKER_FAILURES} THEN 1 ELSE $3::int END - (
             SELECT count(*) FROM hub.push p WHERE p.subscription = r.id AND p.in_flight_until > $1
         ),
-        CASE WHEN r.rate_per_minute IS NULL THEN $4 ELSE greatest(1, r.rate_per_minute / 60) END
+        CASE WHEN r.rate_per_minute IS NULL THEN $3 ELSE greatest(1, r.rate_per_minute / 60) END
     )::int AS room
     FROM ready r
 )
@@ -72,7 +77,7 @@ CROSS JOIN LATERAL (
         WHERE d.recipient = r.party AND d.finished_at IS NULL
             AND (d.state = 'offered' OR d.lease_until <= clock_timestamp())
             AND d.movement IN (SELECT id FROM hub.active_movement)
-            AND d.movement <> ALL($5::text[])
+            AND d.movement <> ALL($4::text[])
             AND (r.movements IS NULL OR d.movement = ANY(r.movements))
             AND NOT EXISTS (SELECT FROM hub.message m WHERE m.position = d.message AND m.envelope ? 'bodyref')
             AND (p.delivery IS NULL OR (p.next_at <= $1 AND p.tries < {len(push_plan.DELAYS)}))
@@ -82,7 +87,7 @@ CROSS JOIN LATERAL (
 ) due
 WHERE r.room > 0 AND due.deliveries IS NOT NULL
 ORDER BY random()
-LIMIT $6
+LIMIT $5
 """  # noqa: S608 - numbers of this module
 
 _BEGIN = """
@@ -236,11 +241,13 @@ class Pusher:
         now = self._clock()
         concurrency = self._settings.push_concurrency
         async with self._pool.acquire() as connection, connection.transaction():
+            ready = await connection.fetch(_READY, now, parties, self._windows.closed_subscriptions)
+            if not ready:
+                return []
             due = await connection.fetch(
                 _DUE,
                 now,
-                parties,
-                self._windows.closed_subscriptions,
+                [row["id"] for row in ready],
                 concurrency,
                 self._windows.closed,
                 max(1, (MAX_IN_FLIGHT - len(self._on_the_way)) // concurrency),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -29,6 +30,7 @@ class Receiver:
         self.consent: tuple[int, dict[str, str]] = (200, CONSENT)
         self.answers: list[tuple[int, dict[str, str]]] = []
         self.status = 204
+        self.at_once = self.most_at_once = 0
 
     @property
     def pushes(self) -> list[Got]:
@@ -42,6 +44,10 @@ class Receiver:
         if request.method == "OPTIONS":
             status, given = self.consent
         else:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+            await asyncio.sleep(0.01)  # some work, so that two can meet
+            self.at_once -= 1
             status, given = self.answers.pop(0) if self.answers else (self.status, {})
         return web.Response(status=status, headers=given)
 

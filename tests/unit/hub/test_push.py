@@ -322,6 +322,7 @@ async def test_two_hub_processes_never_push_the_same_letter_at_once_nor_more_tha
     while any(await asyncio.gather(desk.push(), other.push_due(desk.caller))):
         pass
     assert sorted(got.body for got in desk.receiver.pushes) == [b"%d" % number for number in range(8)]
+    assert desk.receiver.most_at_once <= desk.settings.push_concurrency
 
 
 async def test_a_target_that_allows_a_rate_gets_no_more(desk: Desk) -> None:

@@ -97,6 +97,7 @@ def _serve(data: Data = None) -> None:
 
     chosen = settings.load(data)
     log.configure("supervisor", chosen.log_level)
+    supervisor.stop_on_signals()
     with supervisor.Supervisor(chosen) as processes:
         for child in (supervisor.HUB, supervisor.PORTAL, supervisor.WORKER):
             processes.start(child)

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -74,9 +75,13 @@ class Supervisor:
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
 
     def __enter__(self) -> Supervisor:
-        if self._server:
-            self._adopt("postgres", self._server.start)
-        migrate(self.settings)
+        try:
+            if self._server:
+                self._adopt("postgres", self._server.start)
+            migrate(self.settings)
+        except BaseException:
+            self.stop()
+            raise
         self._watcher.start()
         return self
 
@@ -95,16 +100,10 @@ class Supervisor:
             return {name: running.restarts for name, running in self._children.items()}
 
     def wait(self) -> None:
-        """Until SIGTERM or SIGINT asks for the end."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stopping.set())
-        while not self._stopping.wait(1):
-            pass
-
-    @property
-    def stopping(self) -> threading.Event:
-        """Set when the end was asked for."""
-        return self._stopping
+        """Until SIGTERM or SIGINT asks for the end (see `stop_on_signals`)."""
+        with suppress(KeyboardInterrupt):
+            while not self._stopping.wait(1):
+                pass
 
     def stop(self) -> None:
         """Stop the children, last started first, then PostgreSQL."""
@@ -162,8 +161,8 @@ class Supervisor:
             return
         try:
             running.process = running.start()
-        except (OSError, Problem) as error:
-            self._log.error("child did not start", child=name, error=str(error))
+        except Exception as error:  # whatever it was, the watch over all the others must go on
+            self._log.error("child did not start", child=name, error=type(error).__name__)
             running.died_at = now
             return
         running.since, running.died_at = time.monotonic(), None
@@ -175,6 +174,12 @@ class Supervisor:
         new = path.with_suffix(".new")
         new.write_text(json.dumps({name: running.process.pid for name, running in self._children.items()}))
         new.replace(path)
+
+
+def stop_on_signals() -> None:
+    """Let SIGTERM end this process as Ctrl-C does, so that nothing it started is left behind."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
 
 
 def write_settings(settings: Settings) -> None:

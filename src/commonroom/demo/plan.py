@@ -12,6 +12,7 @@ from commonroom.problems import Problem
 from commonroom.settings import Settings
 
 NOTE = "demo.json"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +65,13 @@ def choose_settings(data: Path | None, *, any_port: bool) -> Settings:
     chosen = settings_module.load(data)
     if chosen.mode != "demo":
         raise Problem("CR-006", "this data folder is a production system", where=str(chosen.data), status=403)
+    if chosen.bind not in LOOPBACK:
+        raise Problem(
+            "CR-002",
+            "the demo listens on this machine's own address only: its passwords are public",
+            where="the setting bind",
+            remedy="Leave `bind` out, or run `commonroom serve` in production mode.",
+        )
     hub = free_port(None if any_port else chosen.hub_port)
     portal = free_port(None if any_port else chosen.portal_port, taken=hub)
     return msgspec.structs.replace(chosen, hub_port=hub, portal_port=portal)

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -27,7 +26,16 @@ from commonroom.engines.database import open_pool
 from commonroom.hub import tracking
 from commonroom.settings import Settings
 from commonroom.simulation import DayReport, World
-from commonroom.supervisor import AGENTS, HUB, PORTAL, WORKER, Child, Supervisor, write_settings
+from commonroom.supervisor import (
+    AGENTS,
+    HUB,
+    PORTAL,
+    WORKER,
+    Child,
+    Supervisor,
+    stop_on_signals,
+    write_settings,
+)
 
 Say = Callable[[str], None]
 
@@ -53,9 +61,7 @@ def run_headless(plan: Plan, data: Path | None, *, as_json: bool) -> int:
     try:
         settings = _prepare(plan, folder, any_port=True)
         with Supervisor(settings) as supervisor:
-            result = asyncio.run(
-                _headless(supervisor, settings, plan, console.print)
-            )
+            result = asyncio.run(_headless(supervisor, settings, plan, console.print))
     finally:
         if data is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -68,8 +74,6 @@ def run_watched(plan: Plan, data: Path | None) -> None:
     """Show the portal with live data and let days pass until Ctrl-C."""
     console = Console(soft_wrap=True)
     started = time.monotonic()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
     settings = _prepare(plan, data, any_port=False)
     try:
         with console.status("starting"), Supervisor(settings) as supervisor:
@@ -81,6 +85,7 @@ def run_watched(plan: Plan, data: Path | None) -> None:
 
 def _prepare(plan: Plan, data: Path | None, *, any_port: bool) -> Settings:
     plan.checked()
+    stop_on_signals()
     settings = choose_settings(data, any_port=any_port)
     log.configure("demo", "error")
     write_settings(settings)

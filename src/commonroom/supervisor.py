@@ -26,7 +26,7 @@ from commonroom import log
 from commonroom.engines.database import migrate
 from commonroom.engines.postgres import LocalServer
 from commonroom.problems import Problem
-from commonroom.settings import FILE_NAME, Settings
+from commonroom.settings import Settings
 
 STOP_SECONDS = 15
 LOOK_SECONDS = 0.1
@@ -136,7 +136,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, "COMMONROOM_SUPERVISED": "1"},
+                env=environment(self.settings),
                 start_new_session=True,
             )
 
@@ -182,19 +182,11 @@ def stop_on_signals() -> None:
         signal.signal(number, signal.default_int_handler)
 
 
-def write_settings(settings: Settings) -> None:
-    """Write `commonroom.yaml`, so that every child of this data folder reads the same settings."""
-    settings.data.mkdir(parents=True, exist_ok=True)
-    defaults = Settings(data=settings.data)
-    changed = {
-        name: getattr(settings, name)
-        for name in Settings.__struct_fields__
-        if name != "data" and getattr(settings, name) != getattr(defaults, name)
-    }
-    text = "".join(f"{name}: {json.dumps(str(value))}\n" for name, value in changed.items())
-    path = settings.data / FILE_NAME
-    path.touch(mode=0o600)
-    path.write_text(text)
+def environment(settings: Settings) -> dict[str, str]:
+    """The settings as variables, so that every child has exactly those of its supervisor."""
+    values = {name: getattr(settings, name) for name in Settings.__struct_fields__ if name != "data"}
+    given = {f"COMMONROOM_{name.upper()}": str(value) for name, value in values.items() if value is not None}
+    return {**os.environ, **given, "COMMONROOM_SUPERVISED": "1"}
 
 
 def follow_parent() -> None:

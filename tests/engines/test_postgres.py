@@ -31,6 +31,12 @@ def server(tmp_path: Path) -> LocalServer:
     return server
 
 
+def test_it_is_the_release_the_documents_name(server: LocalServer) -> None:
+    with psycopg.connect(server.dsn) as connection:
+        assert connection.info.server_version // 10_000 == 18
+    server.stop()
+
+
 def test_it_starts_again_after_a_clean_stop(server: LocalServer) -> None:
     server.stop()
     assert not (server.cluster / "postmaster.pid").exists()

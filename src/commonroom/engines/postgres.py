@@ -23,6 +23,7 @@ from commonroom.problems import Problem
 
 SUPERUSER = "commonroom"
 DATABASE = "commonroom"
+RELEASE = 18
 SYSTEM_USER = "pgserver"
 START_SECONDS = 60
 STOP_SECONDS = 60
@@ -236,7 +237,8 @@ def _binaries() -> Path:
             "this install has no PostgreSQL server",
             remedy="Install commonroom[server], or set COMMONROOM_DATABASE to a PostgreSQL of your own.",
         )
-    return Path(wheel.origin).parent / "pginstall" / "bin"
+    # The wheel carries several releases; the folder without a number is an older one.
+    return Path(wheel.origin).parent / f"pginstall{RELEASE}" / "bin"
 
 
 def _system_user() -> pwd.struct_passwd:

@@ -20,7 +20,9 @@ async def home(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Re
     asked = await figures.usual_question(conn)
     pupils = await figures.figures(house, conn, visit, asked, "national", None, figures.HEADCOUNT)
     absence = await figures.figures(house, conn, visit, asked, "national", None)
-    sending = await figures.figures(house, conn, visit, figures.latest(asked), "school", None, figures.HEADCOUNT)
+    sending = await figures.figures(
+        house, conn, visit, figures.latest(asked), "school", None, figures.HEADCOUNT
+    )
     schools = len({figure.unit for figure in sending if figures.is_known(figure)})
     page = Page(
         template="home.html",

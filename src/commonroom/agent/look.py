@@ -11,7 +11,6 @@ import msgspec
 from commonroom.agent import letters, outbox, recall, transfers
 from commonroom.agent.changes import Changes, compare
 from commonroom.agent.config import Config
-from commonroom.agent.england import england_date
 from commonroom.agent.findings import Finding
 from commonroom.agent.judge import CLASH, clash, digests, judge, query_failed, seed
 from commonroom.agent.letters import Letter
@@ -21,6 +20,7 @@ from commonroom.agent.memory import VERSIONS_FROM, Memory, add_to_note, set_note
 from commonroom.agent.recall import RowFinding
 from commonroom.agent.source import Failure, Query, Rows, Source
 from commonroom.agent.translate import plan
+from commonroom.engines import clock
 from commonroom.problems import Problem
 from commonroom.standard import Entity, Standard
 
@@ -105,7 +105,7 @@ class Looker:
             for read in self._mapping.reads
             if read.window_days is not None
         }
-        today = england_date(began)
+        today = clock.day_of(began)
         accepted = accepted_losses(memory)
         due = memory.note(FULL_LOOK) != self._full_look_mark(today, newest) or bool(accepted)
         if not due and version is not None and version == self._version:

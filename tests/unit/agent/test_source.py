@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sqlalchemy.exc import DataError, DBAPIError
 
-from commonroom.agent.england import england_date
 from commonroom.agent.source import reason
 from tests.unit.agent.school_system import SchoolSystem, told, upn
 
@@ -73,25 +68,3 @@ def test_no_value_of_a_row_reaches_a_message(fault: Exception) -> None:
 def test_a_fault_of_tables_and_columns_is_told_in_the_database_s_words() -> None:
     fault = DBAPIError("SELECT", {}, DriverError("no such table: pupil\nDETAIL: more"))
     assert reason(fault) == "DriverError: no such table: pupil"
-
-
-@given(st.integers(0, 97 * 365 * 24 * 60))
-def test_the_day_is_the_day_in_england(minutes: int) -> None:
-    moment = datetime(2003, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
-    assert england_date(moment) == moment.astimezone(ZoneInfo("Europe/London")).date()
-
-
-@pytest.mark.parametrize(
-    ("moment", "expected"),
-    [("2026-07-01T23:30+00:00", "2026-07-02"), ("2026-01-01T23:30+00:00", "2026-01-01")],
-)
-def test_half_past_eleven_of_utc_is_tomorrow_in_summer(moment: str, expected: str) -> None:
-    assert england_date(datetime.fromisoformat(moment)) == date.fromisoformat(expected)
-
-
-@pytest.mark.parametrize("year", [2003, 2026, 2027, 2032])
-def test_the_clocks_change_on_the_right_days(year: int) -> None:
-    for month in (3, 10):
-        for hours in range(24 * 31):
-            moment = datetime(year, month, 1, tzinfo=UTC) + timedelta(hours=hours)
-            assert england_date(moment) == moment.astimezone(ZoneInfo("Europe/London")).date()

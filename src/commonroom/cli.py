@@ -76,7 +76,9 @@ def _demo(
     la: Annotated[str | None, typer.Option(help="With --register: the LA's three-digit code.")] = None,
     pupils: Annotated[int, typer.Option(min=100, max=500_000, help="How many pupils to invent.")] = 6_000,
     seed: Annotated[int, typer.Option(help="Same seed, same county.")] = 1,
-    days: Annotated[int | None, typer.Option(min=1, help="School days to pass (no end without it).")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, help="School days to pass (without it: no end, headless 5).")
+    ] = None,
     headless: Annotated[
         bool, typer.Option("--headless", help="No waiting, no portal; reconcile and end.")
     ] = False,
@@ -87,6 +89,8 @@ def _demo(
     from commonroom.demo import Plan, run_headless, run_watched
 
     plan = Plan(register=register, la=la, pupils=pupils, seed=seed, days=days, pause=pause)
+    if json_output and not headless:
+        raise typer.BadParameter("--json goes with --headless")
     if headless:
         raise typer.Exit(run_headless(plan, data, as_json=json_output))
     run_watched(plan, data)
@@ -98,6 +102,7 @@ def _serve(data: Data = None) -> None:
 
     chosen = settings.load(data)
     log.configure("supervisor", chosen.log_level)
+    supervisor.stop_on_signals()
     with supervisor.Supervisor(chosen) as processes:
         for child in (supervisor.HUB, supervisor.PORTAL, supervisor.WORKER):
             processes.start(child)

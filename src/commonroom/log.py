@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from typing import Any
 
 import structlog
@@ -28,6 +29,12 @@ def configure(process: str, level: str = "info") -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)
+
+
+def fault(logger: Any, event: str, error: BaseException) -> None:
+    """Log where a fault happened, without its message: database messages quote values."""
+    frames = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-8:]]
+    logger.error(event, error=type(error).__name__, frames=frames)
 
 
 def get(name: str) -> Any:

@@ -52,11 +52,10 @@ class Problem(Exception):
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        parts = [
-            f"{self.where}: " if self.where else "",
-            self.detail,
-            f" {self.remedy}" if self.remedy else "",
-        ]
+        detail = (
+            self.detail if self.detail.endswith((".", "!", "?")) or not self.remedy else f"{self.detail}."
+        )
+        parts = [f"{self.where}: " if self.where else "", detail, f" {self.remedy}" if self.remedy else ""]
         return f"{self.code} {''.join(parts)}"
 
     def as_json(self) -> dict[str, Any]:

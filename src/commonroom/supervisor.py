@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -25,7 +26,7 @@ from commonroom import log
 from commonroom.engines.database import migrate
 from commonroom.engines.postgres import LocalServer
 from commonroom.problems import Problem
-from commonroom.settings import FILE_NAME, Settings
+from commonroom.settings import Settings
 
 STOP_SECONDS = 15
 LOOK_SECONDS = 0.1
@@ -74,9 +75,13 @@ class Supervisor:
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
 
     def __enter__(self) -> Supervisor:
-        if self._server:
-            self._adopt("postgres", self._server.start)
-        migrate(self.settings)
+        try:
+            if self._server:
+                self._adopt("postgres", self._server.start)
+            migrate(self.settings)
+        except BaseException:
+            self.stop()
+            raise
         self._watcher.start()
         return self
 
@@ -95,16 +100,10 @@ class Supervisor:
             return {name: running.restarts for name, running in self._children.items()}
 
     def wait(self) -> None:
-        """Until SIGTERM or SIGINT asks for the end."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stopping.set())
-        while not self._stopping.wait(1):
-            pass
-
-    @property
-    def stopping(self) -> threading.Event:
-        """Set when the end was asked for."""
-        return self._stopping
+        """Until SIGTERM or SIGINT asks for the end (see `stop_on_signals`)."""
+        with suppress(KeyboardInterrupt):
+            while not self._stopping.wait(1):
+                pass
 
     def stop(self) -> None:
         """Stop the children, last started first, then PostgreSQL."""
@@ -137,7 +136,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, "COMMONROOM_SUPERVISED": "1"},
+                env=environment(self.settings),
                 start_new_session=True,
             )
 
@@ -162,8 +161,8 @@ class Supervisor:
             return
         try:
             running.process = running.start()
-        except (OSError, Problem) as error:
-            self._log.error("child did not start", child=name, error=str(error))
+        except Exception as error:  # whatever it was, the watch over all the others must go on
+            self._log.error("child did not start", child=name, error=type(error).__name__)
             running.died_at = now
             return
         running.since, running.died_at = time.monotonic(), None
@@ -177,19 +176,17 @@ class Supervisor:
         new.replace(path)
 
 
-def write_settings(settings: Settings) -> None:
-    """Write `commonroom.yaml`, so that every child of this data folder reads the same settings."""
-    settings.data.mkdir(parents=True, exist_ok=True)
-    defaults = Settings(data=settings.data)
-    changed = {
-        name: getattr(settings, name)
-        for name in Settings.__struct_fields__
-        if name != "data" and getattr(settings, name) != getattr(defaults, name)
-    }
-    text = "".join(f"{name}: {json.dumps(str(value))}\n" for name, value in changed.items())
-    path = settings.data / FILE_NAME
-    path.touch(mode=0o600)
-    path.write_text(text)
+def stop_on_signals() -> None:
+    """Let SIGTERM end this process as Ctrl-C does, so that nothing it started is left behind."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The settings as variables, so that every child has exactly those of its supervisor."""
+    values = {name: getattr(settings, name) for name in Settings.__struct_fields__ if name != "data"}
+    given = {f"COMMONROOM_{name.upper()}": str(value) for name, value in values.items() if value is not None}
+    return {**os.environ, **given, "COMMONROOM_SUPERVISED": "1"}
 
 
 def follow_parent() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -28,3 +28,11 @@ async def test_it_runs_on_from_where_it_was_set(settings: Settings, pool: asyncp
 async def test_a_production_clock_cannot_be_set(settings: Settings, pool: asyncpg.Pool) -> None:
     with pytest.raises(Problem, match="cannot be set"):
         await clock.set_to(pool, settings_with(settings, mode="production"), datetime(2031, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("moment", "expected"),
+    [("2026-07-01T23:30+00:00", "2026-07-02"), ("2026-01-01T23:30+00:00", "2026-01-01")],
+)
+def test_half_past_eleven_of_utc_is_tomorrow_in_summer(moment: str, expected: str) -> None:
+    assert clock.day_of(datetime.fromisoformat(moment)) == date.fromisoformat(expected)

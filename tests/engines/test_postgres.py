@@ -31,6 +31,12 @@ def server(tmp_path: Path) -> LocalServer:
     return server
 
 
+def test_it_is_the_release_the_documents_name(server: LocalServer) -> None:
+    with psycopg.connect(server.dsn) as connection:
+        assert connection.info.server_version // 10_000 == 18
+    server.stop()
+
+
 def test_it_starts_again_after_a_clean_stop(server: LocalServer) -> None:
     server.stop()
     assert not (server.cluster / "postmaster.pid").exists()
@@ -72,12 +78,25 @@ def test_a_server_left_behind_by_a_killed_run_is_replaced(server: LocalServer) -
 
 def test_a_set_up_killed_half_way_is_made_anew(tmp_path: Path) -> None:
     folder = tmp_path / "postgres"
-    (folder / "cluster").mkdir(parents=True)
-    (folder / "cluster" / "PG_VERSION").write_text("18\n")
+    (folder / "cluster.new").mkdir(parents=True)
+    (folder / "cluster.new" / "PG_VERSION").write_text("18\n")
+    (folder / "password").write_text("from before\n")
     server = LocalServer(folder)
     server.start()
     with psycopg.connect(server.dsn) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
+    server.stop()
+
+
+def test_a_database_without_its_password_file_is_never_made_anew(server: LocalServer) -> None:
+    server.stop()
+    password = server.password_file.read_text()
+    server.password_file.unlink()
+    with pytest.raises(Problem, match="Bring the file back"):
+        server.start()
+    server.password_file.write_text(password)
+    server.start()
+    assert _answer(server) == 1000
     server.stop()
 
 

@@ -18,7 +18,7 @@ import psycopg
 TARGETS = ("agents", "hub", "postgres", "worker")
 KILLS = 5
 LONGEST_GAP = 2.0
-PATIENCE = 10.0  # a kill while nothing is on its way would say little: wait this long for traffic
+PATIENCE = 60.0  # a kill while nothing is on its way would say little: wait this long for traffic
 RUN_SECONDS = 300
 
 
@@ -93,7 +93,7 @@ def _in_flight(data: Path) -> tuple[int, int]:
     try:
         with psycopg.connect((data / "postgres" / "dsn").read_text(), connect_timeout=2) as connection:
             row = connection.execute("SELECT count(*) FROM hub.delivery WHERE finished_at IS NULL").fetchone()
-    except psycopg.OperationalError:
+    except (psycopg.Error, FileNotFoundError):
         return letters, 0
     return letters, row[0] if row else 0
 

@@ -70,6 +70,16 @@ def running(agent: AgentProcess) -> Iterator[AgentProcess]:
     assert code == 0
 
 
+@contextmanager
+def killed_at_the_end(agent: AgentProcess) -> Iterator[AgentProcess]:
+    """Start; at the end kill -9, whatever happened."""
+    agent.start()
+    try:
+        yield agent
+    finally:
+        agent.end(signal.SIGKILL)
+
+
 class Office:
     """A school office that never rests: each call is one transaction of marks, corrections, deletions or moves."""
 
@@ -108,13 +118,14 @@ async def test_a_killed_agent_loses_and_doubles_nothing(
         agent = AgentProcess(school.config_file)
         office = Office(school, chance)
         in_flight = 0
-        for _ in range(KILLS):
-            target = _letters(school) + chance.randint(1, 6)
-            agent.start()
-            await until_async(
-                partial(_reached, office, school, target), SECONDS, f"letter {target} being written"
-            )
-            agent.end(signal.SIGKILL)
+        for number in range(KILLS):
+            # By turns while letters are being written and while they are being posted.
+            measure = _posted if number % 2 else _letters
+            target = measure(school) + chance.randint(1, 6)
+            with killed_at_the_end(agent):
+                await until_async(
+                    partial(_reached, office, school, measure, target), SECONDS, f"letter {target}"
+                )
             in_flight += _waiting(school)
         with running(agent):
             quiet_since = datetime.now(UTC)
@@ -208,11 +219,10 @@ async def test_a_killed_receiver_loads_every_message_once(
         with running(AgentProcess(school.config_file)) as sender:
             for _ in range(2):
                 target = authority.messages() + chance.randint(1, 4)
-                receiver.start()
-                await until_async(
-                    partial(_loaded, office, authority, target), SECONDS, "messages being loaded"
-                )
-                receiver.end(signal.SIGKILL)
+                with killed_at_the_end(receiver):
+                    await until_async(
+                        partial(_loaded, office, authority, target), SECONDS, "messages being loaded"
+                    )
             quiet_since = datetime.now(UTC)
             with running(receiver):
                 await until_async(lambda: _settled(sender, quiet_since), SECONDS, "the outbox being empty")

@@ -75,11 +75,13 @@ def compare(
     shown: Collection[bytes],
     fresh: Sequence[Fresh],
     held: Collection[str] = (),
+    versions_from: int = 0,
 ) -> Changes:
     """Compare the facts known with what the source shows.
 
     `shown` are the digests of all rows the source shows now; `fresh` the usable records among those not known before;
-    `held` the keys that have an unusable row: nothing of theirs is withdrawn because of what is missing.
+    `held` the keys that have an unusable row: nothing of theirs is withdrawn because of what is missing. The versions of
+    a key that is not known begin after `versions_from`.
     """
     gone = [fact for fact in known if fact.row is not None and fact.row not in shown]
     if not fresh and not gone:
@@ -91,7 +93,8 @@ def compare(
         fresh_by_key[record.key].append(record)
     changes = Changes([], [], [], [], [])
     for key in sorted(touched):
-        _compare_key(history, facts_by_key[key], shown, fresh_by_key[key], key in held, changes)
+        version = max((fact.version for fact in facts_by_key[key]), default=versions_from)
+        _compare_key(history, facts_by_key[key], shown, fresh_by_key[key], key in held, version, changes)
     return changes
 
 
@@ -108,11 +111,11 @@ def _compare_key(
     shown: Collection[bytes],
     fresh: list[Fresh],
     held: bool,
+    version: int,
     changes: Changes,
 ) -> None:
     usable, clashes = _without_clashes(history, facts, shown, fresh)
     changes.clashes.extend(clashes)
-    version = max((fact.version for fact in facts), default=0)
     version = _send(facts, usable, version, changes)
     if held or clashes:
         return

@@ -15,8 +15,10 @@ from commonroom import log, standard
 from commonroom.agent import config as configuration
 from commonroom.agent import outbox as letters_out
 from commonroom.agent import recall, runner
+from commonroom.agent.config import Config
 from commonroom.agent.enrolment import remembered_or_new
 from commonroom.agent.look import Looker, Outcome
+from commonroom.agent.losses import accept_losses
 from commonroom.agent.memory import Memory
 from commonroom.exchange import Unreachable, decode
 from commonroom.problems import Problem
@@ -49,13 +51,21 @@ def look(
     config: ConfigFile,
     as_json: AsJson = False,
     records: Annotated[bool, typer.Option("--records", help="Show the records too (personal data).")] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept-withdrawals", help="Confirm that what vanished is really gone.")
+    ] = False,
 ) -> None:
-    """Look once and print what would be sent. Nothing is sent and nothing remembered."""
+    """Look once and print what would be sent. Nothing is sent and, but for an acceptance, nothing remembered."""
     found = configuration.load(config)
     looker = Looker(found, standard.load())
     memory = Memory.copy_of(found.memory_file)
     try:
         outcome = looker.look(memory)
+        if accept and outcome.held_back:
+            _accept(found, outcome.held_back)
+            memory.close()
+            memory = Memory.copy_of(found.memory_file)
+            outcome = looker.look(memory)
     finally:
         looker.close()
         memory.close()
@@ -93,12 +103,14 @@ def outbox(
     config: ConfigFile,
     as_json: AsJson = False,
     state: Annotated[str, typer.Option(help="waiting, accepted or refused.")] = "",
-    send_again: Annotated[bool, typer.Option("--send-again", help="Let refused letters wait again.")] = False,
+    send_again: Annotated[
+        bool, typer.Option("--send-again", help="Let refused and held letters go now.")
+    ] = False,
 ) -> None:
     """The newest letters, what the hub said to them, and how they ended at each recipient."""
     memory = _memory(config)
     if send_again:
-        typer.echo(f"{letters_out.send_again(memory)} letters wait again", err=True)
+        typer.echo(f"{letters_out.send_again(memory)} letters go now", err=True)
     found = letters_out.listed(memory, state)
     memory.close()
     if as_json:
@@ -156,6 +168,15 @@ def rotate_key(
 
 def _in_words(fate: letters_out.Fate) -> str:
     return f"{fate.recipient} {fate.state}" + (f": {fate.reason}" if fate.reason else "")
+
+
+def _accept(config: Config, held_back: dict[str, int]) -> None:
+    """Let the agent's next look withdraw what this one held back; the agent may be running."""
+    memory = Memory.open(config.memory_file)
+    accept_losses(memory, held_back)
+    memory.close()
+    for entity, keys in held_back.items():
+        typer.echo(f"{entity}: the agent's next look withdraws {keys} records", err=True)
 
 
 def _memory(config: Path) -> Memory:

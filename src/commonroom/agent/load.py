@@ -2,12 +2,15 @@
 
 The rows and the note that the message was loaded are one transaction of the store's own database, so a message that comes
 again after a kill changes nothing. Of two versions of a record the higher stays, whatever the order of arrival.
+
+Whoever first speaks of a natural key is the only one whose records of it are taken: without that, any sender could write
+over another's rows with its keys and higher versions.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -18,9 +21,12 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    and_,
+    bindparam,
     create_engine,
     event,
     inspect,
+    or_,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -28,6 +34,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError, StatementError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.sql import TableClause, column, table
+from sqlalchemy.types import NullType
 
 from commonroom.agent.findings import Finding
 from commonroom.agent.mapping import Load, StoreMapping
@@ -40,7 +47,10 @@ INBOX = Table("commonroom_inbox", MetaData(), Column("message", Text, primary_ke
 KINDS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 BUSY_SECONDS = 30
 
-FIXED = ("valid_from", "record_version", "withdrawn")
+FIXED = ("valid_from", "record_version", "withdrawn", "sender")
+KEYS_AT_ONCE = 100  # in one statement: databases limit its parameters and its depth
+
+Key = tuple[str, ...]
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -50,6 +60,14 @@ class Loaded(msgspec.Struct, frozen=True):
     repeated: bool = False  # it was in the store before
     records: int = 0
     findings: list[Finding] = []  # records that were left out
+
+
+class _NothingLeft(Exception):
+    """Every record of a message belongs to another sender: nothing is to be written, not even that it came."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        super().__init__()
+        self.findings = findings
 
 
 class Store:
@@ -71,7 +89,7 @@ class Store:
 
     def load(self, letters: Sequence[Letter]) -> list[Loaded]:
         """Load letters, in order; the fate of each. Raises Problem CR-073 when the store cannot be used now."""
-        prepared = [self._prepare(letter) for letter in letters]
+        prepared = [self._read(letter) for letter in letters]
         try:
             engine = self._open()
             return [
@@ -112,6 +130,16 @@ class Store:
                 detail = f"the table {load.table} has no column {', '.join(missing)}"
                 raise Problem("CR-070", detail, where=where, remedy=remedy)
 
+    def _read(self, letter: Letter) -> tuple[RecordSet, Loaded]:
+        """As `_prepare`; a letter that brings the reading itself to a fall is refused, or it would come for ever."""
+        try:
+            return self._prepare(letter)
+        except MemoryError:
+            raise  # nothing is wrong with the letter
+        except Exception as error:
+            refused = f"It cannot be read ({type(error).__name__})."
+            return RecordSet(standard=self._standard.version), Loaded(refused=refused)
+
     def _prepare(self, letter: Letter) -> tuple[RecordSet, Loaded]:
         """The usable part of a letter, and what will be said of it."""
         empty = RecordSet(standard=self._standard.version)
@@ -122,10 +150,14 @@ class Store:
             return empty, Loaded(refused=str(problem))
         if any(found.rekeyed.values()):
             return empty, Loaded(refused="This end point cannot load changed keys: withdraw and send anew.")
-        if unknown := sorted({*found.records, *found.withdrawn} - set(self._standard.entities)):
-            return empty, Loaded(
-                refused=f"No entity of standard {self._standard.version}: {len(unknown)} name(s)."
+        known = self._standard.events.get(letter.envelope.type)
+        if known is None:
+            return empty, Loaded(refused=f"No message type of standard {self._standard.version}.")
+        if others := {*found.records, *found.withdrawn} - set(known.entities):
+            detail = (
+                f"{known.type} may hold {', '.join(known.entities)}; it holds {len(others)} other entities."
             )
+            return empty, Loaded(refused=detail)
         return self._checked(letter, found)
 
     def _checked(self, letter: Letter, found: RecordSet) -> tuple[RecordSet, Loaded]:
@@ -168,14 +200,20 @@ class Store:
             with engine.begin() as connection:
                 if not self._note(connection, letter):
                     return Loaded(repeated=True)
-                self._write(connection, records)
+                foreign = self._write(connection, letter, records)
+                if len(foreign) == outcome.records:
+                    raise _NothingLeft(foreign)
+        except _NothingLeft as nothing:
+            refused = "All of its records belong to another sender."
+            return Loaded(refused=refused, findings=outcome.findings + nothing.findings)
         except (IntegrityError, DataError) as error:
             return Loaded(refused=f"The store cannot hold a record of it ({type(error.orig).__name__}).")
         except StatementError as error:
             if error.orig is None or isinstance(error.orig, TypeError | ValueError):
                 return Loaded(refused="The store cannot hold a value of it.")
             raise
-        return outcome
+        left = outcome.records - len(foreign)
+        return msgspec.structs.replace(outcome, records=left, findings=outcome.findings + foreign)
 
     def _note(self, connection: Connection, letter: Letter) -> bool:
         """Write down that this message is loaded; False when it was before."""
@@ -185,18 +223,26 @@ class Store:
         connection.execute(INBOX.insert().values(message=message))
         return True
 
-    def _write(self, connection: Connection, records: RecordSet) -> None:
+    def _write(self, connection: Connection, letter: Letter, records: RecordSet) -> list[Finding]:
+        """Write what the sender may speak of; a finding for each record that another sender was first to speak of."""
+        sender = letter.envelope.source
+        foreign: list[Finding] = []
         for entity, load in self._loads.items():
-            if found := records.records.get(entity):
-                rows = [{**_row(load, record, load.columns), "withdrawn": False} for record in found]
-                connection.execute(self._upsert(load, entity, list(load.columns.values())), rows)
-            if gone := records.withdrawn.get(entity):
-                keys = {item: load.columns[item] for item in self._standard.entities[entity].key}
-                rows = [{**_row(load, record, keys), "withdrawn": True} for record in gone]
-                connection.execute(self._upsert(load, entity, list(keys.values())), rows)
+            keys = {item: load.columns[item] for item in self._standard.entities[entity].key}
+            parts = ((records.records, load.columns, False), (records.withdrawn, keys, True))
+            for part, columns, withdrawn in parts:
+                if not (found := part.get(entity)):
+                    continue
+                taken = _taken(connection, load, keys, found, sender)
+                foreign += [_foreign(letter, entity, keys, one) for one in found if _key(keys, one) in taken]
+                own = [record for record in found if _key(keys, record) not in taken]
+                rows = [{**_row(load, one, columns), "withdrawn": withdrawn, "sender": sender} for one in own]
+                if rows:
+                    connection.execute(self._upsert(load, entity, list(columns.values())), rows)
+        return foreign
 
     def _upsert(self, load: Load, entity: str, names: Sequence[str]) -> Any:
-        """INSERT, or UPDATE where the version is higher."""
+        """INSERT, or UPDATE where the version is higher and the sender is the same."""
         target = _table(load)
         keys = [load.columns[item] for item in self._standard.entities[entity].key]
         written = [*names, *FIXED]
@@ -205,12 +251,55 @@ class Store:
         return statement.on_conflict_do_update(
             index_elements=[*keys, "valid_from"],
             set_={name: statement.excluded[name] for name in written if name not in (*keys, "valid_from")},
-            where=target.c.record_version < statement.excluded.record_version,
+            where=and_(
+                target.c.record_version < statement.excluded.record_version,
+                or_(target.c.sender.is_(None), target.c.sender == statement.excluded.sender),
+            ),
         )
 
 
 def _table(load: Load) -> TableClause:
     return table(load.table, *(column(name) for name in dict.fromkeys((*load.columns.values(), *FIXED))))
+
+
+def _taken(
+    connection: Connection, load: Load, keys: dict[str, str], records: Sequence[dict[str, Any]], sender: str
+) -> set[Key]:
+    """The natural keys of these records under which another sender's rows stand."""
+    target = _table(load)
+    names = [target.c[name] for name in keys.values()]
+    taken: set[Key] = set()
+    for some in _in_parts(sorted({_key(keys, record) for record in records})):
+        # Each value without a type, so that the database takes it for whatever the column is.
+        same = [
+            and_(
+                *(name == bindparam(None, value, NullType()) for name, value in zip(names, key, strict=True))
+            )
+            for key in some
+        ]
+        found = connection.execute(select(*names).where(or_(*same), target.c.sender != sender))
+        taken.update(tuple(map(str, row)) for row in found)
+    return taken
+
+
+def _in_parts(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
+    for start in range(0, len(keys), KEYS_AT_ONCE):
+        yield keys[start : start + KEYS_AT_ONCE]
+
+
+def _key(items: dict[str, str], record: dict[str, Any]) -> Key:
+    return tuple(str(record[item]) for item in items)
+
+
+def _foreign(letter: Letter, entity: str, items: dict[str, str], record: dict[str, Any]) -> Finding:
+    return Finding(
+        mapping=f"message {letter.envelope.id} from {letter.envelope.source}",
+        entity=entity,
+        key=dict(zip(items, _key(items, record), strict=True)),
+        rule="another-sender",
+        message="another sender was the first to speak of this record, so this one was left out",
+        remedy="Ask both whose record it is; the column `sender` of the store says who was first.",
+    )
 
 
 def _row(load: Load, record: dict[str, Any], columns: dict[str, str]) -> dict[str, Any]:

@@ -14,11 +14,13 @@ from commonroom.agent.config import Config
 from commonroom.agent.findings import Finding
 from commonroom.agent.judge import CLASH, clash, digests, judge, query_failed, seed
 from commonroom.agent.letters import Letter
+from commonroom.agent.losses import ACCEPTED, HELD_BACK, accepted_losses, loss, lost_much
 from commonroom.agent.mapping import SCHOOL, WINDOW_START, Read, load_source, parameters
-from commonroom.agent.memory import Memory, add_to_note
+from commonroom.agent.memory import VERSIONS_FROM, Memory, add_to_note, set_note
 from commonroom.agent.recall import RowFinding
 from commonroom.agent.source import Failure, Query, Rows, Source
 from commonroom.agent.translate import plan
+from commonroom.engines import clock
 from commonroom.problems import Problem
 from commonroom.standard import Entity, Standard
 
@@ -45,6 +47,7 @@ class Outcome(msgspec.Struct, frozen=True):
     entities: list[Summary] = []
     letters: list[Letter] = []
     findings: list[Finding] = []  # of this look's new or changed rows
+    held_back: dict[str, int] = {}  # entity: keys whose withdrawal waits until somebody confirms it
 
     @property
     def changes(self) -> int:
@@ -62,6 +65,7 @@ class _Seen(msgspec.Struct, frozen=True):
     shown: frozenset[bytes] | None = None
     changes: Changes = Changes()
     findings: list[RowFinding] = []
+    held_back: int = 0  # keys that vanished and are not withdrawn until somebody confirms it
 
 
 class Looker:
@@ -73,6 +77,7 @@ class Looker:
     def __init__(self, config: Config, standard: Standard) -> None:
         if config.source is None:
             raise Problem("CR-070", "it has no source", where=str(config.file), remedy="Add `source:`.")
+        self._config_file = config.file
         self._school = config.school or ""
         self._standard = standard
         self._mapping = load_source(config.source.mapping, standard)
@@ -81,7 +86,7 @@ class Looker:
             config.source.mapping.read_bytes(), standard.version.encode(), self._school.encode()
         )
         self._source = Source(config.source.url)
-        self._version: int | None = None  # of the source at the last good look
+        self._version: tuple[int, int] | None = None  # of the source at the last good look
         uses_school = any(SCHOOL in read.parameters for read in self._mapping.reads)
         if not self._school and (uses_school or self._mapping.transfers is not None):
             remedy = "Add `school:` with the URN."
@@ -100,21 +105,25 @@ class Looker:
             for read in self._mapping.reads
             if read.window_days is not None
         }
-        full = memory.note(FULL_LOOK) != self._full_look_mark(began.date(), newest)
-        if not full and version is not None and version == self._version:
+        today = clock.day_of(began)
+        accepted = accepted_losses(memory)
+        due = memory.note(FULL_LOOK) != self._full_look_mark(today, newest) or bool(accepted)
+        if not due and version is not None and version == self._version:
             return Outcome(began, skipped=True, full=False)
-        starts = {} if full else self._window_starts(newest, began.date())
+        # While withdrawals are held back every look is a full one: a window does not show what vanished before it.
+        full = due or bool(memory.note(HELD_BACK))
+        starts = {} if full else self._window_starts(newest, today)
         answers = self._source.snapshot(self._queries(starts))
         count = len(self._mapping.reads)
         seen = [
-            self._see(read, answer, starts.get(read.entity, BEGINNING), memory)
+            self._see(read, answer, starts.get(read.entity, BEGINNING), memory, accepted)
             for read, answer in zip(self._mapping.reads, answers[:count], strict=True)
         ]
         with memory.transaction() as connection:
             outcome = self._keep(connection, seen, answers[count:], began, full)
         if full:
             newest = {entity: recall.newest(memory, entity) for entity in newest}
-            memory.write_note(FULL_LOOK, self._full_look_mark(began.date(), newest))
+            memory.write_note(FULL_LOOK, self._full_look_mark(today, newest))
         self._version = version
         return outcome
 
@@ -146,7 +155,9 @@ class Looker:
         values = {SCHOOL: self._school, WINDOW_START: start}
         return Query(query, {name: values[name] for name in parameters(query)})
 
-    def _see(self, read: Read, answer: Rows | Failure, since: str, memory: Memory) -> _Seen:
+    def _see(
+        self, read: Read, answer: Rows | Failure, since: str, memory: Memory, accepted: dict[str, int]
+    ) -> _Seen:
         """Compare one query's answer with what is remembered."""
         entity, mapping = self._standard.entities[read.entity], self._mapping_name
         if isinstance(answer, Failure):
@@ -167,9 +178,18 @@ class Looker:
         held = {key for key in (*rejected.values(), *(one.key for one in bad if one.is_error)) if key}
         touched = {shown_before[row] for row in shown_before.keys() - shown} | {one.key for one in fresh}
         known = recall.facts(memory, entity.name, since, touched)
-        changes = compare(read.history, known, shown, fresh, held)
+        versions_from = int(memory.note(VERSIONS_FROM) or 0)
+        changes = compare(read.history, known, shown, fresh, held, versions_from)
+        lost = loss(changes, shown_before, shown)
+        held_back = (
+            lost.keys if lost.is_sudden(len(answer.rows)) and lost.keys > accepted.get(entity.name, 0) else 0
+        )
+        if held_back:
+            changes = msgspec.structs.replace(changes, withdrawn=[])
+            of_query.append(lost_much(entity.name, mapping, lost, self._config_file))
         clashes = [clash(entity, mapping, record) for record in changes.clashes]
-        return _Seen(entity, since, len(answer.rows), shown, changes, [*of_query, *bad, *clashes])
+        findings = [*of_query, *bad, *clashes]
+        return _Seen(entity, since, len(answer.rows), shown, changes, findings, held_back)
 
     def _keep(
         self,
@@ -204,7 +224,10 @@ class Looker:
             entities=[_summary(one) for one in seen],
             letters=made,
             findings=[one.finding for one in found],
+            held_back={one.entity.name: one.held_back for one in seen if one.held_back},
         )
+        set_note(connection, HELD_BACK, " ".join(outcome.held_back))
+        set_note(connection, ACCEPTED, "{}")
         add_to_note(connection, "changes", outcome.changes)
         return outcome
 

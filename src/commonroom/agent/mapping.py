@@ -72,7 +72,7 @@ class SourceMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Load(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the records of one entity go. The table also has valid_from, record_version and withdrawn."""
+    """Where the records of one entity go. The table also has valid_from, record_version, withdrawn and sender."""
 
     entity: str
     table: Name

@@ -17,6 +17,7 @@ from commonroom.problems import Problem
 
 SCHEMA_VERSION = 2
 BUSY_SECONDS = 30
+VERSIONS_FROM = "versions from"  # the note with the number after which the versions of this memory begin
 
 SCHEMA = """
 CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -60,7 +61,9 @@ CREATE TABLE outbox (
     body BLOB,                  -- NULL once the hub has it
     state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'accepted', 'refused')),
     settled_at TEXT,
-    problem TEXT                -- why the hub refused it
+    problem TEXT,               -- why the hub refused it, or will not take it yet
+    tries INTEGER NOT NULL DEFAULT 0,    -- how often the hub would not take it yet
+    again_at INTEGER NOT NULL DEFAULT 0  -- Unix seconds before which it is not posted again
 );
 CREATE INDEX outbox_unsettled ON outbox (state, number) WHERE state <> 'accepted';
 
@@ -71,8 +74,10 @@ CREATE TABLE transfer (
     letter TEXT NOT NULL,       -- outbox.id
     PRIMARY KEY (upn, leaving_date, destination)
 ) WITHOUT ROWID;
-"""
 
+-- Receivers keep the highest version: those of a memory made in the place of a lost one must be above its. Milliseconds.
+INSERT INTO note VALUES ('versions from', CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER));
+"""
 # What the hub reported of accepted letters, one row for each recipient. Since version 2.
 FATES = """
 CREATE TABLE fate (
@@ -84,6 +89,14 @@ CREATE TABLE fate (
     PRIMARY KEY (letter, recipient)
 ) WITHOUT ROWID;
 """
+
+UPGRADES = {
+    1: f"""
+    ALTER TABLE outbox ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE outbox ADD COLUMN again_at INTEGER NOT NULL DEFAULT 0;
+    {FATES}
+    """,
+}
 
 
 class Memory:
@@ -110,7 +123,8 @@ class Memory:
                 "CR-070",
                 f"this is not an agent's memory ({error})",
                 where=str(path),
-                remedy="Move the file away; the agent then sends everything again, which is harmless.",
+                remedy="Move the file away; the agent then sends everything again, with higher versions. What vanished "
+                "from the school system meanwhile is not withdrawn: ask each receiver to take a snapshot.",
             ) from error
         return cls(connection)
 
@@ -137,10 +151,12 @@ class Memory:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                # A full disk makes SQLite roll back by itself.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """The answer to one SELECT."""
@@ -183,14 +199,14 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     found = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if found == 0:
-        _change(connection, SCHEMA + FATES)
-    elif found == 1:
-        _change(connection, FATES)
+        _make(connection, SCHEMA + FATES)
+    elif found in UPGRADES:
+        _make(connection, UPGRADES[found])
     elif found != SCHEMA_VERSION:
         raise sqlite3.DatabaseError(f"schema version {found}; this program knows {SCHEMA_VERSION}")
 
 
-def _change(connection: sqlite3.Connection, statements: str) -> None:
+def _make(connection: sqlite3.Connection, statements: str) -> None:
     connection.executescript(f"BEGIN IMMEDIATE; {statements} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
 

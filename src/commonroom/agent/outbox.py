@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +12,8 @@ import msgspec
 from commonroom.agent.letters import Letter
 from commonroom.agent.memory import Memory
 
+FIRST_PAUSE = 15  # seconds until a letter that the hub will not take yet is posted again; doubled each time
+LONGEST_PAUSE = 900
 KEEP_ACCEPTED = timedelta(days=30)  # how long it can be seen what was sent; the bodies go at once
 
 PUT = """
@@ -19,12 +22,19 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 WAITING = """
 SELECT id, type, recipient, dataschema, datacontenttype, made_at, records, body FROM outbox
-WHERE state = 'waiting' ORDER BY number LIMIT ?
+WHERE state = 'waiting' AND again_at <= ? ORDER BY number LIMIT ?
 """
 ACCEPT = "UPDATE outbox SET state = 'accepted', settled_at = ?, body = NULL, problem = NULL WHERE id = ?"
 REFUSE = "UPDATE outbox SET state = 'refused', settled_at = ?, problem = ? WHERE id = ?"
-SEND_AGAIN = "UPDATE outbox SET state = 'waiting', settled_at = NULL, problem = NULL WHERE state = 'refused'"
+HOLD = """
+UPDATE outbox SET problem = ?1, tries = tries + 1, again_at = ?2 + min(?3 << min(tries, 10), ?4) WHERE id = ?5
+"""
+SEND_AGAIN = """
+UPDATE outbox SET state = 'waiting', settled_at = NULL, problem = NULL, tries = 0, again_at = 0
+WHERE state = 'refused' OR (state = 'waiting' AND tries > 0)
+"""
 COUNTS = "SELECT state, count(*) FROM outbox WHERE state <> 'accepted' GROUP BY state"
+HELD = "SELECT count(*) FROM outbox WHERE state = 'waiting' AND tries > 0"
 LISTED = """
 SELECT id, type, recipient, made_at, records, size, state, settled_at, problem, (
     SELECT json_group_array(json_object('recipient', recipient, 'state', state, 'reason', reason, 'at', at))
@@ -80,10 +90,10 @@ def put(connection: sqlite3.Connection, letters: Sequence[Letter]) -> None:
 
 
 def waiting(memory: Memory, most: int, most_bytes: int) -> list[Letter]:
-    """The oldest waiting letters: at most so many, and so many bytes (but always one)."""
+    """The oldest letters whose time has come: at most so many, and so many bytes (but always one)."""
     found: list[Letter] = []
     size = 0
-    for row in memory.rows(WAITING, (most,)):
+    for row in memory.rows(WAITING, (int(time.time()), most)):
         letter = msgspec.convert(dict(zip(Letter.__struct_fields__, row, strict=True)), Letter)
         size += len(letter.body)
         if found and size > most_bytes:
@@ -97,12 +107,18 @@ def settle(
     accepted: Sequence[str] = (),
     refused: Sequence[tuple[str, str]] = (),
     split: Sequence[tuple[str, Sequence[Letter]]] = (),
+    held: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """Write down the fate of posted letters; `refused` are (id, problem), `split` are (id, what takes its place)."""
+    """Write down the fate of posted letters; `refused` are (id, problem), `split` are (id, what takes its place).
+
+    `held` are (id, problem) of letters the hub cannot take yet: they wait, each time longer.
+    """
     now = _now()
     with memory.transaction() as connection:
         connection.executemany(ACCEPT, [(now, id) for id in accepted])
         connection.executemany(REFUSE, [(now, problem, id) for id, problem in refused])
+        pauses = int(time.time()), FIRST_PAUSE, LONGEST_PAUSE
+        connection.executemany(HOLD, [(problem, *pauses, id) for id, problem in held])
         for id, parts in split:
             put(connection, parts)
             connection.execute("UPDATE transfer SET letter = ? WHERE letter = ?", (parts[0].id, id))
@@ -110,7 +126,7 @@ def settle(
 
 
 def send_again(memory: Memory) -> int:
-    """Let every refused letter wait again; how many there were. Repeating a post is always harmless."""
+    """Let every letter that was refused or held back go now; how many there were. Repeating a post is always harmless."""
     with memory.transaction() as connection:
         return connection.execute(SEND_AGAIN).rowcount
 
@@ -119,6 +135,11 @@ def counts(memory: Memory) -> dict[str, int]:
     """How many letters are waiting and refused."""
     found: dict[str, int] = dict(memory.rows(COUNTS))
     return {state: found.get(state, 0) for state in ("waiting", "refused")}
+
+
+def count_held(memory: Memory) -> int:
+    """How many of the waiting letters the hub would not take yet."""
+    return int(memory.rows(HELD)[0][0])
 
 
 def listed(memory: Memory, state: str = "", most: int = 100) -> list[Line]:

@@ -21,6 +21,9 @@ MOST_LETTERS = 50
 MOST_BYTES = 4_000_000
 CLASSIFICATION: Literal["confidential"] = "confidential"
 TOO_LARGE = 413
+# What a later day, another agreement or a fuller directory mends, without anybody at the school: party not in the
+# directory, no movement today, nobody to receive it.
+NOT_YET = ("CR-041", "CR-042", "CR-047")
 
 Fate = Receipt | Refusal
 
@@ -31,6 +34,11 @@ class Posted(msgspec.Struct, frozen=True):
     accepted: int = 0
     refused: int = 0
     split: int = 0
+    held: int = 0  # not taken yet: they wait
+
+    def __add__(self, other: Posted) -> Posted:
+        mine, others = msgspec.structs.astuple(self), msgspec.structs.astuple(other)
+        return Posted(*(one + another for one, another in zip(mine, others, strict=True)))
 
 
 async def post_waiting(client: Client, memory: Memory, party: str, books: Executor) -> Posted:
@@ -80,8 +88,7 @@ async def _after_refused_batch(
             fate: Fate = await client.post(envelope(letter, party), letter.body)
         except Problem as own:
             fate = Refusal(letter.id, own)
-        one = await _settle(memory, books, [letter], [fate])
-        total = Posted(total.accepted + one.accepted, total.refused + one.refused, total.split + one.split)
+        total += await _settle(memory, books, [letter], [fate])
     return total
 
 
@@ -89,6 +96,7 @@ async def _settle(memory: Memory, books: Executor, found: Sequence[Letter], fate
     accepted: list[str] = []
     refused: list[tuple[str, str]] = []
     split: list[tuple[str, list[Letter]]] = []
+    held: list[tuple[str, str]] = []
     later = 0
     for letter, fate in zip(found, fates, strict=True):
         if isinstance(fate, Receipt):
@@ -97,14 +105,16 @@ async def _settle(memory: Memory, books: Executor, found: Sequence[Letter], fate
             later += 1
         elif fate.problem.status == TOO_LARGE and (parts := halves(letter)):
             split.append((letter.id, parts))
+        elif fate.problem.code in NOT_YET:
+            held.append((letter.id, str(fate.problem)))
         else:
             refused.append((letter.id, str(fate.problem)))
     await asyncio.get_running_loop().run_in_executor(
-        books, partial(outbox.settle, memory, accepted=accepted, refused=refused, split=split)
+        books, partial(outbox.settle, memory, accepted=accepted, refused=refused, split=split, held=held)
     )
     if later:
         raise Unreachable(f"the hub asks to send {later} letters later")
-    return Posted(len(accepted), len(refused), len(split))
+    return Posted(len(accepted), len(refused), len(split), len(held))
 
 
 def _says_later(problem: Problem) -> bool:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import sqlite3
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -28,7 +30,7 @@ from commonroom.agent.load import Loaded, Store
 from commonroom.agent.look import Looker, Outcome
 from commonroom.agent.mapping import load_store
 from commonroom.agent.memory import Memory, Occupied, add_to_note
-from commonroom.agent.post import post_waiting
+from commonroom.agent.post import Posted, post_waiting
 from commonroom.agent.recall import RowFinding
 from commonroom.exchange import Client, Letter, Unreachable, is_report, make_http_client
 from commonroom.problems import Problem
@@ -43,6 +45,8 @@ STAGGER_SECONDS = 5.0  # at most so long after the start until the last agent's 
 PULL_LIMIT = 50
 PULL_WAIT = 25.0
 POST_ANYWAY_SECONDS = 30.0  # the outbox is looked into at least so often
+# Faults that no letter is to blame for: the store or the memory cannot be written, or the process has no room.
+STORE_FAULTS = (Problem, OSError, sqlite3.Error, MemoryError)
 
 
 class Shared(msgspec.Struct, frozen=True):
@@ -65,7 +69,11 @@ class Agent:
         self._looker = Looker(config, language) if config.source else None
         self._store = _store(config, language)
         self._claim = Occupied(config.folder)
-        self._memory = Memory.open(config.memory_file)
+        try:
+            self._memory = Memory.open(config.memory_file)
+        except BaseException:
+            self._claim.release()
+            raise
         self._client: Client | None = None
         self._party = ""
         self._enrolled = asyncio.Event()
@@ -116,9 +124,7 @@ class Agent:
 
     async def _stopped_within(self, seconds: float) -> bool:
         """Wait; True at once when the process is to stop."""
-        if seconds > 0:
-            await _either(self._shared.stop.wait(), seconds=seconds)
-        return self._shared.stop.is_set()
+        return await _stopped_within(self._shared.stop, seconds)
 
     async def _enrol(self) -> float:
         """Become known to the hub: from the memory, or with the one-time code."""
@@ -158,7 +164,9 @@ class Agent:
         posted = await post_waiting(client, self._memory, self._party, self._shared.books)
         if posted.refused:
             self._log.warning("letters-refused", count=posted.refused)
-        if not (posted.accepted or posted.refused or posted.split):
+        if posted.held:
+            self._log.warning("letters-held", count=posted.held)
+        if posted == Posted():
             await self._wait_for(self._to_post, POST_ANYWAY_SECONDS)
         return 0.0
 
@@ -180,12 +188,44 @@ class Agent:
     async def _load(self, client: Client, found: Sequence[Letter]) -> None:
         assert self._store is not None
         try:
-            fates = await self._in(self._shared.books, partial(self._store.load, found))
-        except Problem:
+            fates = await self._load(self._store, found)
+        except STORE_FAULTS:
             # Not the letters' fault: others may be able to take them, or we may, later.
             await client.release([letter.delivery for letter in found])
             raise
+        except Exception as error:
+            self._log.error("load-failed", reason=_loggable(error), letters=len(found))
+            await self._pull_one_by_one(client, self._store, found)
+            return 0.0
+        await self._answer(client, found, fates)
+        return 0.0
+
+    async def _pull_one_by_one(self, client: Client, store: Store, found: Sequence[Letter]) -> None:
+        """Load each letter alone, so that the one that fails cannot hold up the others; raises the last such fault."""
+        failed: list[str] = []
+        fault: Exception | None = None
+        for place, letter in enumerate(found):
+            try:
+                fates = await self._load(store, [letter])
+            except STORE_FAULTS:
+                await client.release([*failed, *(one.delivery for one in found[place:])])
+                raise
+            except Exception as error:
+                failed.append(letter.delivery)
+                fault = error
+            else:
+                await self._answer(client, [letter], fates)
+        if fault is not None:
+            await client.release(failed)
+            raise fault
+
+    async def _load(self, store: Store, found: Sequence[Letter]) -> list[Loaded]:
+        """Letters into the store, and what is to be remembered of them into the memory."""
+        fates = await self._in(self._shared.books, partial(store.load, found))
         await self._in(self._shared.books, partial(_keep_loaded, self._memory, fates))
+        return fates
+
+    async def _answer(self, client: Client, found: Sequence[Letter], fates: Sequence[Loaded]) -> None:
         await _answer(client, found, fates)
         refused = sum(bool(fate.refused) for fate in fates)
         self._log.info("loaded", letters=len(found) - refused, refused=refused)
@@ -201,8 +241,12 @@ class Agent:
     async def _report(self, what: str, error: str) -> None:
         self._errors[what] = error
         error = next((text for text in self._errors.values() if text), "")
-        async with self._reporting:
-            await self._in(self._shared.books, partial(self._write_status, self._looked_at, error))
+        try:
+            async with self._reporting:
+                await self._in(self._shared.books, partial(self._write_status, self._looked_at, error))
+        except (OSError, sqlite3.Error) as fault:
+            # The work goes on without a status, as on a full disk; a monitor sees that the file grows old.
+            self._log.warning("status-not-written", reason=_loggable(fault))
 
     def _write_status(self, looked_at: datetime | None, error: str) -> None:
         status.write(self._config.folder, status.read(self._memory, self._config.name, looked_at, error))
@@ -239,22 +283,46 @@ async def _run(paths: Sequence[Path]) -> list[Problem]:
 
 
 async def _run_all(paths: Sequence[Path], shared: Shared) -> list[Problem]:
-    agents, problems = [], []
+    agents: list[tuple[Path, Agent | None]] = []
+    problems = []
     for path in paths:
         try:
-            agents.append(Agent(configuration.load(path), shared))
+            agents.append((path, Agent(configuration.load(path), shared)))
         except Problem as problem:
             log.get("agent").error("agent-not-started", reason=_loggable(problem))
             problems.append(problem)
+        except (OSError, sqlite3.Error) as error:
+            log.get("agent").error("agent-not-started", reason=_loggable(error))
+            agents.append((path, None))
     step = STAGGER_SECONDS / max(len(agents), 10)
-    runs = [agent.run(first_look_after=place * step) for place, agent in enumerate(agents)]
-    outcomes = await asyncio.gather(*runs, return_exceptions=True)
-    unexpected = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-    for error in unexpected:
-        log.get("agent").error("agent-ended", reason=type(error).__name__)
-    if unexpected:
-        raise unexpected[0]
+    await asyncio.gather(
+        *(_keep_running(path, agent, shared, place * step) for place, (path, agent) in enumerate(agents))
+    )
     return problems
+
+
+async def _keep_running(path: Path, agent: Agent | None, shared: Shared, first_look_after: float) -> None:
+    """Run one agent until the process is to stop; when a fault ends it, begin anew, after longer and longer pauses."""
+    failures = 0
+    pause = 0.0
+    while not await _stopped_within(shared.stop, pause):
+        begun = asyncio.get_running_loop().time()
+        try:
+            agent = agent or Agent(configuration.load(path), shared)
+            await agent.run(first_look_after)
+        except Exception as error:
+            ran = asyncio.get_running_loop().time() - begun
+            failures = 1 if ran > LONGEST_PAUSE else failures + 1
+            pause = _back_off(failures, error)
+            with suppress(OSError):  # a full disk may be the log's too
+                log.get("agent").error("agent-ended", reason=_loggable(error), again_in=round(pause, 1))
+        agent = None
+
+
+async def _stopped_within(stop: asyncio.Event, seconds: float) -> bool:
+    if seconds > 0:
+        await _either(stop.wait(), seconds=seconds)
+    return stop.is_set()
 
 
 def _store(config: Config, language: standard.Standard) -> Store | None:
@@ -296,6 +364,8 @@ def _is_expected(error: Exception) -> bool:
 
 def _loggable(error: Exception) -> str:
     """The fault without any text that could hold a value: for the unexpected its kind and the line of code."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
     if isinstance(error, Problem):
         return f"{error.code} {error.where}"
     if isinstance(error, Unreachable):

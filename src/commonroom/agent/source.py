@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from commonroom.problems import Problem
@@ -50,13 +51,18 @@ class Source:
         self._url = url
         self._engine: Engine | None = None
         self._connection: Connection | None = None
+        self._opened = 0  # how often; data_version means something within one connection only
+        self._file: tuple[int, int] | None = (
+            None  # which file the connection holds; None where the kind has none
+        )
 
-    def version(self) -> int | None:
-        """A number that changes whenever another program changed the database; None where the kind has none."""
+    def version(self) -> tuple[int, int] | None:
+        """What differs whenever another program changed the database; None where the kind has no such thing."""
         if self._url.get_backend_name() != "sqlite":
             return None
         with self._reading() as connection:
-            return int(connection.exec_driver_sql("PRAGMA data_version").scalar_one())
+            number = int(connection.exec_driver_sql("PRAGMA data_version").scalar_one())
+        return self._opened, number
 
     def snapshot(self, queries: Sequence[Query]) -> list[Rows | Failure]:
         """The answers to all queries as of one moment; one that fails does not stop the others.
@@ -81,9 +87,15 @@ class Source:
     def _reading(self) -> Iterator[Connection]:
         """The held connection; its transaction ends here, so that the school's program never waits for us."""
         try:
+            # A program that replaces its file leaves us the old one, which would look unchanged for ever.
+            file = _file(self._url)
+            if file != self._file:
+                self.close()
             if self._connection is None:
                 self._engine = _engine(self._url)
                 self._connection = self._engine.connect()
+                self._file = file
+                self._opened += 1
             yield self._connection
             self._connection.rollback()
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
@@ -102,9 +114,18 @@ def reason(error: Exception) -> str:
     if _NOT_UTF8 in str(original):
         return "bytes that are not UTF-8"
     words = str(original).splitlines()
-    # A driver's "data error" quotes the value; the other kinds speak of tables and columns.
-    told = words[0] if words and type(original).__name__ != "DataError" else "a value does not fit"
+    told = words[0] if words and not _quotes_values(error, original) else "a value does not fit"
     return f"{type(original).__name__}: {told}"
+
+
+def _quotes_values(error: Exception, original: Exception) -> bool:
+    """True for faults whose words may hold a value of a row; the other kinds speak of tables and columns.
+
+    Every driver has a `DataError` (PEP 249) and its own classes below it.
+    """
+    if isinstance(error, DataError) or isinstance(original, ValueError | TypeError | ArithmeticError):
+        return True
+    return any(kind.__name__ == "DataError" for kind in type(original).__mro__)
 
 
 def _run(connection: Connection, query: Query) -> Rows | Failure:
@@ -160,6 +181,14 @@ def _engine(url: URL) -> Engine:
     if url.get_backend_name() == "postgresql":
         options["postgresql_readonly"] = True
     return create_engine(url, poolclass=NullPool, execution_options=options)
+
+
+def _file(url: URL) -> tuple[int, int] | None:
+    """Device and inode of the file at a SQLite address. Raises OSError when there is none."""
+    if url.get_backend_name() != "sqlite":
+        return None
+    found = Path(str(url.database)).stat()
+    return found.st_dev, found.st_ino
 
 
 def _name(url: URL) -> str:

@@ -20,6 +20,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     looked_at: str | None = None  # ISO real time, UTC, at which the last look began
     changes: int = 0  # facts told of
     outbox_waiting: int = 0
+    outbox_held: int = 0  # of those waiting: the hub would not take them yet
     outbox_refused: int = 0
     findings: int = 0
     acknowledged: int = 0  # reports that a recipient has loaded a letter
@@ -36,6 +37,7 @@ def read(memory: Memory, name: str, looked_at: datetime | None, error: str) -> S
         looked_at=looked_at.astimezone(UTC).isoformat() if looked_at else None,
         changes=int(memory.note("changes") or 0),
         outbox_waiting=counts["waiting"],
+        outbox_held=outbox.count_held(memory),
         outbox_refused=counts["refused"],
         findings=recall.count_findings(memory),
         acknowledged=int(memory.note(reports.ACKNOWLEDGED) or 0),

@@ -7,35 +7,28 @@ from collections.abc import Awaitable, Callable
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
 from typing import TypeVar
-from zoneinfo import ZoneInfo
 
 import asyncpg
 
 from commonroom import simulation
 from commonroom.engines import clock
+from commonroom.engines.database import DATABASE_AWAY
 from commonroom.settings import Settings
 from commonroom.simulation import DayReport, World
 from commonroom.standard import terms
 
 T = TypeVar("T")
 
-ENGLAND = ZoneInfo("Europe/London")
 # Schools send a day after its second register.
 SENDING_TIME = time_of_day(15, 30)
 EVENING = time_of_day(20)
-DATABASE_AWAY = (
-    OSError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.CannotConnectNowError,
-)
 DATABASE_PATIENCE = 60.0
 
 
 def eve() -> datetime:
     """The evening before the county's first day: what was known before anything happened."""
     first = date.fromisoformat(simulation.county().first_day)
-    return datetime.combine(first - timedelta(days=1), EVENING, ENGLAND)
+    return datetime.combine(first - timedelta(days=1), EVENING, clock.ENGLAND)
 
 
 async def pass_next(pool: asyncpg.Pool, settings: Settings, world: World) -> DayReport | None:
@@ -48,7 +41,7 @@ async def pass_next(pool: asyncpg.Pool, settings: Settings, world: World) -> Day
     if last and not terms.school_days(last + timedelta(days=1), terms.covered()[1]):
         return None
     day = simulation.next_school_day(world, last)
-    moment = datetime.combine(day, SENDING_TIME, ENGLAND)
+    moment = datetime.combine(day, SENDING_TIME, clock.ENGLAND)
     await while_database_returns(lambda: clock.set_to(pool, settings, moment))
     return await asyncio.to_thread(simulation.pass_day, world, folder, day)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ from commonroom.problems import Problem
 from commonroom.settings import Settings
 
 NOTE = "demo.json"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,25 +49,41 @@ def settled_plan(settings: Settings, wished: Plan) -> Plan:
     """
     path = settings.data / NOTE
     if not path.exists():
-        new = path.with_suffix(".new")
-        new.write_bytes(msgspec.json.encode(wished, enc_hook=str))
-        new.replace(path)
         return wished
     kept = msgspec.json.decode(path.read_bytes(), type=Plan, dec_hook=_path)
     return msgspec.structs.replace(kept, days=wished.days, pause=wished.pause)
+
+
+def keep_plan(settings: Settings, plan: Plan) -> None:
+    """Note that this county lives here now."""
+    path = settings.data / NOTE
+    new = path.with_suffix(".new")
+    new.write_bytes(msgspec.json.encode(plan, enc_hook=str))
+    new.replace(path)
 
 
 def _path(kind: type, value: object) -> object:
     return Path(str(value)) if kind is Path else value
 
 
-def choose_settings(data: Path | None, *, any_port: bool) -> Settings:
+def choose_settings(data: Path | None, say: Callable[[str], None], *, any_port: bool) -> Settings:
     """Settings of the demo's folder with ports that are free now; the usual ones unless `any_port`."""
     chosen = settings_module.load(data)
     if chosen.mode != "demo":
         raise Problem("CR-006", "this data folder is a production system", where=str(chosen.data), status=403)
+    if chosen.bind not in LOOPBACK:
+        raise Problem(
+            "CR-002",
+            "the demo listens on this machine's own address only: its passwords are public",
+            where="the setting bind",
+            remedy="Leave `bind` out, or run `commonroom serve` in production mode.",
+        )
     hub = free_port(None if any_port else chosen.hub_port)
     portal = free_port(None if any_port else chosen.portal_port, taken=hub)
+    if not any_port:
+        for wanted, found in ((chosen.hub_port, hub), (chosen.portal_port, portal)):
+            if wanted != found:
+                say(f"Port {wanted} is taken; {found} serves this time.")
     return msgspec.structs.replace(chosen, hub_port=hub, portal_port=portal)
 
 

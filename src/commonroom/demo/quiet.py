@@ -10,6 +10,7 @@ from pathlib import Path
 import asyncpg
 import msgspec
 
+from commonroom.engines.database import DATABASE_AWAY
 from commonroom.hub import tracking
 from commonroom.problems import Problem
 from commonroom.settings import Settings
@@ -88,7 +89,7 @@ async def until_quiet(pool: asyncpg.Pool, settings: Settings, since: datetime | 
     while True:
         try:
             now = await standing(pool, settings, moment)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except DATABASE_AWAY:
             now = None  # the database is being started again
         if now is not None and now.quiet:
             return

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -20,14 +19,22 @@ from rich.console import Console
 from commonroom import log, simulation
 from commonroom.demo import setting
 from commonroom.demo.days import eve, pass_next, while_database_returns
-from commonroom.demo.plan import Plan, choose_settings, settled_plan
+from commonroom.demo.plan import Plan, choose_settings, keep_plan, settled_plan
 from commonroom.demo.quiet import agent_statuses, until_quiet
 from commonroom.engines import clock
 from commonroom.engines.database import open_pool
 from commonroom.hub import tracking
 from commonroom.settings import Settings
 from commonroom.simulation import DayReport, World
-from commonroom.supervisor import AGENTS, HUB, PORTAL, WORKER, Child, Supervisor, write_settings
+from commonroom.supervisor import (
+    AGENTS,
+    HUB,
+    PORTAL,
+    WORKER,
+    Child,
+    Supervisor,
+    stop_on_signals,
+)
 
 Say = Callable[[str], None]
 
@@ -51,11 +58,9 @@ def run_headless(plan: Plan, data: Path | None, *, as_json: bool) -> int:
     console = Console(stderr=True, soft_wrap=True)
     started = time.monotonic()
     try:
-        settings = _prepare(plan, folder, any_port=True)
+        settings = _prepare(plan, folder, console.print, any_port=True)
         with Supervisor(settings) as supervisor:
-            result = asyncio.run(
-                _headless(supervisor, settings, plan, console.print)
-            )
+            result = asyncio.run(_headless(supervisor, settings, plan, console.print))
     finally:
         if data is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -68,9 +73,7 @@ def run_watched(plan: Plan, data: Path | None) -> None:
     """Show the portal with live data and let days pass until Ctrl-C."""
     console = Console(soft_wrap=True)
     started = time.monotonic()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
-    settings = _prepare(plan, data, any_port=False)
+    settings = _prepare(plan, data, console.print, any_port=False)
     try:
         with console.status("starting"), Supervisor(settings) as supervisor:
             console.print(f"Common Room keeps everything of this demo in {settings.data}")
@@ -79,11 +82,11 @@ def run_watched(plan: Plan, data: Path | None) -> None:
         console.print("stopped; `make demo` goes on from here")
 
 
-def _prepare(plan: Plan, data: Path | None, *, any_port: bool) -> Settings:
+def _prepare(plan: Plan, data: Path | None, say: Say, *, any_port: bool) -> Settings:
     plan.checked()
-    settings = choose_settings(data, any_port=any_port)
+    stop_on_signals()
+    settings = choose_settings(data, say, any_port=any_port)
     log.configure("demo", "error")
-    write_settings(settings)
     return settings
 
 
@@ -146,6 +149,7 @@ async def _set_stage(
         schools = simulation.schools_of_county(plan.pupils)
     world = World(plan.seed, schools)
     built = await asyncio.to_thread(simulation.build, world, settings.folder("schools"))
+    keep_plan(settings, plan)
     say(f"{built.schools} schools with {built.pupils:,} pupils, each school with a database of its own")
     await setting.add_sample_people(pool, settings, schools)
     agents = await setting.write_agents(pool, settings, schools)

@@ -6,11 +6,14 @@ In production it is the real clock. In the demo and the sandbox it can be set, a
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from commonroom.problems import Problem
 from commonroom.settings import Settings
+
+ENGLAND = ZoneInfo("Europe/London")  # school dates and agreements follow its days
 
 _NOW = "SELECT engines.domain_now()"
 _SET = "UPDATE engines.domain_clock SET ahead = $1::timestamptz - clock_timestamp()"
@@ -20,6 +23,16 @@ async def now(connection: Any) -> datetime:
     """The domain clock's time, in UTC."""
     moment: datetime = await connection.fetchval(_NOW)
     return moment
+
+
+async def today(connection: Any) -> date:
+    """The domain clock's day in England."""
+    return day_of(await now(connection))
+
+
+def day_of(moment: datetime) -> date:
+    """The day it is in England at this moment."""
+    return moment.astimezone(ENGLAND).date()
 
 
 async def set_to(connection: Any, settings: Settings, moment: datetime) -> None:

@@ -11,6 +11,16 @@ from commonroom.engines.postgres import LocalServer
 from commonroom.problems import Problem
 from commonroom.settings import Settings
 
+# What a database that is away or coming back looks like from here: come again later.
+DATABASE_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
+
 
 def dsn(settings: Settings) -> str:
     """The address of the database: the operator's own, or our local server's as it is at this moment."""

@@ -60,9 +60,8 @@ async def work(settings: Settings, jobs: Sequence[Job]) -> None:
     app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=dsn(settings)))
 
     @app.periodic(cron=EVERY_MINUTE)
-    @app.task(
-        queueing_lock="run-due", lock="run-due", retry=procrastinate.RetryStrategy(max_attempts=5, wait=10)
-    )
+    # No `lock`: a worker killed in a job would hold it for ever. The row that `_DUE` locks lets one run at a time.
+    @app.task(queueing_lock="run-due", retry=procrastinate.RetryStrategy(max_attempts=5, wait=10))
     async def run_due_jobs(timestamp: int) -> None:
         done = await run_due(settings, jobs)
         if done:

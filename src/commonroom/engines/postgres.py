@@ -23,6 +23,7 @@ from commonroom.problems import Problem
 
 SUPERUSER = "commonroom"
 DATABASE = "commonroom"
+RELEASE = 18
 SYSTEM_USER = "pgserver"
 START_SECONDS = 60
 STOP_SECONDS = 60
@@ -98,30 +99,35 @@ class LocalServer:
         if self._user:
             _allow_traversal(_binaries(), self._user)
             _allow_traversal(self.folder, self._user)
-        if not (self.cluster / "PG_VERSION").exists() or not self.password_file.exists():
+        if not self.cluster.exists():
             self._initialise()
+        if not self.password_file.exists():
+            raise Problem(
+                "CR-003",
+                "there is a database but its password file is missing",
+                where=str(self.password_file),
+                remedy="Bring the file back from the backup; the database itself is left as it is.",
+            )
         (self.cluster / "commonroom.conf").write_text(_CONFIGURATION)
 
     def _initialise(self) -> None:
-        # Only a finished set-up has both files; what a killed one left is made anew.
-        shutil.rmtree(self.cluster, ignore_errors=True)
-        self.cluster.mkdir(mode=0o700)
-        password = secrets.token_urlsafe(24)
-        given = self.folder / "password.new"
-        given.touch(mode=0o600)
-        given.write_text(password + "\n")
+        # A finished set-up is named `cluster`; what a killed one left is made anew under the other name.
+        new = self.folder / "cluster.new"
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(mode=0o700)
+        _write_private(self.password_file, secrets.token_urlsafe(24) + "\n")
         if self._user:
-            os.chown(self.cluster, self._user.pw_uid, self._user.pw_gid)
-            os.chown(given, self._user.pw_uid, self._user.pw_gid)
+            os.chown(new, self._user.pw_uid, self._user.pw_gid)
+            os.chown(self.password_file, self._user.pw_uid, self._user.pw_gid)
         self._run(
-            "initdb", "-D", str(self.cluster), "-U", SUPERUSER, "--pwfile", str(given), "-E", "UTF8", "--locale=C",
-            "--auth=scram-sha-256", "--data-checksums",
+            "initdb", "-D", str(new), "-U", SUPERUSER, "--pwfile", str(self.password_file), "-E", "UTF8",
+            "--locale=C", "--auth=scram-sha-256", "--data-checksums",
         )  # fmt: skip
-        with (self.cluster / "postgresql.conf").open("a") as file:
+        with (new / "postgresql.conf").open("a") as file:
             file.write("include 'commonroom.conf'\n")
         if self._user:
-            os.chown(given, 0, 0)
-        given.rename(self.password_file)
+            os.chown(self.password_file, 0, 0)
+        new.rename(self.cluster)
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
@@ -231,7 +237,8 @@ def _binaries() -> Path:
             "this install has no PostgreSQL server",
             remedy="Install commonroom[server], or set COMMONROOM_DATABASE to a PostgreSQL of your own.",
         )
-    return Path(wheel.origin).parent / "pginstall" / "bin"
+    # The wheel carries several releases; the folder without a number is an older one.
+    return Path(wheel.origin).parent / f"pginstall{RELEASE}" / "bin"
 
 
 def _system_user() -> pwd.struct_passwd:

@@ -283,11 +283,23 @@ def _convert(attributes: dict[str, Any], prefix: str) -> Envelope:
 def _in_utc(envelope: Envelope) -> Envelope:
     # One spelling of each moment, so that an envelope equals itself after any journey.
     changes = {
-        name: moment.astimezone(UTC)
+        name: _moment_in_utc(name, moment)
         for name, moment in (("time", envelope.time), ("expirytime", envelope.expirytime))
         if moment is not None and moment.tzinfo is not UTC
     }
     return msgspec.structs.replace(envelope, **changes) if changes else envelope
+
+
+def _moment_in_utc(name: str, moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise Problem(
+            "CR-020",
+            "The time is outside the years 1 to 9999 in UTC.",
+            where=f"ce-{name}",
+            remedy="Send the real time.",
+        ) from error
 
 
 def _fields(envelope: Envelope) -> dict[str, Any]:

@@ -22,7 +22,8 @@ add_codes(
 
 RECORDS_TYPE = "application/vnd.commonroom.records+json"
 RECORDS_ZSTD_TYPE = "application/vnd.commonroom.records+json+zstd"
-DEFAULT_LIMIT = 64 * 1024 * 1024  # bytes after decompression
+DEFAULT_LIMIT = 8 * 1024 * 1024  # bytes after decompression
+MAX_RECORDS = 50_000  # a record of one byte costs its reader a hundred
 _MAX_WINDOW = (
     8 * 1024 * 1024
 )  # memory one frame may make the reader hold; RFC 8878 section 3.1.1.1.2 recommends 8 MB
@@ -86,6 +87,17 @@ def decode(body: bytes, content_type: str | None, limit: int = DEFAULT_LIMIT) ->
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # The decoder's own words could quote a value, and values are personal.
         raise _unreadable("The body is not well-formed JSON in UTF-8.") from None
+    count = sum(
+        len(records) for part in (wire.records, wire.withdrawn, wire.rekeyed) for records in part.values()
+    )
+    if count > MAX_RECORDS:
+        raise Problem(
+            "CR-024",
+            f"The record set has {count:,} records; {MAX_RECORDS:,} are allowed.",
+            status=413,
+            where="the body",
+            remedy="Send it as several messages.",
+        )
     rekeyed = {
         entity: [{"from": change.old, "to": change.new} for change in changes]
         for entity, changes in wire.rekeyed.items()

@@ -1,27 +1,15 @@
-"""Faults: what a database that is away looks like, and how faults of our own are logged."""
+"""Faults: what a database that is away looks like, and how faults of the hub are logged."""
 
 from __future__ import annotations
 
-import traceback
-
-import asyncpg
-
 from commonroom import log
+from commonroom.engines.database import DATABASE_AWAY
 
-# What a database that is away or coming back looks like from here.
-DATABASE_AWAY = (
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-)
+__all__ = ["DATABASE_AWAY", "log_fault"]
 
 _logger = log.get("hub")
 
 
 def log_fault(event: str, error: Exception) -> None:
-    """Log where a fault happened, without its message: database messages quote values."""
-    frames = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-8:]]
-    _logger.error(event, error=type(error).__name__, frames=frames)
+    """Log a fault of the hub."""
+    log.fault(_logger, event, error)

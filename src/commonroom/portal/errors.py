@@ -59,7 +59,7 @@ def of_database(request: Request[Any, Any, Any], error: Exception) -> Response[b
 
 def of_fault(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """A fault of ours: the log gets the trace, the page does not."""
-    LOG.error("page failed", route=request.scope.get("path_template", ""), exc_info=error)
+    log.fault(LOG.bind(route=request.scope.get("path_template", "")), "page failed", error)
     return _answer(request, Problem("CR-007", "The fault has been written to the log.", status=500))
 
 

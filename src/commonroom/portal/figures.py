@@ -59,7 +59,7 @@ class Question(msgspec.Struct, frozen=True):
 async def question(request: AnyRequest, conn: Any) -> Question:
     """The question of `?measure=&grain=&from=&to=`; without them: overall absence by week of this school year."""
     asked = request.query_params
-    today = (await clock.now(conn)).astimezone(words.LONDON).date()
+    today = await clock.today(conn)
     measure = one_of(asked.get("measure", ""), ABSENCE, "absence_overall", "measure")
     grain = one_of(asked.get("grain", ""), GRAINS, "week", "grain")
     last = _day(asked.get("to", ""), today, "to")
@@ -73,6 +73,17 @@ async def question(request: AnyRequest, conn: Any) -> Question:
             remedy="Change `from` and `to` in the address.",
         )
     return Question(measure, grain, first, last, today)
+
+
+async def usual_question(conn: Any) -> Question:
+    """The question of an address that asks nothing: overall absence by week of this school year."""
+    today = await clock.today(conn)
+    return Question("absence_overall", "week", school_year(today), today, today)
+
+
+def latest(asked: Question) -> Question:
+    """The same about the last fortnight only: enough to find the newest period of every unit."""
+    return msgspec.structs.replace(asked, first=max(asked.first, asked.last - timedelta(days=13)))
 
 
 def school_year(day: date) -> date:

@@ -21,6 +21,8 @@ Kind = Literal["text", "whole", "number", "percent", "date", "time", "code"]
 
 # A spreadsheet runs what begins with one of these; an apostrophe in front makes it text (OWASP, CSV injection).
 WORDS_TO_STACK = 3
+# More columns than these do not stand beside each other on 320 px.
+COLUMNS_TO_STACK = 3
 RUNS_AS_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -61,8 +63,9 @@ class Table(msgspec.Struct, frozen=True):
 
     @property
     def stacks(self) -> bool:
-        """Whether a narrow screen shows each row as a list of its cells: tables of words do, tables of numbers scroll."""
-        return sum(column.kind not in ("number", "percent") for column in self.columns) >= WORDS_TO_STACK
+        """Whether a narrow screen shows each row as a list of its cells: it does where columns would have to hide."""
+        words = sum(column.kind not in ("number", "percent") for column in self.columns)
+        return words >= WORDS_TO_STACK or len(self.columns) > COLUMNS_TO_STACK
 
     @property
     def has_withheld(self) -> bool:

@@ -39,7 +39,7 @@ def load(
     as_json: AsJson = False,
 ) -> None:
     """Load register files, plain or gzip. Bad rows are listed and stop nothing; status 2 when a file cannot be read."""
-    reports, problems = _run(data, lambda conn: _load_all(conn, files, again))
+    reports, problems = _run(data, lambda conn: _load_all(conn, files, again), new=True)
     if as_json:
         _print_json(reports)
     else:
@@ -164,9 +164,9 @@ def _shown_progress(file: Path) -> Iterator[Callable[[int], None]]:
         yield lambda rows: progress.update(task, completed=rows)
 
 
-def _run(data: Path | None, ask: Callable[[Any], Awaitable[T]]) -> T:
+def _run(data: Path | None, ask: Callable[[Any], Awaitable[T]], *, new: bool = False) -> T:
     async def asked() -> T:
-        async with opened(settings.load(data)) as conn:
+        async with opened(settings.load(data), new=new) as conn:
             return await ask(conn)
 
     return asyncio.run(asked())

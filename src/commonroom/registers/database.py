@@ -18,8 +18,10 @@ from commonroom.settings import Settings
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Any]:
+async def opened(settings: Settings, *, new: bool) -> AsyncIterator[Any]:
     """A connection to a migrated database. A server that had to be started is stopped at the end.
+
+    `new` allows a data folder to be set up; a look-up in a folder that holds nothing is most likely a slip of the pen.
 
     Raises Problem CR-003 when the operator's database does not answer, or another process holds the data folder
     without a server that answers.
@@ -31,6 +33,13 @@ async def opened(settings: Settings) -> AsyncIterator[Any]:
         async with _connected(settings) as conn:
             yield conn
         return
+    if not new and not server.cluster.exists():
+        raise Problem(
+            "CR-003",
+            "nothing has been loaded into this data folder yet",
+            where=str(settings.data),
+            remedy="Check the path, or load a register first.",
+        )
     settings.data.mkdir(parents=True, exist_ok=True)
     with (settings.data / ".lock").open("ab") as held:
         _hold(held, settings.data)

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from commonroom import ids
 from commonroom.engines import delta
+from commonroom.engines.database import DATABASE_AWAY
 from commonroom.engines.delta import Batch
 from commonroom.engines.duck import Duck
 from commonroom.exchange import Letter
@@ -58,13 +59,7 @@ class Loaded(msgspec.Struct, frozen=True):
 async def load(connection: Any, settings: Settings, duck: Duck, incoming: Sequence[Letter]) -> Loaded:
     """Load letters; `connection` holds the lease. When it returns, all of it is on the disk and visible."""
     head = await heads.newest(connection)
-    contents = await asyncio.to_thread(lambda: [letters.opened(letter) for letter in incoming])
-    parties = await directory.resolve_aliases(connection, letters.parties_to_resolve(contents))
-    readings = await asyncio.to_thread(
-        lambda: [
-            letters.read(letter, content, parties) for letter, content in zip(incoming, contents, strict=True)
-        ]
-    )
+    readings = await _read(connection, incoming)
     changes = await _with_learners(connection, _by_entity(readings))
     batch = Batch(head.number + 1, str(ids.uuid7()))
     written = await asyncio.to_thread(_append_all, settings, duck, head, batch, changes)
@@ -79,6 +74,29 @@ async def load(connection: Any, settings: Settings, duck: Duck, incoming: Sequen
         refused=[(reading.letter, reading.refusal) for reading in readings if reading.refusal is not None],
         findings=sum(len(reading.findings) for reading in readings),
     )
+
+
+async def _read(connection: Any, incoming: Sequence[Letter]) -> list[Reading]:
+    contents = await asyncio.to_thread(lambda: [letters.opened(letter) for letter in incoming])
+    parties = await directory.resolve_aliases(connection, letters.parties_to_resolve(contents))
+    return await asyncio.to_thread(
+        lambda: [
+            letters.read(letter, content, parties) for letter, content in zip(incoming, contents, strict=True)
+        ]
+    )
+
+
+async def unreadable(connection: Any, incoming: Sequence[Letter]) -> list[tuple[Letter, str]]:
+    """The letters whose reading alone fails by a fault nobody foresaw, each with the kind of the fault."""
+    found = []
+    for letter in incoming:
+        try:
+            await _read(connection, [letter])
+        except DATABASE_AWAY:
+            raise
+        except Exception as error:
+            found.append((letter, type(error).__name__))
+    return found
 
 
 def newest_stored(

@@ -108,12 +108,17 @@ def _wrong_sender(letter: Letter, content: RecordSet, parties: Mapping[str, str]
     for urn in sorted(schools_named(content)):
         party = parties.get(school_alias(urn))
         if party is None:
-            return f"The school with URN {urn[:20]!r} is not in the register of providers."
+            return f"The school with {_shown(urn)} is not in the register of providers."
         if party != sender:
-            return f"The sender does not speak for the school with URN {urn[:20]!r}."
+            return f"The sender does not speak for the school with {_shown(urn)}."
     if ORGANISATION in {*content.records, *content.withdrawn} and parties.get(REGISTERS) != sender:
         return "Only the register of providers speaks for organisations."
     return None
+
+
+def _shown(urn: str) -> str:
+    """A URN may be told; what stands there by mistake could be anybody's name."""
+    return f"URN {urn}" if standard.is_valid("URN", urn) else "a URN that is none"
 
 
 def _changes(letter: Letter, entity: str, content: RecordSet) -> tuple[list[Change], list[Finding]]:

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-import asyncpg
 import msgspec
 
 from commonroom import exchange, ids, log
 from commonroom.engines import delta, duck, files
+from commonroom.engines.database import DATABASE_AWAY
 from commonroom.engines.delta import Batch
 from commonroom.engines.duck import Duck
 from commonroom.exchange import Client, Letter, Unreachable
@@ -33,6 +33,10 @@ LETTERS_A_BATCH = 60
 WAIT_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 _CODE_VALID_FOR = timedelta(minutes=5)
+# The database, the directory or the table is not there yet.
+_WAITS = frozenset({"CR-003", "CR-005", "CR-060"})
+# Faults of the surroundings, not of a letter: it comes again when they are over.
+_AWAY = (*DATABASE_AWAY, Unreachable, Problem)
 _log = log.get("warehouse")
 
 
@@ -51,15 +55,14 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
             async with heads.lease(settings, stop) as connection:
                 if connection is not None:
                     await _drain(settings, connection, stop)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, Unreachable) as error:
-            # The kind of error only: its text could quote a row.
-            _log.warning("loader interrupted, starts again", error=type(error).__name__)
-            await _pause(stop)
         except Problem as problem:
-            if problem.code not in ("CR-003", "CR-005", "CR-060"):
+            if problem.code not in _WAITS:
                 raise
             _log.warning("loader interrupted, starts again", code=problem.code, detail=problem.detail)
-            await _pause(stop)
+        except Exception as error:
+            # A full disk, a database away, a fault of our own: the letters are in the mailbox, nothing is lost by waiting.
+            log.fault(_log, "loader interrupted, starts again", error)
+        await _pause(stop)
 
 
 async def _drain(settings: Settings, connection: Any, stop: asyncio.Event) -> None:
@@ -85,8 +88,8 @@ async def deliver(
     began = time.monotonic()
     try:
         outcome = await batches.load(connection, settings, duckdb, letters)
-    except Exception:
-        await _release(client, letters)
+    except Exception as error:
+        await _after_fault(client, connection, letters, error)
         raise
     if outcome.loaded:
         await client.acknowledge([letter.delivery for letter in outcome.loaded])
@@ -105,8 +108,20 @@ async def deliver(
     return outcome
 
 
+async def _after_fault(client: Client, connection: Any, letters: Sequence[Letter], error: Exception) -> None:
+    """Nothing was loaded. A letter that cannot even be read is refused, so that it stops nobody; the rest come again."""
+    unreadable = [] if isinstance(error, _AWAY) else await batches.unreadable(connection, letters)
+    for letter, kind in unreadable:
+        _log.error("letter cannot be read", position=letter.position, attempt=letter.attempt, error=kind)
+        await client.refuse([letter.delivery], f"The warehouse could not read it ({kind}); its log has more.")
+    refused = {letter.delivery for letter, _ in unreadable}
+    await _release(client, [letter for letter in letters if letter.delivery not in refused])
+
+
 async def _release(client: Client, letters: Sequence[Letter]) -> None:
     """Have the letters offered again at once; should that fail too, they come when their lease ends."""
+    if not letters:
+        return
     try:
         await client.release([letter.delivery for letter in letters])
     except (Unreachable, Problem) as error:

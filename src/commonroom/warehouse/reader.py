@@ -107,7 +107,7 @@ class Reader:
         question = _question(measure, level, grain, units, first, last, known_at)
         scope = access.rows(principal, DATASET, "duckdb")
         head = await heads.newest(connection)
-        today = (known_at or await clock.now(connection)).astimezone(UTC).date()
+        today = clock.day_of(known_at or await clock.now(connection))
         key = (head.number, today, question, scope.sql, tuple(scope.params))
         found: list[Figure] | None = self._figures.get(key)
         if found is None:

@@ -71,7 +71,6 @@ async def test_england_has_20188_open_mainstream_schools_with_7972954_pupils_in_
     )
     assert (report.schools, report.pupils, report.authorities, report.new) == (20_188, 7_972_954, 152, 20_188)
     assert report.issue_count == 0
-    assert report.seconds < 15
     totals = await conn.fetchrow(
         "SELECT count(*) AS schools, sum((facts ->> 'pupils')::integer) AS pupils FROM providers.version WHERE load = $1"
         " AND kind = 'school'",

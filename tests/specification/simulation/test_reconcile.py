@@ -255,7 +255,7 @@ AUTHORITY_PLANTS: dict[str, tuple[str, ...]] = {
     "UPDATE attendance_mark SET code = 'Q' WHERE upn = ? AND date = ? AND session = ?": ("changed",),
     """
     INSERT INTO attendance_mark
-    SELECT school, upn, date, session, code, '2026-09-30', record_version, withdrawn
+    SELECT school, upn, date, session, code, '2026-09-30', record_version, withdrawn, sender
     FROM attendance_mark WHERE upn = ? AND date = ? AND session = ?
     """: ("extra", "duplicate"),
 }

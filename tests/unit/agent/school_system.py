@@ -12,6 +12,7 @@ import msgspec
 
 from commonroom import standard
 from commonroom.agent import Config, Looker, Memory, Outcome, load_config
+from commonroom.agent.memory import VERSIONS_FROM
 from commonroom.exchange import RecordSet, decode
 from commonroom.standard.identifiers import make_upn
 
@@ -81,6 +82,9 @@ class SchoolSystem:
         self.config_file.write_text(CONFIG.format(**values), "utf-8")
         with closing(sqlite3.connect(self.database)) as connection:
             connection.executescript(SCHEMA)
+        memory = self.memory()
+        memory.write_note(VERSIONS_FROM, "0")  # small versions are read more easily
+        memory.close()
 
     def do(self, sql: str, rows: Iterable[Sequence[Any]] = ((),)) -> None:
         """One transaction of the school's own program."""

@@ -14,12 +14,12 @@ from commonroom.agent.load import Store
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS child (
     school TEXT NOT NULL, upn TEXT NOT NULL, forename TEXT, surname TEXT, meals INTEGER,
-    valid_from TEXT NOT NULL, record_version INTEGER NOT NULL, withdrawn INTEGER NOT NULL,
+    valid_from TEXT NOT NULL, record_version INTEGER NOT NULL, withdrawn INTEGER NOT NULL, sender TEXT NOT NULL,
     UNIQUE (school, upn, valid_from)
 );
 CREATE TABLE IF NOT EXISTS session_mark (
     school TEXT NOT NULL, upn TEXT NOT NULL, day TEXT NOT NULL, half TEXT NOT NULL, mark TEXT,
-    valid_from TEXT NOT NULL, record_version INTEGER NOT NULL, withdrawn INTEGER NOT NULL,
+    valid_from TEXT NOT NULL, record_version INTEGER NOT NULL, withdrawn INTEGER NOT NULL, sender TEXT NOT NULL,
     UNIQUE (school, upn, day, half, valid_from)
 );
 """

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from commonroom.exchange import Envelope, Letter, RecordSet, body_digest, encode
@@ -19,13 +20,20 @@ from tests.unit.agent.store_system import MAPPING, StoreSystem
 SENDER = org_urn(uuid7())
 
 
-def letter(body: bytes | None = None, kind: str = "", digest: str = "", **parts: Any) -> Letter:
+def letter(
+    body: bytes | None = None,
+    kind: str = "",
+    digest: str = "",
+    sender: str = SENDER,
+    entity: str = "learner",
+    **parts: Any,
+) -> Letter:
     """A delivered letter with these records, or with this body."""
     body = encode(RecordSet(standard="2026.1", **parts), compress=True) if body is None else body
     envelope = Envelope(
         id=str(uuid7()),
-        source=SENDER,
-        type="commonroom.learner.changed",
+        source=sender,
+        type=f"commonroom.{entity}.changed",
         datacontenttype=kind or content_type(True),
         bodydigest=digest or body_digest(body),
     )
@@ -80,6 +88,54 @@ def test_a_withdrawal_that_comes_first_keeps_the_older_record_out(tmp_path: Path
     assert system.rows(HELD) == [(upn(1), None, 2, 1)]
 
 
+OTHER = org_urn(uuid7())
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"records": {"learner": [learner(10**9), learner(1, 2)]}},
+        {"records": {"learner": [learner(10**9, valid_from="2026-01-01"), learner(1, 2)]}},
+        {"withdrawn": {"learner": [gone(10**9)]}, "records": {"learner": [learner(1, 2)]}},
+    ],
+    ids=["a higher version", "a later day", "a withdrawal"],
+)
+def test_nobody_can_write_over_what_another_sender_was_first_to_speak_of(
+    tmp_path: Path, forged: dict[str, Any]
+) -> None:
+    system = StoreSystem(tmp_path)
+    system.store().load([letter(records={"learner": [learner(1)]})])
+    (fate,) = system.store().load([letter(sender=OTHER, **forged)])
+    assert (fate.refused, fate.records) == ("", 1)
+    (finding,) = fate.findings
+    assert (finding.rule, finding.key) == ("another-sender", {"school": SCHOOL, "upn": upn(1)})
+    assert OTHER in finding.mapping
+    assert system.rows("SELECT upn, surname, record_version, withdrawn, sender FROM child") == [
+        (upn(1), "Version1", 1, 0, SENDER),
+        (upn(2), "Version1", 1, 0, OTHER),
+    ]
+
+
+def test_a_message_all_of_which_belongs_to_another_sender_is_refused_each_time_it_comes(
+    tmp_path: Path,
+) -> None:
+    system = StoreSystem(tmp_path)
+    system.store().load([letter(records={"learner": [learner(1)]})])
+    forged = letter(sender=OTHER, records={"learner": [learner(10**9)]})
+    for _ in range(2):
+        (fate,) = system.store().load([forged])
+        assert fate.refused == "All of its records belong to another sender."
+    assert system.messages() == 1
+
+
+def test_a_sender_speaks_of_more_pupils_than_one_statement_can_ask_about(tmp_path: Path) -> None:
+    system = StoreSystem(tmp_path)
+    many = [learner(1, serial) for serial in range(1, 500)]
+    system.store().load([letter(records={"learner": many[:250]})])
+    (fate,) = system.store().load([letter(sender=OTHER, records={"learner": many})])
+    assert (fate.records, len(fate.findings)) == (249, 250)
+
+
 def test_a_message_that_comes_again_changes_nothing(tmp_path: Path) -> None:
     system = StoreSystem(tmp_path)
     one = letter(records={"learner": [learner(1)]})
@@ -109,6 +165,16 @@ UNUSABLE = [
         "an entity the standard has not",
         letter(records={"timetable": [{"valid_from": "2025-09-01", "version": 1}]}),
     ),
+    (
+        "an entity its type has not",
+        letter(
+            records={"learner": [learner(1)]},
+            withdrawn={"enrolment": [{**gone(1), "entry_date": "2025-09-01"}]},
+        ),
+    ),
+    ("a type the standard has not", letter(entity="timetable", records={"learner": [learner(1)]})),
+    # No bytes at all: a stand-in for whatever nobody foresaw.
+    ("a body that brings the reading to a fall", msgspec.structs.replace(letter(b"[]"), body=None)),
 ]
 
 
@@ -133,7 +199,9 @@ def test_entities_the_store_does_not_want_are_taken_without_a_word(tmp_path: Pat
         "enrolment_status": "C",
         "nc_year": "6",
     }
-    one = letter(records={"enrolment": [{**stay, "valid_from": "2025-09-01", "version": 1}]})
+    one = letter(
+        entity="enrolment", records={"enrolment": [{**stay, "valid_from": "2025-09-01", "version": 1}]}
+    )
     assert system.store().load([one])[0].refused == ""
     assert system.messages() == 1
 

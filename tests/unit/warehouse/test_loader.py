@@ -11,12 +11,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from deltalake.exceptions import DeltaError
 
 from commonroom import exchange
 from commonroom.exchange import Client, Envelope, RecordSet
 from commonroom.ids import uuid7
 from commonroom.settings import Settings
-from commonroom.warehouse import heads, loader
+from commonroom.warehouse import batches, heads, letters, loader
 from tests.hub_server import MOVEMENTS, SmallCounty, enrolled_client, hub_here, publish_small_county
 from tests.unit.warehouse.house import mark
 from tests.waiting import until_async
@@ -141,3 +142,41 @@ async def test_it_carries_on_after_the_database_dropped_its_connection(town: Tow
             "acknowledged",
             None,
         )
+
+
+async def test_a_letter_whose_reading_fails_is_refused_and_takes_no_other_with_it(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = await town.send(mark(A, 1, "2026-09-07", "AM", "/"))
+    bad = await town.send(mark(A, 2, "2026-09-08", "AM", "/"))
+    position = (await town.school.track(bad)).position
+    really_read = letters.read
+
+    def faulty(letter: exchange.Letter, *others: Any) -> Any:
+        if letter.position == position:
+            raise RuntimeError("a fault of our own code, put here to see what it does")
+        return really_read(letter, *others)
+
+    monkeypatch.setattr(letters, "read", faulty)
+    async with loading(town.settings):
+        state, reason = await town.settled(bad)
+        assert (state, "RuntimeError" in (reason or "")) == ("refused", True)
+        assert await town.settled(good) == ("acknowledged", None)
+
+
+async def test_a_store_that_cannot_be_written_refuses_nothing_and_goes_on_once_it_can(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = asyncio.Event()
+    really_append = batches.delta.append
+
+    def full(*given: Any, **named: Any) -> Any:
+        failed.set()
+        raise DeltaError("no space left on device")
+
+    monkeypatch.setattr(batches.delta, "append", full)
+    async with loading(town.settings):
+        message = await town.send(mark(A, 1, "2026-09-07", "AM", "/"))
+        await asyncio.wait_for(failed.wait(), 20)
+        monkeypatch.setattr(batches.delta, "append", really_append)
+        assert await town.settled(message) == ("acknowledged", None)

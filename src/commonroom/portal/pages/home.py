@@ -16,10 +16,13 @@ PUPILS = "pupils on roll"
 @get(paths("/"))
 async def home(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[bytes]:
     """Live figures of the schools that send."""
-    asked = await figures.question(request, conn)
+    # Not the address's own question: asked for every school and day of years, it would keep the portal busy.
+    asked = await figures.usual_question(conn)
     pupils = await figures.figures(house, conn, visit, asked, "national", None, figures.HEADCOUNT)
     absence = await figures.figures(house, conn, visit, asked, "national", None)
-    sending = await figures.figures(house, conn, visit, asked, "school", None, figures.HEADCOUNT)
+    sending = await figures.figures(
+        house, conn, visit, figures.latest(asked), "school", None, figures.HEADCOUNT
+    )
     schools = len({figure.unit for figure in sending if figures.is_known(figure)})
     page = Page(
         template="home.html",

@@ -18,7 +18,7 @@ from commonroom.portal.pages.reference import HOME
 from commonroom.portal.tables import Cell, Column, Link, Table
 from commonroom.problems import Problem
 
-MESSAGES_SHOWN = 50
+MESSAGES_SHOWN = 20
 STATES = {
     "offered": "Waiting to be collected",
     "leased": "Being collected",

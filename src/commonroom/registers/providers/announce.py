@@ -12,7 +12,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import msgspec
 
 from commonroom import exchange, hub, identity, log, standard
@@ -31,6 +30,7 @@ MESSAGES_A_BATCH = 10  # 500 organisations are about 250 KB
 LISTEN_SECONDS = 30.0  # a missed notice is made up for after this long
 RETRY_SECONDS = 1.0
 REPORTS_A_PULL = 200
+LONGEST_RETRY_SECONDS = 60.0  # while the hub refuses: a movement that is not agreed yet, say
 _CODE_VALID_FOR = timedelta(minutes=5)
 _log = log.get("registers")
 
@@ -123,7 +123,7 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
                 await _keep_up(settings, conn, stop)
             finally:
                 conn.terminate()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, Unreachable) as error:
+        except (*database.DATABASE_AWAY, Unreachable) as error:
             # The kind of error only: its text could quote a row.
             _log.warning("announcing interrupted, starts again", error=type(error).__name__)
         except Problem as problem:
@@ -168,6 +168,7 @@ async def _keep_up(settings: Settings, conn: Any, stop: asyncio.Event) -> None:
     await conn.add_listener(CHANGED_CHANNEL, lambda *_: changed.set())
     conn.add_termination_listener(lambda _: changed.set())
     async with Client(settings.hub_url, _key_file(settings), me.end_point) as client:
+        refusals = 0
         while not stop.is_set():
             changed.clear()
             await publish_to_directory(conn)
@@ -177,7 +178,9 @@ async def _keep_up(settings: Settings, conn: Any, stop: asyncio.Event) -> None:
                     "register announced", messages=done.messages, records=done.records, refused=done.refused
                 )
             await _take_reports(client)
-            await _first_of(stop, RETRY_SECONDS if done.refused else LISTEN_SECONDS, changed)
+            refusals = refusals + 1 if done.refused else 0
+            pause = min(RETRY_SECONDS * 2**refusals, LONGEST_RETRY_SECONDS) if refusals else LISTEN_SECONDS
+            await _first_of(stop, pause, changed)
 
 
 async def _take_reports(client: Client) -> None:

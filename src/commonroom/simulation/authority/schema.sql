@@ -19,6 +19,7 @@ CREATE TABLE learner (
     valid_from TEXT NOT NULL,
     record_version INTEGER NOT NULL,
     withdrawn INTEGER NOT NULL DEFAULT 0,
+    sender TEXT,
     UNIQUE (school, upn, valid_from)
 );
 
@@ -35,6 +36,7 @@ CREATE TABLE enrolment (
     valid_from TEXT NOT NULL,
     record_version INTEGER NOT NULL,
     withdrawn INTEGER NOT NULL DEFAULT 0,
+    sender TEXT,
     UNIQUE (school, upn, entry_date, valid_from)
 );
 
@@ -47,5 +49,6 @@ CREATE TABLE attendance_mark (
     valid_from TEXT NOT NULL,
     record_version INTEGER NOT NULL,
     withdrawn INTEGER NOT NULL DEFAULT 0,
+    sender TEXT,
     UNIQUE (school, upn, date, session, valid_from)
 );

@@ -64,6 +64,7 @@ CREATE TABLE arrival (
     valid_from TEXT NOT NULL,
     record_version INTEGER NOT NULL,
     withdrawn INTEGER NOT NULL DEFAULT 0,
+    sender TEXT,
     UNIQUE (origin, upn, valid_from)
 );
 
@@ -80,5 +81,6 @@ CREATE TABLE arrival_stay (
     valid_from TEXT NOT NULL,
     record_version INTEGER NOT NULL,
     withdrawn INTEGER NOT NULL DEFAULT 0,
+    sender TEXT,
     UNIQUE (origin, upn, admitted_on, valid_from)
 );

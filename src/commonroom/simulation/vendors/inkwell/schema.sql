@@ -52,6 +52,7 @@ CREATE TABLE TRANSFER_IN (
     valid_from TEXT NOT NULL,
     record_version INTEGER NOT NULL,
     withdrawn INTEGER NOT NULL DEFAULT 0,
+    sender TEXT,
     UNIQUE (SendingSchool, UPN, valid_from)
 );
 
@@ -68,5 +69,6 @@ CREATE TABLE TRANSFER_IN_ENTRY (
     valid_from TEXT NOT NULL,
     record_version INTEGER NOT NULL,
     withdrawn INTEGER NOT NULL DEFAULT 0,
+    sender TEXT,
     UNIQUE (SendingSchool, UPN, DateOfEntry, valid_from)
 );

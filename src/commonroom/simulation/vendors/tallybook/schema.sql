@@ -94,6 +94,7 @@ CREATE TABLE incoming_person (
     valid_from TEXT NOT NULL,
     record_version INTEGER NOT NULL,
     withdrawn INTEGER NOT NULL DEFAULT 0,
+    sender TEXT,
     UNIQUE (from_school, upn, valid_from)
 );
 
@@ -110,5 +111,6 @@ CREATE TABLE incoming_stay (
     valid_from TEXT NOT NULL,
     record_version INTEGER NOT NULL,
     withdrawn INTEGER NOT NULL DEFAULT 0,
+    sender TEXT,
     UNIQUE (from_school, upn, admitted, valid_from)
 );

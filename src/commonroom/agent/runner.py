@@ -182,10 +182,11 @@ class Agent:
             await self._in(self._shared.books, partial(reports.keep, self._memory, told))
             await client.acknowledge([letter.delivery for letter in told])
         if found := [letter for letter in mail if not is_report(letter.envelope)]:
-            await self._load(client, found)
+            await self._take(client, found)
         return 0.0
 
-    async def _load(self, client: Client, found: Sequence[Letter]) -> None:
+    async def _take(self, client: Client, found: Sequence[Letter]) -> None:
+        """Load letters and tell the hub what became of each."""
         assert self._store is not None
         try:
             fates = await self._load(self._store, found)
@@ -195,12 +196,11 @@ class Agent:
             raise
         except Exception as error:
             self._log.error("load-failed", reason=_loggable(error), letters=len(found))
-            await self._pull_one_by_one(client, self._store, found)
-            return 0.0
-        await self._answer(client, found, fates)
-        return 0.0
+            await self._take_one_by_one(client, self._store, found)
+        else:
+            await self._answer(client, found, fates)
 
-    async def _pull_one_by_one(self, client: Client, store: Store, found: Sequence[Letter]) -> None:
+    async def _take_one_by_one(self, client: Client, store: Store, found: Sequence[Letter]) -> None:
         """Load each letter alone, so that the one that fails cannot hold up the others; raises the last such fault."""
         failed: list[str] = []
         fault: Exception | None = None

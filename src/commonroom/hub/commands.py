@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from commonroom import settings
-from commonroom.hub import governance_commands, push_commands, quota_commands
+from commonroom.hub import assurance_commands, governance_commands, push_commands, quota_commands
 from commonroom.problems import Problem
 
 T = TypeVar("T")
@@ -24,6 +24,8 @@ movements_app = typer.Typer(help="The agreements under which messages travel.", 
 app.add_typer(movements_app, name="movements")
 movements_app.add_typer(governance_commands.app)  # without a name: its commands stand among those here
 app.add_typer(quota_commands.app, name="quota")
+app.add_typer(assurance_commands.app, name="evidence")
+app.add_typer(assurance_commands.keys_app, name="keys")
 app.add_typer(push_commands.push_key_app, name="push-key")
 app.add_typer(push_commands.windows_app, name="windows")
 
@@ -68,6 +70,7 @@ def show_traffic(data: Data = None, as_json: AsJson = False) -> None:
     for message_type, number in found.types.items():
         table.add_row(message_type, f"{number:,}")
     table.add_row("oldest waiting since", str(found.oldest_waiting or "nothing waits"))
+    table.add_row("reports waiting for senders", f"{found.reports:,}")
     table.add_row("end points seen", f"{len(found.end_points):,}")
     Console().print(table)
 

@@ -68,6 +68,7 @@ def show_traffic(data: Data = None, as_json: AsJson = False) -> None:
     for message_type, number in found.types.items():
         table.add_row(message_type, f"{number:,}")
     table.add_row("oldest waiting since", str(found.oldest_waiting or "nothing waits"))
+    table.add_row("reports waiting for senders", f"{found.reports:,}")
     table.add_row("end points seen", f"{len(found.end_points):,}")
     Console().print(table)
 

@@ -68,7 +68,7 @@ WITH candidates AS (
 ), leased AS (
     UPDATE hub.delivery d
     SET state = 'leased', lease_holder = $2, attempt = attempt + 1,
-        lease_until = clock_timestamp() + make_interval(secs => $4), leased_at = engines.domain_now(),
+        lease_until = clock_timestamp() + make_interval(secs => $4), leased_at = (SELECT engines.domain_now()),
         sequence = coalesce(d.sequence, numbered.last_sequence - fitting.new + fitting.place)
     FROM fitting LEFT JOIN numbered ON true
     WHERE d.id = fitting.id
@@ -102,7 +102,7 @@ WITH mine AS (
 _FINISH = f"""
 {_MINE}, done AS (
     UPDATE hub.delivery d
-    SET state = $4, reason = $5, finished_at = engines.domain_now(), lease_until = NULL
+    SET state = $4, reason = $5, finished_at = (SELECT engines.domain_now()), lease_until = NULL
     FROM held WHERE d.id = held.id
     RETURNING d.id, d.message
 ), entries AS (

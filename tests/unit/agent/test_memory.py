@@ -86,4 +86,5 @@ def test_a_memory_of_the_version_before_is_brought_up_to_date(tmp_path: Path) ->
     memory = Memory.open(path)
     assert memory.rows("PRAGMA user_version") == [(SCHEMA_VERSION,)]
     assert outbox.waiting(memory, 10, 1000) == []
+    assert memory.rows("SELECT * FROM fate") == []
     memory.close()

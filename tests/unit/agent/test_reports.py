@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import asyncpg
 import msgspec
 
-from commonroom.agent import Memory, memory, outbox, reports
+from commonroom.agent import outbox
 from commonroom.agent.runner import Agent, Shared
 from commonroom.agent.status import FILE_NAME, Status
 from commonroom.exchange import make_http_client
@@ -55,24 +54,6 @@ async def test_an_agent_without_a_store_learns_how_each_letter_ended_at_each_rec
             }
         remembered.close()
         assert await pool.fetchval("SELECT count(*) FROM hub.report") == 0
-
-
-def test_a_memory_of_the_first_version_goes_on_with_its_letters(tmp_path: Path) -> None:
-    file = tmp_path / "agent.sqlite"
-    connection = sqlite3.connect(file)
-    connection.executescript(f"{memory.SCHEMA} PRAGMA user_version = 1;")
-    connection.execute(
-        """
-        INSERT INTO outbox (id, type, dataschema, datacontenttype, made_at, records, size)
-        VALUES ('one', 'a.b', 's', 'c', '2026-01-01T00:00:00+00:00', 1, 1)
-        """
-    )
-    connection.commit()
-    connection.close()
-    opened = Memory.open(file)
-    assert [(line.id, line.fates) for line in outbox.listed(opened)] == [("one", [])]
-    reports.keep(opened, [])
-    opened.close()
 
 
 class _running:  # noqa: N801 - reads as a word after `async with`

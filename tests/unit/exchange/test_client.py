@@ -178,7 +178,7 @@ async def test_one_token_serves_many_calls_at_once(server: Server, key_file: Pat
 
 
 async def test_a_token_is_renewed_before_it_ends(server: Server, key_file: Path) -> None:
-    server.answers["/token"] = [token("short", 0), token("long")]
+    server.answers["/token"] = [token("spent", 0), token("short", 0), token("long")]
     server.answers["/messages"] = [reply(202, RECEIPT)]
     async with connected(server, key_file) as one:
         await one.post(ENVELOPE, b"")

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -204,6 +205,22 @@ def follow_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="follow-parent", daemon=True).start()
+
+
+def free_port(wanted: int | None, taken: int | None = None) -> int:
+    """`wanted` when nothing listens there, else any free port other than `taken`."""
+    for port in [wanted] if wanted and wanted != taken else []:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        found = int(probe.getsockname()[1])
+    return found if found != taken else free_port(None, taken)
 
 
 def _lock_folder(folder: Path) -> IO[bytes]:

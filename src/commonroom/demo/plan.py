@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import msgspec
@@ -10,6 +9,7 @@ import msgspec
 from commonroom import settings as settings_module
 from commonroom.problems import Problem
 from commonroom.settings import Settings
+from commonroom.supervisor import free_port
 
 NOTE = "demo.json"
 
@@ -67,19 +67,3 @@ def choose_settings(data: Path | None, *, any_port: bool) -> Settings:
     hub = free_port(None if any_port else chosen.hub_port)
     portal = free_port(None if any_port else chosen.portal_port, taken=hub)
     return msgspec.structs.replace(chosen, hub_port=hub, portal_port=portal)
-
-
-def free_port(wanted: int | None, taken: int | None = None) -> int:
-    """`wanted` when nothing listens there, else any free port other than `taken`."""
-    for port in [wanted] if wanted and wanted != taken else []:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                pass
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        found = int(probe.getsockname()[1])
-    return found if found != taken else free_port(None, taken)

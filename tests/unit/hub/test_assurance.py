@@ -161,6 +161,37 @@ async def test_a_letter_is_held_while_evidence_has_lapsed_and_both_sides_see_it(
     assert fate(await town.school.track(receipt.message), town.county.warehouse).held is None
 
 
+async def test_a_body_is_not_downloaded_under_a_lease_from_before_evidence_lapsed(town: Town) -> None:
+    receipt = await town.school.post(*message(town.county))
+    await town.warehouse.pull(10, 5)
+    place = f"/messages/{receipt.message}/body"
+    assert await town.warehouse._ask_raw("GET", place, b"") == b"letter"
+    await renew(town.pool, town.county.warehouse, "internal")
+    with pytest.raises(Problem) as refused:
+        await town.warehouse._ask_raw("GET", place, b"")
+    assert refused.value.code == "CR-005"
+    assert await town.school._ask_raw("GET", place, b"") == b"letter"  # its sender has it anyway
+
+
+async def test_evidence_of_one_end_point_lets_it_alone_have_the_letter(town: Town) -> None:
+    await town.school.post(*message(town.county))
+    await renew(town.pool, town.county.warehouse, "internal")
+    async with town.pool.acquire() as connection:
+        await assurance.record(
+            connection,
+            [town.county.warehouse],
+            "restricted",
+            kind="test",
+            reference="test",
+            valid_from=date(2000, 1, 1),
+            valid_to=date(2199, 1, 1),
+            by="test",
+            end_point="assured",
+        )
+        assert await mailbox.lease(connection, town.county.warehouse, "another", 10, 60) == []
+        assert len(await mailbox.lease(connection, town.county.warehouse, "assured", 10, 60)) == 1
+
+
 async def test_a_held_letter_ends_with_its_expiry_or_its_retention(town: Town) -> None:
     late = datetime.now(UTC) + timedelta(days=2)
     expiring = await town.school.post(*message(town.county, expirytime=late))

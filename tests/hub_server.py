@@ -15,14 +15,14 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from commonroom import exchange
-from commonroom.hub import Alias, Party, Relation, load_movements, publish
+from commonroom.hub import Alias, Party, Relation, assurance, load_movements, publish
 from commonroom.hub.server import HubServer, make_server
 from commonroom.identity import issue_enrolment_code
 from commonroom.ids import org_urn, uuid7
@@ -211,11 +211,28 @@ async def publish_small_county(connection: Any, folder: Path, movements: str = M
         ],
         relations,
     )
+    await assure_everybody(connection)
     file = folder / "movements.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(movements, "utf-8")
     await load_movements(connection, file)
     return county
+
+
+async def assure_everybody(connection: Any, level: str = "restricted") -> None:
+    """Evidence of protection for every party in the directory that has none."""
+    parties = [row["urn"] for row in await connection.fetch("SELECT urn FROM hub.party")]
+    await assurance.record(
+        connection,
+        parties,
+        level,
+        kind="test",
+        reference="tests/hub_server.py",
+        valid_from=date(2000, 1, 1),
+        valid_to=date(2199, 12, 31),
+        by="test",
+        where_none=True,
+    )
 
 
 def message(county: SmallCounty, body: bytes = b"letter", **changes: Any) -> tuple[exchange.Envelope, bytes]:

@@ -22,6 +22,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "ledger": ("commonroom.hub.ledger_commands", "the tamper-evident ledger: export, verify"),
     "providers": ("commonroom.registers.commands", "the register of providers: load, find, show"),
     "warehouse": ("commonroom.warehouse.commands", "the warehouse: status, measures"),
+    "sandbox": ("commonroom.sandbox.commands", "a hub to try on: partners, a movable clock, faults"),
 }
 
 Data = Annotated[

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -26,7 +27,7 @@ from commonroom import log
 from commonroom.engines.database import migrate
 from commonroom.engines.postgres import LocalServer
 from commonroom.problems import Problem
-from commonroom.settings import Settings
+from commonroom.settings import FILE_NAME, Settings
 
 STOP_SECONDS = 15
 LOOK_SECONDS = 0.1
@@ -182,6 +183,19 @@ def stop_on_signals() -> None:
         signal.signal(number, signal.default_int_handler)
 
 
+def write_settings(settings: Settings) -> None:
+    """Write `commonroom.yaml`, so that later commands on this data folder find the same ports and addresses."""
+    defaults = Settings(data=settings.data)
+    changed = {
+        name: getattr(settings, name)
+        for name in Settings.__struct_fields__
+        if name != "data" and getattr(settings, name) != getattr(defaults, name)
+    }
+    path = settings.data / FILE_NAME
+    path.touch(mode=0o600)
+    path.write_text("".join(f"{name}: {json.dumps(str(value))}\n" for name, value in changed.items()))
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """The settings as variables, so that every child has exactly those of its supervisor."""
     values = {name: getattr(settings, name) for name in Settings.__struct_fields__ if name != "data"}
@@ -201,6 +215,22 @@ def follow_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="follow-parent", daemon=True).start()
+
+
+def free_port(wanted: int | None, taken: int | None = None) -> int:
+    """`wanted` when nothing listens there, else any free port other than `taken`."""
+    for port in [wanted] if wanted and wanted != taken else []:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        found = int(probe.getsockname()[1])
+    return found if found != taken else free_port(None, taken)
 
 
 def _lock_folder(folder: Path) -> IO[bytes]:

@@ -24,7 +24,7 @@ from commonroom.registers import providers
 from commonroom.settings import Settings
 from commonroom.standard import identifiers, terms
 from commonroom.warehouse import loader
-from tests.hub_server import enrolled_client, hub_here
+from tests.hub_server import assure_everybody, enrolled_client, hub_here
 from tests.waiting import until_async
 
 REGISTER = Path(__file__).parents[1] / "data" / "portal_register.csv"
@@ -48,6 +48,7 @@ async def build(settings: Settings) -> None:
         await providers.ensure_platform(connection)
         await providers.load_file(connection, REGISTER)
         await providers.publish_to_directory(connection)
+        await assure_everybody(connection)
         await load_movements(connection, MOVEMENTS)
         await _add_people(connection, settings)
         async with hub_here(settings) as served:

@@ -130,7 +130,7 @@ async def test_a_killed_agent_loses_and_doubles_nothing(
         with running(agent):
             quiet_since = datetime.now(UTC)
             await until_async(lambda: _settled(agent, quiet_since), SECONDS, "the outbox being empty")
-        messages = await accepted(pool)
+        messages = await accepted(pool, settings)
         deliveries = await pool.fetchval(
             "SELECT count(*) FROM hub.delivery WHERE recipient = $1", county.warehouse
         )
@@ -228,7 +228,7 @@ async def test_a_killed_receiver_loads_every_message_once(
                 await until_async(lambda: _settled(sender, quiet_since), SECONDS, "the outbox being empty")
                 acknowledged = partial(_all_acknowledged, pool, county.authority)
                 await until_async(acknowledged, SECONDS, "all being acknowledged")
-        messages = await accepted(pool)
+        messages = await accepted(pool, settings)
     assert authority.messages() == len(messages)
     with closing(sqlite3.connect(school.database)) as connection:
         marks = connection.execute("SELECT upn, day, half, code FROM mark ORDER BY 1, 2").fetchall()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import msgspec
 from commonroom import settings as settings_module
 from commonroom.problems import Problem
 from commonroom.settings import Settings
+from commonroom.supervisor import free_port
 
 NOTE = "demo.json"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -85,19 +85,3 @@ def choose_settings(data: Path | None, say: Callable[[str], None], *, any_port: 
             if wanted != found:
                 say(f"Port {wanted} is taken; {found} serves this time.")
     return msgspec.structs.replace(chosen, hub_port=hub, portal_port=portal)
-
-
-def free_port(wanted: int | None, taken: int | None = None) -> int:
-    """`wanted` when nothing listens there, else any free port other than `taken`."""
-    for port in [wanted] if wanted and wanted != taken else []:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                pass
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        found = int(probe.getsockname()[1])
-    return found if found != taken else free_port(None, taken)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import asyncpg
 import msgspec
 
 from commonroom import identity, portal, simulation
-from commonroom.hub import directory, movements
+from commonroom.hub import assurance, directory, movements
 from commonroom.ids import alias_urn
 from commonroom.portal import SamplePerson
 from commonroom.problems import Problem
@@ -37,6 +37,16 @@ async def load_register(pool: asyncpg.Pool, files: Sequence[Path], say: Say) -> 
             if report.schools:
                 say(f"{report.schools:,} schools of {report.authorities} local authorities in the register")
         await providers.publish_to_directory(connection)
+        await assurance.record_for_kinds(
+            connection,
+            ["school", "local authority", "academy trust"],
+            "restricted",
+            kind="demo",
+            reference="demo county",
+            valid_from=date(2000, 1, 1),
+            valid_to=date(2199, 12, 31),
+            by="commonroom demo",
+        )
         loaded = await movements.load_movements(connection, MOVEMENTS)
         say(f"{len(loaded.new) + len(loaded.unchanged)} movements agreed")
 

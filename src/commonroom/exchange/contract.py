@@ -26,6 +26,13 @@ Ids = Annotated[
 Reason = Annotated[str, Meta(min_length=1, max_length=MAX_REASON)]
 
 
+class LeftOut(msgspec.Struct, frozen=True):
+    """A party that a message would have gone to, and why it does not."""
+
+    recipient: str  # party urn
+    reason: str
+
+
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """202 of POST /messages, and one success in a batch: the hub has the message on disk and will deliver it."""
 
@@ -36,6 +43,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     movement: str  # the agreement under which it travels
     repeated: bool = False  # True: the hub had it already; nothing was sent twice
     ledger_position: int | None = None  # in the tamper-evident ledger, when already given
+    left_out: list[LeftOut] = []  # recipients that are not known to protect it well enough
 
 
 class BatchResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -80,10 +88,18 @@ class MailboxLetter(msgspec.Struct, frozen=True, kw_only=True):
     previous: int | None = None
 
 
+class HeldLetters(msgspec.Struct, frozen=True):
+    """Letters that wait for a recipient's evidence of protection to be renewed; tracking names them."""
+
+    for_you: int  # your own evidence is missing or over
+    from_you: int  # a recipient's is
+
+
 class MailboxResponse(msgspec.Struct, frozen=True):
     """200 of GET /mailbox?limit=&wait=; empty when nothing came within `wait` seconds."""
 
     letters: list[MailboxLetter]
+    held: HeldLetters | None = None  # set while there are any; some seconds old
 
 
 class AcknowledgeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,7 +134,9 @@ class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     from_sequence: Annotated[int, Meta(ge=1)] | None = None  # the recipient's own number
     from_position: Annotated[int, Meta(ge=1)] | None = None  # the hub's order of acceptance
     since: Annotated[datetime, Meta(tz=True)] | None = None  # time of acceptance, domain clock
-    to: Annotated[int, Meta(ge=1)] | Annotated[datetime, Meta(tz=True)] | None = None  # the last one, of the same kind
+    to: Annotated[int, Meta(ge=1)] | Annotated[datetime, Meta(tz=True)] | None = (
+        None  # the last one, of the same kind
+    )
     after_position: Annotated[int, Meta(ge=0)] = 0  # to go on: the `last_position` of the answer before
 
 
@@ -150,7 +168,10 @@ class DeliveryState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     offered_at: datetime | None = None
     leased_at: datetime | None = None  # the newest time it was handed out
     finished_at: datetime | None = None
-    replays: int = 0  # how often the recipient has asked for it again since; `state` stays the end that was reported
+    replays: int = (
+        0  # how often the recipient has asked for it again since; `state` stays the end that was reported
+    )
+    held: str | None = None  # why it is not handed out at the moment
 
 
 class Tracking(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 The web parts (`hub.api`, `hub.server`) are imported by those who serve; everything here works on a connection.
 """
 
-from commonroom.hub import directory, movements, tracking
+from commonroom.hub import assurance, directory, movements, tracking
 from commonroom.hub.calendars import calendar_days, publish_calendar
 from commonroom.hub.directory import (
     Alias,
@@ -37,6 +37,7 @@ __all__ = [
     "SeenEndPoint",
     "Traffic",
     "aliases_of",
+    "assurance",
     "calendar_days",
     "directory",
     "list_movements",

@@ -184,6 +184,7 @@ async def get_mailbox(
         async with office.pool.acquire() as connection:
             return await mail.collect(
                 connection,
+                office.master_keys,
                 party,
                 caller.id,
                 limit,
@@ -199,7 +200,10 @@ async def get_mailbox(
     finally:
         gone.cancel()
     office.metrics.leased.inc(len(letters))
-    return _json({"letters": [_letter(letter) for letter in letters]}, 200)
+    held = office.held_of(party)
+    return _json(
+        {"letters": [_letter(letter) for letter in letters], **({"held": held} if held else {})}, 200
+    )
 
 
 @post("/mailbox/acknowledge", status_code=200, security=openapi.SIGNED_IN)

@@ -21,6 +21,7 @@ from commonroom.exchange import Envelope, StoredBody, digest_text
 from commonroom.exchange.envelope import SPEC_VERSION
 from commonroom.hub.body_store import BodyStore, is_content, open_store, part_of
 from commonroom.hub.mailbox import LeasedLetter
+from commonroom.hub.master_keys import MasterKeys, sealed_in
 from commonroom.hub.uploads import locked, unknown
 from commonroom.problems import Problem
 from commonroom.settings import Settings
@@ -40,7 +41,8 @@ class FoundBody(msgspec.Struct, frozen=True, kw_only=True):
 
 # A recipient must hold the lease, as for acknowledging: the gates of delivery stand where leases are given.
 _FIND = """
-SELECT m.size, m.digest, m.envelope ->> 'datacontenttype' AS media_type, b.body, b.stored
+SELECT m.id AS message_id, m.size, m.digest, m.envelope ->> 'datacontenttype' AS media_type, b.body, b.master, b.wrapped,
+    b.stored
 FROM hub.message m LEFT JOIN hub.body b ON b.message = m.position
 WHERE m.id = $1 AND (
     m.source = $2
@@ -48,6 +50,7 @@ WHERE m.id = $1 AND (
         SELECT FROM hub.delivery d
         WHERE d.message = m.position AND d.recipient = $2 AND d.state = 'leased' AND d.lease_holder = $3
             AND d.movement IN (SELECT id FROM hub.active_movement)
+            AND d.needs <= (SELECT hub.level_of($2, $3))
     )
 )
 """
@@ -87,13 +90,35 @@ COMPLETE_UPLOADS = """SELECT id, party, digest, size FROM hub.upload
     FOR KEY SHARE"""
 
 
-async def find(connection: Any, message: str, party: str, end_point: str) -> FoundBody | None:
-    """The body of a message for its sender, or for the end point of a recipient that holds its lease; else None."""
+async def find(
+    connection: Any, master_keys: MasterKeys, message: str, party: str, end_point: str
+) -> FoundBody | None:
+    """The body of a message for its sender, or for the end point of a recipient that holds its lease; else None.
+
+    Raises Problem CR-148 when it was changed where it is stored.
+    """
     try:
         row = await connection.fetchrow(_FIND, UUID(message), party, end_point)
     except ValueError:
         return None
-    return None if row is None else FoundBody(**row)
+    if row is None:
+        return None
+    return FoundBody(
+        size=row["size"],
+        digest=row["digest"],
+        media_type=row["media_type"],
+        body=open_body(master_keys, row),
+        stored=row["stored"],
+    )
+
+
+def open_body(master_keys: MasterKeys, row: Any) -> bytes | None:
+    """The body in a row with message_id, body, master and wrapped; None when there is none in it.
+
+    Raises Problem CR-148 when it was changed where it is stored, CR-149 when its master key is not here.
+    """
+    sealed = sealed_in(row)
+    return None if sealed is None else master_keys.open(row["message_id"], sealed)
 
 
 def enclosed(letter: LeasedLetter) -> dict[str, Any]:

@@ -69,7 +69,7 @@ async def get_body(request: Call, message: FromPath[str]) -> Response[Any]:
     """The body of a message, whole or one range of it, for its sender and for whoever holds its lease."""
     caller, office = caller_of(request), office_of(request)
     async with office.pool.acquire() as connection:
-        found = await bodies.find(connection, message, caller.party or "", caller.id)
+        found = await bodies.find(connection, office.master_keys, message, caller.party or "", caller.id)
     if found is None:
         raise Problem(
             "CR-005",

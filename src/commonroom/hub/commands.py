@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from commonroom import settings
-from commonroom.hub import governance_commands, push_commands, quota_commands
+from commonroom.hub import assurance_commands, governance_commands, push_commands, quota_commands
 from commonroom.problems import Problem
 
 T = TypeVar("T")
@@ -24,6 +24,8 @@ movements_app = typer.Typer(help="The agreements under which messages travel.", 
 app.add_typer(movements_app, name="movements")
 movements_app.add_typer(governance_commands.app)  # without a name: its commands stand among those here
 app.add_typer(quota_commands.app, name="quota")
+app.add_typer(assurance_commands.app, name="evidence")
+app.add_typer(assurance_commands.keys_app, name="keys")
 app.add_typer(push_commands.push_key_app, name="push-key")
 app.add_typer(push_commands.windows_app, name="windows")
 

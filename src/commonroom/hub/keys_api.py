@@ -22,7 +22,7 @@ from commonroom.hub import openapi
 from commonroom.hub.callers import Call, caller_of, office_of
 from commonroom.hub.directory import resolve_alias
 from commonroom.hub.post import ENGLAND
-from commonroom.hub.routing import route
+from commonroom.hub.routing import assure, route
 from commonroom.identity import add_key, encryption_keys, keys_of, retire_key
 from commonroom.problems import Problem
 
@@ -79,7 +79,8 @@ async def get_recipients(
     async with office.pool.acquire() as connection:
         routing = await office.post.routing(connection)
         now: datetime = await clock.now(connection)
-        stops = route(routing, envelope, party, now.astimezone(ENGLAND).date()).stops
+        day = now.astimezone(ENGLAND).date()
+        stops = assure(routing, route(routing, envelope, party, day), party, caller.id, day).stops
         found = await encryption_keys(connection, [stop.recipient for stop in stops])
     return RecipientsResponse([RecipientKeys(urn, own) for urn, own in found.items()])
 

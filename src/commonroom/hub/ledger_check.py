@@ -10,12 +10,17 @@ import hashlib
 from typing import Any
 
 from commonroom.hub import proofs
+from commonroom.hub.bodies import open_body
 from commonroom.hub.body_store import BLOCK_BYTES, BodyStore
 from commonroom.hub.ledger_file import HeadChecker, Verdict, check_keys
 from commonroom.hub.ledger_form import PublicKey, leaf_of
+from commonroom.hub.master_keys import MasterKeys
 from commonroom.hub.merkle import Frontier, Node
 from commonroom.hub.proofs import head_of
 from commonroom.hub.sequencer import CHUNK, ENTRY, TILE_LEVELS, entry_of
+from commonroom.problems import Problem
+
+BODIES_AT_ONCE = 32  # each up to the largest that a message may have
 
 _LEAVES = f"""
 {ENTRY}, t.position AS place, t.entry AS number, t.hash
@@ -51,8 +56,8 @@ WHERE d.finished_at IS NOT NULL AND NOT EXISTS (
 ORDER BY d.message LIMIT 100
 """
 _BODIES = """
-SELECT m.position, m.digest, sha256(b.body) AS found, b.stored, b.message IS NULL AS gone, e.digest AS accepted,
-    m.retain_until < engines.domain_now() AS over
+SELECT m.position, m.id AS message_id, m.digest, b.body, b.master, b.wrapped, b.stored,
+    b.message IS NULL AS gone, e.digest AS accepted, m.retain_until < engines.domain_now() AS over
 FROM hub.message m
 LEFT JOIN hub.body b ON b.message = m.position
 LEFT JOIN hub.ledger e ON e.message = m.position AND e.event = 'accepted'
@@ -61,18 +66,27 @@ ORDER BY m.position
 
 
 async def verify_database(
-    connection: Any, pinned: list[PublicKey] | None = None, store: BodyStore | None = None
+    connection: Any,
+    pinned: list[PublicKey] | None = None,
+    store: BodyStore | None = None,
+    *,
+    master_keys: MasterKeys | None = None,
 ) -> Verdict:
     """Check the stored ledger against its signed heads, and envelopes and bodies against the ledger. One snapshot.
 
-    Large bodies are read again from the `store`; without one only their names are compared.
+    Large bodies are read again from the `store`; without one only their names are compared. Other bodies are opened
+    with the `master_keys`; without them they are counted as `sealed`.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        return await check(connection, pinned, store)
+        return await check(connection, pinned, store, master_keys=master_keys)
 
 
 async def check(
-    connection: Any, pinned: list[PublicKey] | None = None, store: BodyStore | None = None
+    connection: Any,
+    pinned: list[PublicKey] | None = None,
+    store: BodyStore | None = None,
+    *,
+    master_keys: MasterKeys | None = None,
 ) -> Verdict:
     """The same inside a transaction of the caller's."""
     verdict = Verdict(pinned=pinned is not None)
@@ -87,7 +101,7 @@ async def check(
         verdict.fault(
             f"hub.delivery: {row['id']} of message {row['message']} is {row['state']}, not so in the ledger"
         )
-    await _check_bodies(connection, store, verdict)
+    await _check_bodies(connection, store, master_keys, verdict)
     verdict.entries = frontier.size
     return verdict
 
@@ -132,8 +146,10 @@ async def _check_tree(
         verdict.fault("hub.ledger_sequencer: size or peaks are not those of the leaves")
 
 
-async def _check_bodies(connection: Any, store: BodyStore | None, verdict: Verdict) -> None:
-    async for row in connection.cursor(_BODIES, prefetch=CHUNK):
+async def _check_bodies(
+    connection: Any, store: BodyStore | None, master_keys: MasterKeys | None, verdict: Verdict
+) -> None:
+    async for row in connection.cursor(_BODIES, prefetch=BODIES_AT_ONCE):
         message = f"message {row['position']}"
         if row["accepted"] is not None and row["digest"] != row["accepted"]:
             verdict.fault(f"hub.message: the digest of {message} is not the accepted one")
@@ -143,10 +159,18 @@ async def _check_bodies(connection: Any, store: BodyStore | None, verdict: Verdi
             else:
                 verdict.fault(f"hub.body: the body of {message} is gone before the end of its retention")
             continue
-        verdict.bodies += 1
-        found = row["found"]
         if row["stored"] is not None:
             found = await asyncio.to_thread(_stored_digest, store, row["stored"])
+        elif master_keys is None:
+            verdict.sealed += 1
+            continue
+        else:
+            try:
+                found = hashlib.sha256(open_body(master_keys, row) or b"").digest()
+            except Problem as problem:
+                verdict.fault(f"hub.body: {message}: {problem.detail}")
+                continue
+        verdict.bodies += 1
         if found != (row["accepted"] or row["digest"]):
             verdict.fault(f"hub.body: the body of {message} is not the accepted one")
 

@@ -42,6 +42,7 @@ def verify_ledger(
     from commonroom.hub.body_store import open_store
     from commonroom.hub.ledger_check import verify_database
     from commonroom.hub.ledger_file import load_keys, verify
+    from commonroom.hub.master_keys import MasterKeys
 
     if (file is None) is not database:
         raise typer.BadParameter("Give a FILE, or --database.")
@@ -50,7 +51,10 @@ def verify_ledger(
         verdict = verify(file, keys)
     else:
         store = open_store(settings.load(data))
-        verdict = _with_connection(data, lambda connection: verify_database(connection, keys, store))
+        master_keys = MasterKeys(settings.load(data))
+        verdict = _with_connection(
+            data, lambda connection: verify_database(connection, keys, store, master_keys=master_keys)
+        )
     if json_output:
         typer.echo(msgspec.json.encode(verdict).decode())
     else:

@@ -69,6 +69,7 @@ class Verdict(msgspec.Struct, kw_only=True):
     entries: int = 0
     heads: int = 0
     bodies: int = 0  # compared with their digests (database alone)
+    sealed: int = 0  # bodies that were not compared, for want of the master keys (database alone)
     purged: int = 0  # bodies past their retention: gone as agreed, digest kept (database alone)
     pinned: bool = False  # whether heads were checked against a key that did not come with the ledger
     faults: list[str] = msgspec.field(default_factory=list)

@@ -8,8 +8,9 @@ from typing import Any, Literal
 import msgspec
 
 from commonroom.exchange.reports import report_envelope
-from commonroom.hub import mailbox, reports
+from commonroom.hub import mailbox, reports, sealed_letters
 from commonroom.hub.mailbox import LeasedLetter
+from commonroom.hub.master_keys import MasterKeys
 from commonroom.hub.reports import LeasedReport
 
 Kind = Literal["letters", "reports", "all"]
@@ -17,6 +18,7 @@ Kind = Literal["letters", "reports", "all"]
 
 async def collect(
     connection: Any,
+    master_keys: MasterKeys,
     party: str,
     end_point: str,
     limit: int,
@@ -28,7 +30,8 @@ async def collect(
     """Up to `limit` letters and reports under a lease. Reports get the room that letters leave."""
     found: list[LeasedLetter] = []
     if kind != "reports":
-        found = await mailbox.lease(connection, party, end_point, limit, seconds, closed=closed)
+        leased = await mailbox.lease(connection, party, end_point, limit, seconds, closed=closed)
+        found = await sealed_letters.open_all(connection, master_keys, leased, party, end_point)
     if kind != "letters" and (room := limit - len(found)):
         told = await reports.lease(connection, party, end_point, room, seconds)
         found += [_as_letter(report, party) for report in told]

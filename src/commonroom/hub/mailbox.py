@@ -18,6 +18,7 @@ import msgspec
 from commonroom.exchange import Settled
 from commonroom.hub import ledger, reports
 from commonroom.hub.doorbell import Doorbell
+from commonroom.hub.master_keys import SealedBody, sealed_in
 
 # A mailbox answer holds at most so many bytes of bodies, and always at least one letter.
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
@@ -36,6 +37,7 @@ class LeasedLetter(msgspec.Struct, frozen=True, kw_only=True):
     message: UUID | None = None  # this and what follows: of letters from the mailbox
     size: int = 0
     digest: bytes = b""
+    sealed: SealedBody | None = None  # its body before `sealed_letters.open_all`: not to be handed out
 
 
 # Movements are looked at again here: what is accepted under an agreement is not delivered after its end.
@@ -47,6 +49,7 @@ WITH candidates AS (
         AND (d.state = 'offered' OR d.lease_until <= clock_timestamp())
         AND (d.expires_at IS NULL OR d.expires_at > (SELECT engines.domain_now()))
         AND d.movement IN (SELECT id FROM hub.active_movement)
+        AND d.needs <= (SELECT hub.level_of($1, $2))
         AND d.movement <> ALL($6::text[])
     ORDER BY d.message
     LIMIT $3
@@ -77,7 +80,7 @@ WITH candidates AS (
     {ledger.APPEND}
     SELECT '{ledger.LEASED}', position, $1, NULL, NULL FROM leased JOIN sized USING (id) ORDER BY position
 )
-SELECT l.id, l.attempt, l.sequence, s.position, s.accepted_at, s.envelope, b.body,
+SELECT l.id, l.attempt, l.sequence, s.position, s.accepted_at, s.envelope, b.body, b.master, b.wrapped,
     s.message_id, s.size, s.digest
 FROM leased l JOIN sized s USING (id) JOIN hub.body b ON b.message = s.position
 ORDER BY s.position
@@ -187,6 +190,7 @@ async def lease(
 ) -> list[LeasedLetter]:
     """Up to `limit` letters for this end point of the party, oldest first, leased for so many seconds.
 
+    Only what the end point is assured for today; their bodies are still sealed.
     Not of the `closed` movements, whose delivery window is shut; only of the `chosen` deliveries when they are given.
     """
     arguments = [party, end_point, limit, float(seconds), MAX_ANSWER_BYTES, list(closed)]
@@ -202,7 +206,8 @@ async def lease(
             attempt=row["attempt"],
             sequence=row["sequence"],
             envelope=row["envelope"],
-            body=row["body"],
+            body=None,
+            sealed=sealed_in(row),
             message=row["message_id"],
             size=row["size"],
             digest=row["digest"],

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from commonroom import log
 from commonroom.engines.database import open_pool
-from commonroom.hub import mailbox, sequencer
+from commonroom.exchange.contract import HeldLetters
+from commonroom.hub import assurance, mailbox, sequencer
+from commonroom.hub.assurance import Held
 from commonroom.hub.backlog import Backlog
 from commonroom.hub.body_store import open_store
 from commonroom.hub.doorbell import Doorbell
 from commonroom.hub.faults import DATABASE_AWAY, log_fault
+from commonroom.hub.master_keys import MasterKeys
 from commonroom.hub.metrics import Metrics
 from commonroom.hub.post import Outcome, Post, Submission
 from commonroom.hub.presence import Presence
@@ -27,6 +31,7 @@ from commonroom.settings import Settings
 
 POOL_SIZE = 8
 CHORES_SECONDS = 2.0
+HELD_SECONDS = 5.0
 RESTART_SECONDS = 1.0
 
 _logger = log.get("hub")
@@ -39,6 +44,7 @@ class Office:
         self.settings = settings
         self.bodies = open_store(settings)
         self.uploads = Uploads(settings, pool, self.bodies)
+        self.master_keys = MasterKeys(settings)
         self.pool = pool
         self.metrics = Metrics()
         self.doorbell = Doorbell(settings)
@@ -50,6 +56,7 @@ class Office:
         self.pusher = Pusher(settings, pool, self.doorbell, self.windows, self.metrics)
         self.ended_keys = EndedKeys()
         self.tokens = Tokens(settings, self.ended_keys)
+        self.held = Held({}, {})
         self.signatures = Signatures(pool, self.ended_keys, settings.require_signatures)
 
     async def submit(self, submissions: Sequence[Submission]) -> list[Outcome]:
@@ -64,13 +71,21 @@ class Office:
         outcomes = iter(await self.post.submit(signed) if signed else [])
         return [problem or next(outcomes) for problem in judged]
 
+    def held_of(self, party: str) -> HeldLetters | None:
+        """What waits for evidence, to or from this party, when the chores last looked; None for nothing."""
+        mine, sent = self.held.as_recipient.get(party, 0), self.held.as_sender.get(party, 0)
+        return HeldLetters(mine, sent) if mine or sent else None
+
     async def chores(self) -> None:
         """The small regular work: finish what has expired, write down who was here."""
+        looked = -HELD_SECONDS
         while True:
             async with self.pool.acquire() as connection:
                 await self.presence.write(connection)
                 await self.quotas.load(connection)
                 await self.backlog.look(connection)
+                if time.monotonic() - looked >= HELD_SECONDS:
+                    looked, self.held = time.monotonic(), await assurance.held(connection)
                 while expired := await mailbox.expire(connection):
                     self.metrics.expired.inc(expired)
             await asyncio.sleep(CHORES_SECONDS)

@@ -20,12 +20,14 @@ import msgspec
 from commonroom import log
 from commonroom.engines.database import connect
 from commonroom.exchange import Envelope, Receipt
+from commonroom.exchange.contract import LeftOut
 from commonroom.hub import bodies, ledger
 from commonroom.hub.doorbell import Doorbell
 from commonroom.hub.fair_queue import FairQueue
 from commonroom.hub.faults import log_fault
+from commonroom.hub.master_keys import OVERHEAD, MasterKeys
 from commonroom.hub.metrics import Metrics
-from commonroom.hub.routing import Route, Routing, join_movements, load_routing, route
+from commonroom.hub.routing import Route, Routing, assure, join_movements, load_routing, route
 from commonroom.ids import uuid7
 from commonroom.problems import Problem
 from commonroom.settings import Settings
@@ -98,16 +100,18 @@ WITH expected AS MATERIALIZED (
 ), incoming AS MATERIALIZED (
     SELECT * FROM unnest(
         $3::uuid[], $4::text[], $5::text[], $6::text[], $7::jsonb[], $8::bytea[], $9::bytea[], $10::text[], $11::int[],
-        $17::uuid[]
-    ) AS given(id, source, ce_id, type, envelope, digest, body, end_point, retention_days, upload)
+        $17::uuid[], $19::text[], $20::bytea[], $21::jsonb[]
+    ) AS given(
+        id, source, ce_id, type, envelope, digest, body, end_point, retention_days, upload, master, wrapped, left_out
+    )
 ), uploads AS MATERIALIZED (
     {bodies.COMPLETE_UPLOADS}
 ), stored AS (
     INSERT INTO hub.message (
-        id, source, ce_id, type, envelope, digest, size, end_point, accepted_at, retain_until
+        id, source, ce_id, type, envelope, digest, size, end_point, accepted_at, retain_until, left_out
     )
-    SELECT i.id, i.source, i.ce_id, i.type, i.envelope, i.digest, coalesce(u.size, length(i.body)), i.end_point,
-        $2::timestamptz, $2::timestamptz + make_interval(days => i.retention_days)
+    SELECT i.id, i.source, i.ce_id, i.type, i.envelope, i.digest, coalesce(u.size, length(i.body) - {OVERHEAD}),
+        i.end_point, $2::timestamptz, $2::timestamptz + make_interval(days => i.retention_days), i.left_out
     FROM expected CROSS JOIN incoming i
     LEFT JOIN uploads u ON (u.id, u.party, u.digest) = (i.upload, i.source, i.digest)
     WHERE i.upload IS NULL OR u.id IS NOT NULL
@@ -115,14 +119,15 @@ WITH expected AS MATERIALIZED (
     ON CONFLICT (source, ce_id) DO NOTHING
     RETURNING position, id, source, digest
 ), letters AS (
-    INSERT INTO hub.body (message, body, stored)
-    SELECT s.position, CASE WHEN i.upload IS NULL THEN i.body END, CASE WHEN i.upload IS NOT NULL THEN i.digest END
+    INSERT INTO hub.body (message, body, master, wrapped, stored)
+    SELECT s.position, CASE WHEN i.upload IS NULL THEN i.body END, i.master, i.wrapped,
+        CASE WHEN i.upload IS NOT NULL THEN i.digest END
     FROM stored s JOIN incoming i ON i.id = s.id
 ), deliveries AS (
-    INSERT INTO hub.delivery (id, message, recipient, movement, expires_at)
-    SELECT given.id, s.position, given.recipient, given.movement, given.expires_at
-    FROM unnest($12::uuid[], $13::uuid[], $14::text[], $15::text[], $16::timestamptz[])
-        AS given(id, message, recipient, movement, expires_at)
+    INSERT INTO hub.delivery (id, message, recipient, movement, expires_at, needs)
+    SELECT given.id, s.position, given.recipient, given.movement, given.expires_at, given.needs
+    FROM unnest($12::uuid[], $13::uuid[], $14::text[], $15::text[], $16::timestamptz[], $18::smallint[])
+        AS given(id, message, recipient, movement, expires_at, needs)
     JOIN stored s ON s.id = given.message
 ), entries AS (
     {ledger.APPEND}
@@ -130,11 +135,11 @@ WITH expected AS MATERIALIZED (
 )
 SELECT e.version, s.id, s.position
 FROM (SELECT) AS always LEFT JOIN expected e ON true LEFT JOIN stored s ON true
-"""  # noqa: S608 - constants of ledger.py
+"""  # noqa: S608 - constants of ledger.py, a number
 
 _KNOWN = """
 SELECT m.id, m.position, m.source, m.ce_id, m.type, m.digest, m.envelope ->> 'recipient' AS recipient,
-    d.recipients, d.movements, l.ledger_position
+    d.recipients, d.movements, l.ledger_position, m.left_out
 FROM unnest($1::text[], $2::text[]) AS given(source, ce_id)
 JOIN hub.message m ON m.source = given.source AND m.ce_id = given.ce_id
 CROSS JOIN LATERAL (
@@ -156,6 +161,7 @@ class Post:
         self._settings = settings
         self._doorbell = doorbell
         self._metrics = metrics
+        self._master_keys = MasterKeys(settings)
         self._parcels: FairQueue[_Parcel] = FairQueue()
         self._arrived = asyncio.Event()
         self._connection: Any = None
@@ -269,6 +275,10 @@ class Post:
         stops = [
             (uuid7(), r.id, stop, r.submission.envelope.expirytime) for r in routed for stop in r.route.stops
         ]
+        sealed = [
+            self._master_keys.seal(r.id, r.submission.body) if r.submission.envelope.bodyref is None else None
+            for r in routed
+        ]
         rows = await self._connection.fetch(
             _STORE,
             version,
@@ -279,7 +289,7 @@ class Post:
             [r.submission.envelope.type for r in routed],
             [msgspec.to_builtins(r.submission.envelope) for r in routed],
             [r.submission.digest for r in routed],
-            [r.submission.body for r in routed],
+            [one.body if one else None for one in sealed],
             [r.submission.end_point for r in routed],
             [r.route.retention_days for r in routed],
             [delivery for delivery, _, _, _ in stops],
@@ -288,6 +298,10 @@ class Post:
             [stop.movement for _, _, stop, _ in stops],
             [expires for _, _, _, expires in stops],
             [r.submission.envelope.bodyref for r in routed],
+            [stop.needs for _, _, stop, _ in stops],
+            [one.master if one else None for one in sealed],
+            [one.wrapped if one else None for one in sealed],
+            [msgspec.to_builtins(r.route.left_out) or None for r in routed],
             timeout=COMMAND_SECONDS,
         )
         if rows[0]["version"] is None:
@@ -331,7 +345,8 @@ def _way(routing: Routing, now: datetime, day: date, submission: Submission) -> 
             where="ce-expirytime",
             remedy="Send it with a later expiry time, or not at all.",
         )
-    return route(routing, submission.envelope, submission.party, day)
+    way = route(routing, submission.envelope, submission.party, day)
+    return assure(routing, way, submission.party, submission.end_point, day)
 
 
 def _key(submission: Submission) -> tuple[str, str]:
@@ -347,6 +362,7 @@ def _receipt(routed: _Routed, position: int) -> Receipt:
         position=position,
         recipients=[stop.recipient for stop in stops],
         movement=join_movements(stop.movement for stop in stops),
+        left_out=list(routed.route.left_out),
     )
 
 
@@ -375,6 +391,7 @@ def _repeat(submission: Submission, earlier: Any) -> Outcome:
         movement=join_movements(earlier["movements"] or []),
         repeated=True,
         ledger_position=earlier["ledger_position"],
+        left_out=msgspec.convert(earlier["left_out"] or [], list[LeftOut]),
     )
 
 

@@ -20,10 +20,11 @@ import msgspec
 
 from commonroom import log
 from commonroom.exchange import Envelope
-from commonroom.hub import mailbox, push_plan
+from commonroom.hub import mailbox, push_plan, sealed_letters
 from commonroom.hub.doorbell import Doorbell
 from commonroom.hub.faults import DATABASE_AWAY, log_fault
 from commonroom.hub.mailbox import LeasedLetter
+from commonroom.hub.master_keys import MasterKeys
 from commonroom.hub.metrics import Metrics
 from commonroom.hub.push_keys import load_push_keys
 from commonroom.hub.push_plan import Verdict
@@ -77,6 +78,7 @@ CROSS JOIN LATERAL (
         WHERE d.recipient = r.party AND d.finished_at IS NULL
             AND (d.state = 'offered' OR d.lease_until <= clock_timestamp())
             AND d.movement IN (SELECT id FROM hub.active_movement)
+            AND d.needs <= (SELECT hub.level_of(r.party, r.end_point))
             AND d.movement <> ALL($4::text[])
             AND (r.movements IS NULL OR d.movement = ANY(r.movements))
             AND NOT EXISTS (SELECT FROM hub.message m WHERE m.position = d.message AND m.envelope ? 'bodyref')
@@ -176,6 +178,7 @@ class Pusher:
         self._metrics = metrics
         self._clock = clock
         self._chance = chance
+        self._master_keys = MasterKeys(settings)
         self._rung: set[str] = set()
         self._wake = asyncio.Event()
         self._on_the_way: set[asyncio.Task[None]] = set()
@@ -264,6 +267,9 @@ class Pusher:
             seconds,
             closed=self._windows.closed,
             chosen=row["deliveries"],
+        )
+        letters = await sealed_letters.open_all(
+            connection, self._master_keys, letters, row["party"], row["end_point"]
         )
         if not letters:
             return []

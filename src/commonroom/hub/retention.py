@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from commonroom import log
-from commonroom.hub import bodies, reports
+from commonroom.hub import assurance, bodies, reports
 from commonroom.settings import Settings
 
 # A letter still waiting for somebody is not taken away under them: its own expiry time ends that first.
@@ -30,6 +30,7 @@ BODIES_A_GROUP = 10_000
 
 async def purge(settings: Settings, connection: Any) -> None:
     """Delete the bodies whose agreed retention (domain clock) has passed. A recurring job."""
+    await assurance.end_held(connection)
     purged = 0
     while done := await connection.fetchval(_PURGE, BODIES_A_GROUP):
         purged += done

@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 
 from commonroom.exchange import Envelope
+from commonroom.exchange.contract import LeftOut
+from commonroom.hub import assurance
 from commonroom.hub.movements import LEVELS, Movement, from_row
 from commonroom.problems import Problem
 
@@ -28,6 +30,7 @@ class Stop(msgspec.Struct, frozen=True):
 
     recipient: str  # party urn
     movement: str
+    needs: int = LEVELS["restricted"]  # rank of protection that the recipient must have
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -35,6 +38,8 @@ class Route(msgspec.Struct, frozen=True):
 
     stops: tuple[Stop, ...]
     retention_days: int  # the longest of its movements
+    classification: str  # the envelope's, otherwise the highest of its movements
+    left_out: tuple[LeftOut, ...] = ()  # who is not assured for it
 
 
 def join_movements(movements: Iterable[str]) -> str:
@@ -50,6 +55,7 @@ class Routing(msgspec.Struct, frozen=True, kw_only=True):
     aliases: Mapping[str, str]  # alias to urn
     relations: Mapping[tuple[str | None, str], tuple[str, ...]]  # (party or everyone, role) to others
     movements: Mapping[str, tuple[Movement, ...]]  # by message type
+    levels: assurance.Levels  # evidence of protection by party urn
 
     def party(self, name: str) -> str | None:
         """The urn of the party with this urn or alias."""
@@ -75,6 +81,7 @@ async def load_routing(connection: Any) -> Routing:
                 (row["party"], row["role"], row["other"]) for row in await connection.fetch(_RELATIONS)
             ),
             movements=(from_row(row) for row in await connection.fetch(_MOVEMENTS)),
+            levels=await assurance.load_levels(connection),
         )
 
 
@@ -85,6 +92,7 @@ def make_routing(
     aliases: Iterable[tuple[str, str]],
     relations: Iterable[tuple[str | None, str, str]],
     movements: Iterable[Movement],
+    levels: assurance.Levels | None = None,
 ) -> Routing:
     """A routing table of these parts."""
     by_role: dict[tuple[str | None, str], list[str]] = defaultdict(list)
@@ -100,6 +108,7 @@ def make_routing(
         aliases=dict(aliases),
         relations={key: tuple(others) for key, others in by_role.items()},
         movements={message_type: tuple(found) for message_type, found in by_type.items()},
+        levels=levels or {},
     )
 
 
@@ -119,8 +128,32 @@ def route(routing: Routing, envelope: Envelope, sender: str, on: date) -> Route:
     stops = _stops(routing, permitted, sender, addressed)
     if not stops:
         raise _no_stop(permitted, addressed)
-    used = {stop.movement for stop in stops}
-    return Route(stops, max(movement.retention_days for movement in permitted if movement.id in used))
+    names = {stop.movement for stop in stops}
+    used = [movement for movement in permitted if movement.id in names]
+    return Route(
+        stops,
+        max(movement.retention_days for movement in used),
+        envelope.dataclassification
+        or max((movement.classification for movement in used), key=LEVELS.__getitem__),
+    )
+
+
+def assure(routing: Routing, way: Route, sender: str, end_point: str, on: date) -> Route:
+    """The way without recipients that are not assured for the message on this day; they are in `left_out`.
+
+    Raises Problem CR-145 when none is left, and CR-146 when nobody knows how well the sender protects data.
+    """
+    needs = assurance.needed(routing.levels, sender, end_point, on, way.classification)
+    stops, left_out = [], []
+    for stop in way.stops:
+        rank = assurance.rank_of(routing.levels, stop.recipient, on)
+        if (assurance.UNKNOWN if rank is None else rank) >= needs:
+            stops.append(Stop(stop.recipient, stop.movement, needs))
+        else:
+            left_out.append(LeftOut(stop.recipient, assurance.shortfall(rank, needs)))
+    if not stops:
+        raise assurance.nobody(left_out)
+    return msgspec.structs.replace(way, stops=tuple(stops), left_out=tuple(left_out))
 
 
 def _addressed(routing: Routing, envelope: Envelope) -> str | None:

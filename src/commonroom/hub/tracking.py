@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from commonroom.exchange import DeliveryState, Tracking
+from commonroom.hub.assurance import shortfall
 from commonroom.hub.routing import join_movements
 
 MAX_STORIES = 500
@@ -33,6 +34,7 @@ class DeliveryStory(msgspec.Struct, frozen=True, kw_only=True):
     replays: int = (
         0  # how often the recipient has asked for it again; `state` stays the end that was reported
     )
+    held: str | None = None  # why it is not handed out at the moment
 
 
 class MessageStory(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,11 +84,13 @@ _STORIES = """
 SELECT m.position, m.id, m.ce_id, m.type, m.source, m.size, m.accepted_at, sp.name AS sender_name,
     d.recipient, d.movement, coalesce(d.ended_state, d.state) AS state, d.attempt, d.leased_at, d.replays,
     CASE WHEN d.ended_state IS NULL THEN d.reason ELSE d.ended_reason END AS reason,
-    coalesce(d.ended_at, d.finished_at) AS finished_at, rp.name AS recipient_name
+    coalesce(d.ended_at, d.finished_at) AS finished_at, rp.name AS recipient_name,
+    d.finished_at IS NULL AND d.needs > coalesce(a.rank, 0) AS held, a.rank, d.needs
 FROM hub.message m
 JOIN hub.delivery d ON d.message = m.position
 LEFT JOIN hub.party sp ON sp.urn = m.source
 LEFT JOIN hub.party rp ON rp.urn = d.recipient
+LEFT JOIN LATERAL (SELECT max(e.rank) AS rank FROM hub.valid_evidence e WHERE e.party = d.recipient) a ON true
 WHERE m.position = ANY($1::bigint[]) AND ($2::text IS NULL OR m.source = $2 OR d.recipient = $2)
 ORDER BY m.position DESC, d.id
 """
@@ -203,6 +207,7 @@ def _delivery(copy: Any) -> DeliveryStory:
         reason=copy["reason"],
         leased_at=copy["leased_at"],
         replays=copy["replays"],
+        held=shortfall(copy["rank"], copy["needs"]) if copy["held"] else None,
     )
 
 
@@ -227,6 +232,7 @@ def _tracking(story: MessageStory) -> Tracking:
                 leased_at=delivery.leased_at,
                 finished_at=delivery.at if delivery.state in ENDED else None,
                 replays=delivery.replays,
+                held=delivery.held,
             )
             for delivery in story.deliveries
         ],

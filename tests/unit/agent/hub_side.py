@@ -9,7 +9,10 @@ import asyncpg
 import msgspec
 
 from commonroom.exchange import RecordSet, decode
+from commonroom.hub.bodies import open_body
+from commonroom.hub.master_keys import MasterKeys
 from commonroom.identity import issue_enrolment_code
+from commonroom.settings import Settings
 
 MOVEMENTS = """
 movements:
@@ -40,7 +43,7 @@ movements:
 """
 
 ACCEPTED = """
-SELECT message.type, message.envelope, body.body
+SELECT message.id AS message_id, message.type, message.envelope, body.body, body.master, body.wrapped
 FROM hub.message AS message JOIN hub.body AS body ON body.message = message.position
 ORDER BY message.position
 """
@@ -59,10 +62,14 @@ async def code_for(connection: Any, party: str) -> str:
     return await issue_enrolment_code(connection, party, "test", timedelta(hours=1))
 
 
-async def accepted(pool: asyncpg.Pool) -> list[Accepted]:
+async def accepted(pool: asyncpg.Pool, settings: Settings) -> list[Accepted]:
     """Every message the hub accepted, in its order."""
-    rows = await pool.fetch(ACCEPTED)
+    master_keys = MasterKeys(settings)
     return [
-        Accepted(row["type"], row["envelope"], decode(row["body"], row["envelope"]["datacontenttype"]))
-        for row in rows
+        Accepted(
+            row["type"],
+            row["envelope"],
+            decode(open_body(master_keys, row) or b"", row["envelope"]["datacontenttype"]),
+        )
+        for row in await pool.fetch(ACCEPTED)
     ]

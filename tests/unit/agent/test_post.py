@@ -30,6 +30,7 @@ class Desk(msgspec.Struct, frozen=True):
     client: Client
     party: str
     pool: asyncpg.Pool
+    settings: Settings
     books: ThreadPoolExecutor
 
     async def post_all(self) -> dict[str, int]:
@@ -56,7 +57,7 @@ async def desk(settings: Settings, pool: asyncpg.Pool, tmp_path: Path, limit: in
         enrolment = await remembered_or_new(school.config, memory)
         async with Client(served.hub_url, school.config.key_file, enrolment.end_point) as client:
             with ThreadPoolExecutor(2) as books:
-                yield Desk(school, memory, client, enrolment.party, pool, books)
+                yield Desk(school, memory, client, enrolment.party, pool, settings, books)
         memory.close()
 
 
@@ -64,7 +65,7 @@ async def test_what_a_look_finds_arrives_and_the_letter_says_what_it_is(desk: De
     desk.school.add_pupils(1)
     desk.school.look()
     assert await desk.post_all() == {"waiting": 0, "refused": 0}
-    learner, enrolment = await accepted(desk.pool)
+    learner, enrolment = await accepted(desk.pool, desk.settings)
     assert (learner.type, enrolment.type) == ("commonroom.learner.changed", "commonroom.enrolment.changed")
     assert learner.envelope["dataschema"] == "urn:commonroom:standard:2026.1"
     assert learner.envelope["dataclassification"] == "confidential"
@@ -82,7 +83,7 @@ async def test_posting_twice_after_a_lost_answer_doubles_nothing(desk: Desk) -> 
         connection.execute("DELETE FROM outbox")
         outbox.put(connection, found)
     assert await desk.post_all() == {"waiting": 0, "refused": 0}
-    assert len(await accepted(desk.pool)) == len(found)
+    assert len(await accepted(desk.pool, desk.settings)) == len(found)
 
 
 async def test_a_refused_letter_stays_with_the_reason_and_holds_up_nothing(desk: Desk) -> None:
@@ -99,7 +100,7 @@ async def test_a_refused_letter_stays_with_the_reason_and_holds_up_nothing(desk:
     assert (line.type, line.recipient) == ("commonroom.transfer.sent", "urn:commonroom:alias:urn:990002")
     assert line.problem
     assert "CR-044" in line.problem
-    assert len(await accepted(desk.pool)) == 3
+    assert len(await accepted(desk.pool, desk.settings)) == 3
 
 
 async def test_a_letter_to_a_school_the_hub_does_not_know_waits_and_says_why(desk: Desk) -> None:
@@ -113,11 +114,11 @@ async def test_a_letter_to_a_school_the_hub_does_not_know_waits_and_says_why(des
     assert (line.type, line.recipient) == ("commonroom.transfer.sent", "urn:commonroom:alias:urn:123456")
     assert line.problem
     assert "CR-041" in line.problem
-    assert len(await accepted(desk.pool)) == 2
+    assert len(await accepted(desk.pool, desk.settings)) == 2
     desk.school.do("UPDATE stay SET next_school = '990002' WHERE upn = ?", [(upn(1),)])
     desk.school.look()
     assert await desk.post_all() == {"waiting": 1, "refused": 0}
-    assert [one.type for one in await accepted(desk.pool)][-1] == "commonroom.transfer.sent"
+    assert [one.type for one in await accepted(desk.pool, desk.settings)][-1] == "commonroom.transfer.sent"
 
 
 async def test_letters_without_an_agreement_go_by_themselves_once_it_is_there(desk: Desk) -> None:
@@ -130,7 +131,7 @@ async def test_letters_without_an_agreement_go_by_themselves_once_it_is_there(de
     async with asyncio.timeout(20):  # the hub learns of changed movements by and by
         while (await desk.post_all())["waiting"]:
             _let_time_pass(desk.memory)
-    assert len(await accepted(desk.pool)) == 2
+    assert len(await accepted(desk.pool, desk.settings)) == 2
     assert status.read(desk.memory, "First School", None, "").outbox_held == 0
 
 
@@ -163,7 +164,7 @@ async def test_a_letter_too_large_for_the_hub_goes_in_parts(desk: Desk) -> None:
     desk.school.add_pupils(*range(1, 200))
     desk.school.look()
     assert await desk.post_all() == {"waiting": 0, "refused": 0}
-    messages = await accepted(desk.pool)
+    messages = await accepted(desk.pool, desk.settings)
     assert len(messages) > 4
     receiver = Receiver()
     for message in messages:

@@ -17,6 +17,7 @@ from commonroom.hub import ledger_commands, proofs, retention, sequencer
 from commonroom.hub.ledger_check import check, verify_database
 from commonroom.hub.ledger_file import export, verify
 from commonroom.hub.ledger_form import PublicKey, key_id
+from commonroom.hub.master_keys import MasterKeys
 from commonroom.ids import uuid7
 from commonroom.problems import Problem
 from commonroom.settings import Settings
@@ -29,7 +30,7 @@ WITH message AS (
         engines.domain_now(), engines.domain_now() + interval '30 days')
     RETURNING position, source, digest
 ), body AS (
-    INSERT INTO hub.body (message, body) SELECT position, $3 FROM message
+    INSERT INTO hub.body (message, body, master, wrapped) SELECT position, $4, $5, $6 FROM message
 ), delivery AS (
     INSERT INTO hub.delivery (id, message, recipient, movement) SELECT $1::uuid, position, 'urn:recipient', 'm' FROM message
 )
@@ -53,7 +54,8 @@ async def _fill(connection: Any, settings: Settings, messages: int) -> None:
     for _ in range(messages):
         name = uuid7()
         envelope = {"id": str(name), "source": "urn:school", "type": "any.type"}
-        await connection.execute(MESSAGE, name, envelope, BODY)
+        sealed = MasterKeys(settings).seal(name, BODY)
+        await connection.execute(MESSAGE, name, envelope, BODY, sealed.body, sealed.master, sealed.wrapped)
         await sequencer.sequence(connection)
         await sequencer.sign_head(connection, key)
         await connection.execute(LEASED)
@@ -74,7 +76,10 @@ async def test_an_untouched_ledger_verifies_in_the_file_and_in_the_database(
 ) -> None:
     about = await export(filled, tmp_path / "ledger.jsonl")
     pinned = await proofs.published_keys(filled)
-    for verdict in (verify(tmp_path / "ledger.jsonl", pinned), await verify_database(filled, pinned)):
+    for verdict in (
+        verify(tmp_path / "ledger.jsonl", pinned),
+        await verify_database(filled, pinned, master_keys=MasterKeys(settings)),
+    ):
         assert verdict.faults == []
         assert (verdict.entries, verdict.heads) == (about.size, about.heads) == (6, 3)
     text = (tmp_path / "ledger.jsonl").read_text("ascii")
@@ -155,6 +160,8 @@ CHANGES = {
     "message.retain_until": "UPDATE hub.message SET retain_until = '2000-01-01' WHERE position = 1",
     "message row": "DELETE FROM hub.message WHERE position = 1",
     "body": "UPDATE hub.body SET body = set_byte(body, 2, get_byte(body, 2) # 1) WHERE message = 1",
+    "body.master": "UPDATE hub.body SET master = 'other' WHERE message = 1",
+    "body.wrapped": "UPDATE hub.body SET wrapped = set_byte(wrapped, 20, get_byte(wrapped, 20) # 1) WHERE message = 1",
     "body.stored": "UPDATE hub.body SET body = NULL, stored = sha256('other') WHERE message = 1",
     "body row": "DELETE FROM hub.body WHERE message = 1",
     "leaf.position": "UPDATE hub.ledger_leaf SET position = 900 WHERE position = 2",
@@ -182,7 +189,9 @@ CHANGES = {
 }
 
 
-async def test_every_column_of_what_is_stored_counts_and_the_fault_names_its_table(filled: Any) -> None:
+async def test_every_column_of_what_is_stored_counts_and_the_fault_names_its_table(
+    filled: Any, settings: Settings
+) -> None:
     silent = []
     for name, statement in CHANGES.items():
         transaction = filled.transaction()
@@ -194,12 +203,12 @@ async def test_every_column_of_what_is_stored_counts_and_the_fault_names_its_tab
         if name == "ledger.entry":
             await filled.execute("ALTER TABLE hub.ledger ALTER COLUMN entry DROP IDENTITY")
         await filled.execute(statement)
-        found = (await check(filled)).faults
+        found = (await check(filled, master_keys=MasterKeys(settings))).faults
         if not any("hub." in fault or "keys:" in fault for fault in found):
             silent.append(name)
         await transaction.rollback()
     assert silent == []
-    assert (await verify_database(filled)).faults == []
+    assert (await verify_database(filled, master_keys=MasterKeys(settings))).faults == []
 
 
 async def test_a_changed_node_of_a_large_ledger_is_found(filled: Any, settings: Settings) -> None:
@@ -208,19 +217,19 @@ async def test_a_changed_node_of_a_large_ledger_is_found(filled: Any, settings: 
     )
     await sequencer.sequence(filled)
     await sequencer.sign_head(filled, sequencer.signing_key(settings))
-    assert (await verify_database(filled)).faults == []
+    assert (await verify_database(filled, master_keys=MasterKeys(settings))).faults == []
     await filled.execute("SET session_replication_role = replica")
     await filled.execute(
         "UPDATE hub.ledger_node SET hash = set_byte(hash, 0, get_byte(hash, 0) # 1) WHERE index = 1"
     )
-    [fault] = (await verify_database(filled)).faults
+    [fault] = (await verify_database(filled, master_keys=MasterKeys(settings))).faults
     assert "hub.ledger_node: level 8, index 1" in fault
 
 
 async def test_a_body_past_its_retention_verifies_as_purged(filled: Any, settings: Settings) -> None:
     await clock.set_to(filled, settings, await clock.now(filled) + timedelta(days=31))
     await retention.purge(settings, filled)
-    verdict = await verify_database(filled)
+    verdict = await verify_database(filled, master_keys=MasterKeys(settings))
     assert (verdict.faults, verdict.bodies, verdict.purged) == ([], 0, 2)
 
 

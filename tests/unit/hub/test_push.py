@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from commonroom.exchange import Envelope
-from commonroom.hub import mailbox, push_keys
+from commonroom.hub import assurance, mailbox, push_keys
 from commonroom.hub.doorbell import Doorbell
 from commonroom.hub.metrics import Metrics
 from commonroom.hub.post import Post, Submission
@@ -29,6 +29,7 @@ from commonroom.hub.push import Pusher
 from commonroom.hub.push_keys import PublicKey, load_push_keys
 from commonroom.hub.push_plan import BREAKER_FAILURES, DELAYS, GIVE_UP_SECONDS
 from commonroom.hub.schedule import Schedule
+from commonroom.hub.sealed_letters import CHANGED
 from commonroom.hub.subscriptions import (
     SubscribeRequest,
     Subscription,
@@ -387,3 +388,38 @@ async def test_a_revoked_end_point_gets_no_pushes(desk: Desk) -> None:
         desk.county.warehouse,
     )
     assert await desk.push() == 0
+
+
+async def test_nothing_is_pushed_to_whose_evidence_has_lapsed_until_it_is_renewed(desk: Desk) -> None:
+    await desk.subscribe()
+    await desk.send(b"one")
+    async with desk.pool.acquire() as connection:
+        [evidence] = await assurance.list_evidence(connection, desk.county.warehouse)
+        await assurance.end(connection, evidence.id, "test")
+    assert await desk.push() == 0
+    assert await desk.states() == [("offered", None)]
+    async with desk.pool.acquire() as connection:
+        await assurance.record(
+            connection,
+            [desk.county.warehouse],
+            "restricted",
+            kind="test",
+            reference="renewed",
+            valid_from=evidence.valid_from,
+            valid_to=evidence.valid_to,
+            by="test",
+        )
+    assert await desk.push() == 1
+    assert desk.receiver.pushes[-1].body == b"one"
+
+
+async def test_a_body_that_was_changed_where_it_is_stored_is_not_pushed(desk: Desk) -> None:
+    await desk.subscribe()
+    await desk.send(b"one", b"two")
+    await desk.pool.execute(
+        "UPDATE hub.body SET body = set_byte(body, 12, get_byte(body, 12) # 1) "
+        "WHERE message = (SELECT min(message) FROM hub.body)"
+    )
+    assert await desk.push() == 1
+    assert [push.body for push in desk.receiver.pushes] == [b"two"]
+    assert (await desk.states())[0] == ("undeliverable", CHANGED)

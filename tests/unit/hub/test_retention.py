@@ -18,9 +18,9 @@ WITH message AS (
     VALUES ($1::uuid, 'urn:s', 'ce-1', 'any.type', '{}', '\\x00', 4, 'e', engines.domain_now(), engines.domain_now() + $2)
     RETURNING position
 ),
-body AS (INSERT INTO hub.body SELECT position, 'body'::bytea FROM message)
-INSERT INTO hub.delivery (id, message, recipient, movement, state, finished_at)
-SELECT gen_random_uuid(), position, 'urn:r', 'm', $3, CASE WHEN $3 = 'acknowledged' THEN engines.domain_now() END
+body AS (INSERT INTO hub.body (message, body, master, wrapped) SELECT position, 'body', 'none', 'none' FROM message)
+INSERT INTO hub.delivery (id, message, recipient, movement, needs, state, finished_at)
+SELECT gen_random_uuid(), position, 'urn:r', 'm', 0, $3, CASE WHEN $3 = 'acknowledged' THEN engines.domain_now() END
 FROM message
 """
 

@@ -10,6 +10,8 @@ import pytest
 from joserfc.jwk import OKPKey
 
 from commonroom.exchange import Envelope, sealing
+from commonroom.hub.bodies import open_body
+from commonroom.hub.master_keys import MasterKeys
 from commonroom.problems import Problem
 from tests.hub_server import message
 from tests.unit.hub.conftest import Town
@@ -20,6 +22,11 @@ _COLUMNS = """
 SELECT format('SELECT count(*) FROM %I.%I AS row WHERE position($1 IN row::text) > 0', table_schema, table_name)
 FROM information_schema.tables
 WHERE table_schema NOT IN ('pg_catalog', 'information_schema') AND table_type = 'BASE TABLE'
+"""
+
+_BODIES = """
+SELECT m.id AS message_id, b.body, b.master, b.wrapped
+FROM hub.body b JOIN hub.message m ON m.position = b.message ORDER BY m.position
 """
 
 
@@ -51,8 +58,13 @@ async def test_recipients_read_what_the_hub_cannot(town: Town) -> None:
     async with town.pool.acquire() as connection:
         assert await found_in_database(connection, SECRET) == 0
         # The search does find what is there in plain form.
-        plain = await town.school.post(*message(town.county, b"plain words"))
+        plain = await town.school.post(*message(town.county, subject="plain words"))
         assert await found_in_database(connection, b"plain words") == 1, plain
+        # What the hub encrypts itself it can open; what is inside it still cannot read.
+        rows = await connection.fetch(_BODIES)
+    opened = [open_body(MasterKeys(town.settings), row) or b"" for row in rows]
+    assert opened[1] == b"letter"
+    assert SECRET not in opened[0]
     assert found_in_files(town.settings.data, SECRET) == 0
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import msgspec
@@ -19,6 +20,7 @@ from joserfc import jws
 from joserfc.jwk import OKPKey
 
 from commonroom.exchange import Envelope, Refusal, encode_batch, keys, signatures
+from commonroom.hub.master_keys import MasterKeys
 from commonroom.hub.post import Submission
 from commonroom.problems import Problem
 from commonroom.settings import Settings
@@ -142,9 +144,16 @@ async def test_a_recipient_that_verifies_gets_what_is_right_and_refuses_what_was
     )
     changed, altered = receipts[0].message, receipts[1].message  # type: ignore[union-attr]
     async with town.pool.acquire() as connection:
+        sealed = MasterKeys(town.settings).seal(
+            UUID(changed), b"eno"
+        )  # by somebody who has the hub's keys too
         await connection.execute(
-            "UPDATE hub.body SET body = 'eno' WHERE message = (SELECT position FROM hub.message WHERE id = $1)",
+            "UPDATE hub.body SET body = $2, master = $3, wrapped = $4 "
+            "WHERE message = (SELECT position FROM hub.message WHERE id = $1)",
             changed,
+            sealed.body,
+            sealed.master,
+            sealed.wrapped,
         )
         await connection.execute(
             'UPDATE hub.message SET envelope = envelope || \'{"subject": "x"}\' WHERE id = $1', altered

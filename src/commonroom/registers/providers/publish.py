@@ -29,6 +29,8 @@ DIRECTORY_KINDS = {
     "platform": "platform",
 }
 
+_EVIDENCE_FROM, _EVIDENCE_TO = date(2000, 1, 1), date(2199, 12, 31)
+
 _PLATFORM = (
     Incoming("department", "department", date.min, {"name": "The Department"}),
     Incoming("warehouse", "platform", date.min, {"name": "The Department's warehouse"}),
@@ -109,6 +111,17 @@ async def publish_to_directory(conn: Any) -> Published:
             *_of_everyone(aliases),
         ]
         await hub.publish(conn, parties, aliases, relations)
+        # The platform's own parties run in the operator's house. Evidence ended since is not made again.
+        await hub.assurance.record_for_kinds(
+            conn,
+            [DIRECTORY_KINDS["platform"], DIRECTORY_KINDS["department"]],
+            "restricted",
+            kind="own platform",
+            reference="runs beside the hub, under the operator's own security policy",
+            valid_from=_EVIDENCE_FROM,
+            valid_to=_EVIDENCE_TO,
+            by="the provider register",
+        )
         await hub.publish_calendar(conn, SCHOOL_DAYS, terms.school_days(*terms.covered()))
     return Published(len(parties), len(aliases), len(relations))
 

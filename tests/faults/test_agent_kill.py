@@ -112,7 +112,7 @@ async def test_a_killed_agent_loses_and_doubles_nothing(
             target = _letters(school) + chance.randint(1, 6)
             agent.start()
             await until_async(
-                partial(_reached, office, school, target), SECONDS, f"letter {target} being written"
+                partial(_reached, office, school, _letters, target), SECONDS, f"letter {target} being written"
             )
             agent.end(signal.SIGKILL)
             in_flight += _waiting(school)

@@ -1,0 +1,1 @@
+"""The parts of the hub's benchmark: an installation to measure, the load, the peer, the floor, the growth."""

@@ -23,6 +23,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "providers": ("commonroom.registers.commands", "the register of providers: load, find, show"),
     "warehouse": ("commonroom.warehouse.commands", "the warehouse: status, measures"),
     "sandbox": ("commonroom.sandbox.commands", "a hub to try on: partners, a movable clock, faults"),
+    "conformance": ("commonroom.sandbox.conformance_commands", "try an end point against a sandbox"),
 }
 
 Data = Annotated[

@@ -57,12 +57,12 @@ def start(
     try:
         with Supervisor(chosen) as supervisor:
             write_settings(chosen)  # not before: the supervisor has made sure that no other one runs here
-            _with_connection(chosen, lambda connection: stage.prepare(connection, chosen))
+            with_connection(chosen, lambda connection: stage.prepare(connection, chosen))
             for child in (HUB, WORKER, PARTNERS):
                 supervisor.start(child)
             faults.until_healthy(chosen)
             typer.echo(
-                _welcome(_with_connection(chosen, lambda connection: stage.newcomer(connection, chosen)))
+                _welcome(with_connection(chosen, lambda connection: stage.newcomer(connection, chosen)))
             )
             supervisor.wait()
     except KeyboardInterrupt:
@@ -77,7 +77,7 @@ def show_newcomer(
     """A new one-time code, as lines for the shell: eval "$(commonroom sandbox newcomer)"."""
     chosen = stage.open_folder(data)
     typer.echo(
-        _exports(_with_connection(chosen, lambda connection: stage.newcomer(connection, chosen, party)))
+        _exports(with_connection(chosen, lambda connection: stage.newcomer(connection, chosen, party)))
     )
 
 
@@ -93,21 +93,23 @@ def run_partners(data: Data = stage.DEFAULT_DATA) -> None:
 
 @app.command("fault")
 def make_fault(
-    which: Annotated[Literal["hub-restart", "lose-leases"], typer.Argument()],
+    which: Annotated[Literal["hub-restart", "lose-leases", "lose-tokens"], typer.Argument()],
     data: Data = stage.DEFAULT_DATA,
 ) -> None:
-    """Make a real fault: kill -9 the hub, or let every lease run out now."""
+    """Make a real fault: kill -9 the hub, let every lease run out now, or make every access token worthless."""
     chosen = stage.open_folder(data)
     if which == "hub-restart":
         typer.echo(f"the hub was killed; healthy again after {faults.restart_hub(chosen):.1f} s")
+    elif which == "lose-tokens":
+        typer.echo(f"every token is refused now; healthy again after {faults.change_token_key(chosen):.1f} s")
     else:
-        typer.echo(f"{_with_connection(chosen, faults.lose_leases)} letters are offered again")
+        typer.echo(f"{with_connection(chosen, faults.lose_leases)} letters are offered again")
 
 
 @clock_app.command("show")
 def show_clock(data: Data = stage.DEFAULT_DATA) -> None:
     """What time it is in the sandbox."""
-    _tell(_with_connection(stage.open_folder(data), clock.now))
+    _tell(with_connection(stage.open_folder(data), clock.now))
 
 
 @clock_app.command("set")
@@ -115,7 +117,7 @@ def set_clock(moment: datetime, data: Data = stage.DEFAULT_DATA) -> None:
     """Set the clock; it runs on from MOMENT, which is English time."""
     chosen = stage.open_folder(data)
     _tell(
-        _with_connection(chosen, lambda connection: _set(connection, chosen, moment.replace(tzinfo=ENGLAND)))
+        with_connection(chosen, lambda connection: _set(connection, chosen, moment.replace(tzinfo=ENGLAND)))
     )
 
 
@@ -129,7 +131,7 @@ def advance_clock(
     async def move(connection: Any) -> datetime:
         return await _set(connection, chosen, await clock.now(connection) + step)
 
-    _tell(_with_connection(chosen, move))
+    _tell(with_connection(chosen, move))
 
 
 async def _set(connection: Any, chosen: Settings, moment: datetime) -> datetime:
@@ -162,7 +164,7 @@ def _welcome(who: stage.Newcomer) -> str:
     )
 
 
-def _with_connection(chosen: Settings, work: Callable[[Any], Awaitable[T]]) -> T:
+def with_connection(chosen: Settings, work: Callable[[Any], Awaitable[T]]) -> T:
     async def run() -> T:
         connection = await connect(chosen)
         try:

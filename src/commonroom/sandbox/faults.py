@@ -1,4 +1,4 @@
-"""Faults on demand, each one real: the hub's process is killed, leases are lost. Nothing pretends."""
+"""Faults on demand, each one real: the hub's process is killed, leases and tokens are lost. Nothing pretends."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from commonroom.settings import Settings
 
 HEALTHY_SECONDS = 60.0
 PAUSE = 0.1
+TOKEN_KEY = "tokens.pem"  # noqa: S105 - the name of a file
 
 _LOSE_LEASES = """
 UPDATE hub.delivery SET lease_until = clock_timestamp()
@@ -36,6 +37,12 @@ def restart_hub(settings: Settings) -> float:
             return time.monotonic() - began
         time.sleep(PAUSE)
     raise _no_hub(settings)
+
+
+def change_token_key(settings: Settings) -> float:
+    """The hub loses the key of its access tokens: every token given before is refused from now on (401)."""
+    (settings.folder("keys") / TOKEN_KEY).unlink(missing_ok=True)
+    return restart_hub(settings)
 
 
 async def lose_leases(connection: Any) -> int:

@@ -115,6 +115,9 @@ async def _take_mail(client: Client, partner: Partner, party: str) -> None:
         if partner.manner == "slow":
             await asyncio.sleep(SLOW_SECONDS)
         if partner.manner == "echo" and letter.envelope.type == GREETING_TYPE and letter.stored is None:
+            if not readable(letter.envelope.datacontenttype, letter.body):
+                await client.refuse(letter.delivery, "The body is said to be text and is not UTF-8.")
+                continue
             await _answer(client, party, letter)
         await client.acknowledge([letter.delivery])
 
@@ -129,7 +132,21 @@ async def _answer(client: Client, party: str, letter: Letter) -> None:
         recipient=letter.envelope.source,
         causationid=letter.envelope.id,
     )
+    while True:
+        try:
+            await client.post(envelope, letter.body)
+            return
+        except Unreachable as cut:  # the letter stays ours meanwhile, or comes again
+            await asyncio.sleep(cut.retry_after or RETRY_SECONDS)
+        except Problem as problem:
+            _logger.warning("answer refused", problem=problem.code)
+            return
+
+
+def readable(media_type: str | None, body: bytes) -> bool:
+    """Whether a body that is said to be text is some."""
     try:
-        await client.post(envelope, letter.body)
-    except Problem as problem:
-        _logger.warning("answer refused", problem=problem.code)
+        body.decode("utf-8")
+    except UnicodeDecodeError:
+        return media_type is None or not media_type.startswith("text/")
+    return True

@@ -17,7 +17,14 @@ from commonroom.sandbox.partners import PARTNERS, folder_of
 from commonroom.settings import Settings
 from commonroom.supervisor import free_port
 
-add_codes({"CR-170": "The data folder is no sandbox", "CR-171": "The fault cannot be made"})
+add_codes(
+    {
+        "CR-170": "The data folder is no sandbox",
+        "CR-171": "The fault cannot be made",
+        "CR-172": "The end point cannot be examined",
+        "CR-173": "The conformance file cannot be believed",
+    }
+)
 
 DEFAULT_DATA = Path("commonroom-sandbox")
 MARK = "sandbox.json"

@@ -9,19 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
-import msgspec
-
 from commonroom import exchange, ids, log
-from commonroom.engines import delta, duck, files
+from commonroom.engines import delta, duck
 from commonroom.engines.database import DATABASE_AWAY
 from commonroom.engines.delta import Batch
 from commonroom.engines.duck import Duck
 from commonroom.exchange import Client, Letter, Unreachable
-from commonroom.hub import directory
-from commonroom.identity import issue_enrolment_code
+from commonroom.hub.own_end_points import own_end_point
 from commonroom.problems import Problem
 from commonroom.settings import Settings
 from commonroom.warehouse import batches, heads, tables
@@ -32,19 +28,11 @@ WAREHOUSE = "urn:commonroom:alias:platform:warehouse"
 LETTERS_A_BATCH = 60
 WAIT_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
-_CODE_VALID_FOR = timedelta(minutes=5)
 # The database, the directory or the table is not there yet.
 _WAITS = frozenset({"CR-003", "CR-005", "CR-060"})
 # Faults of the surroundings, not of a letter: it comes again when they are over.
 _AWAY = (*DATABASE_AWAY, Unreachable, Problem)
 _log = log.get("warehouse")
-
-
-class EndPointFile(msgspec.Struct, frozen=True):
-    """What is kept beside the key: who the warehouse is to the hub."""
-
-    end_point: str
-    party: str
 
 
 async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
@@ -66,11 +54,11 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
 
 
 async def _drain(settings: Settings, connection: Any, stop: asyncio.Event) -> None:
-    me = await enrolled(settings, connection)
+    me = await own_end_point(settings, connection, "warehouse", WAREHOUSE)
     duckdb = duck.Duck(settings, [settings.folder("warehouse")])
     try:
         verify = settings.require_signatures
-        async with Client(settings.hub_url, _key_file(settings), me.end_point, verify=verify) as client:
+        async with Client(settings.hub_url, me.key_file, me.end_point, verify=verify) as client:
             await client.publish_encryption_key()
             while not stop.is_set():
                 letters = await _without_reports(client, await _pull(client, stop))
@@ -155,33 +143,6 @@ def _tidy(settings: Settings, head: Head, batch: Batch, entities: Sequence[str])
         entity: delta.tidy(tables.of(entity).folder(settings), after=head.tables[entity], batch=batch)
         for entity in entities
     }
-
-
-async def enrolled(settings: Settings, connection: Any) -> EndPointFile:
-    """Who we are to the hub. The first time, the operator's own database gives us the one-time code to enrol with.
-
-    Raises Problem CR-005 until the registers have published the platform's parties, Unreachable without a hub.
-    """
-    kept = settings.folder("keys") / "warehouse.json"
-    if kept.exists():
-        return msgspec.json.decode(kept.read_bytes(), type=EndPointFile)
-    party = await directory.resolve_alias(connection, WAREHOUSE)
-    if party is None:
-        raise Problem(
-            "CR-005",
-            "the warehouse is not in the directory yet",
-            status=404,
-            remedy="Load the register of providers: it publishes the platform's own parties.",
-        )
-    code = await issue_enrolment_code(connection, party, "warehouse loader", _CODE_VALID_FOR)
-    enrolment = await exchange.enrol(settings.hub_url, code, _key_file(settings), "warehouse loader")
-    me = EndPointFile(enrolment.end_point, enrolment.party)
-    files.write(kept, msgspec.json.encode(me))
-    return me
-
-
-def _key_file(settings: Settings) -> Any:
-    return settings.folder("keys") / "warehouse.pem"
 
 
 async def _pull(client: Client, stop: asyncio.Event) -> list[Letter]:

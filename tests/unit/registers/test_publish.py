@@ -12,9 +12,9 @@ import pytest
 
 from commonroom import exchange, hub, standard
 from commonroom.exchange import Unreachable
+from commonroom.hub.own_end_points import own_end_point
 from commonroom.ids import alias_urn
 from commonroom.registers import providers
-from commonroom.registers.providers import announce
 from commonroom.settings import Settings
 from tests.hub_server import enrolled_client, hub_here
 from tests.unit.registers import extracts
@@ -110,13 +110,11 @@ async def test_the_warehouse_gets_every_version_once_as_records_of_the_standard(
         await load(conn, tmp_path, [row(990000 + n) for n in range(1, 1103)])
         await providers.publish_to_directory(conn)
         await agree(conn, tmp_path)
-        me = await announce.enrolled(served, conn)
-        assert await announce.enrolled(served, conn) == me
+        me = await own_end_point(served, conn, "registers", providers.REGISTERS)
         warehouse = await hub.resolve_alias(conn, providers.WAREHOUSE)
         assert warehouse is not None
         reader = await enrolled_client(conn, served.hub_url, warehouse, tmp_path)
-        key = served.folder("keys") / "registers.pem"
-        async with reader, exchange.Client(served.hub_url, key, me.end_point) as client:
+        async with reader, exchange.Client(served.hub_url, me.key_file, me.end_point) as client:
             done = await providers.publish_changes(conn, client, me.party)
             assert (done.messages, done.records, done.refused) == (3, 1_102 + 1 + 1, 0)
             assert (await providers.publish_changes(conn, client, me.party)).messages == 0
@@ -147,7 +145,9 @@ async def test_what_the_hub_refuses_waits_and_goes_when_the_movement_is_agreed(
 ) -> None:
     async with hub_here(settings) as served, pool.acquire() as conn:
         await load(conn, tmp_path, [row()])
-        me = await announce.enrolled(served, conn)
+        await providers.ensure_platform(conn)
+        await providers.publish_to_directory(conn)
+        me = await own_end_point(served, conn, "registers", providers.REGISTERS)
         key = served.folder("keys") / "registers.pem"
         async with exchange.Client(served.hub_url, key, me.end_point) as client:
             assert (await providers.publish_changes(conn, client, me.party)).refused == 1
@@ -164,7 +164,9 @@ async def test_without_a_hub_nothing_is_lost(settings: Settings, pool: asyncpg.P
         async with hub_here(settings) as served:
             await load(conn, tmp_path, [row()])
             await agree(conn, tmp_path)
-            me = await announce.enrolled(served, conn)
+            await providers.ensure_platform(conn)
+            await providers.publish_to_directory(conn)
+            me = await own_end_point(served, conn, "registers", providers.REGISTERS)
         key = served.folder("keys") / "registers.pem"
         async with exchange.Client(served.hub_url, key, me.end_point) as client:
             with pytest.raises(Unreachable):

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from commonroom import exchange, hub, identity, log, standard
-from commonroom.engines import database, files
+from commonroom import exchange, log, standard
+from commonroom.engines import database
 from commonroom.exchange import Client, Envelope, RecordSet, Refusal, Unreachable, read_report
+from commonroom.hub.own_end_points import own_end_point
 from commonroom.ids import org_urn
 from commonroom.problems import Problem
 from commonroom.registers.providers.organisations import CHANGED_CHANNEL, lock
@@ -31,7 +30,6 @@ LISTEN_SECONDS = 30.0  # a missed notice is made up for after this long
 RETRY_SECONDS = 1.0
 REPORTS_A_PULL = 200
 LONGEST_RETRY_SECONDS = 60.0  # while the hub refuses: a movement that is not agreed yet, say
-_CODE_VALID_FOR = timedelta(minutes=5)
 _log = log.get("registers")
 
 
@@ -41,13 +39,6 @@ class Announced(msgspec.Struct, frozen=True):
     messages: int
     records: int
     refused: int
-
-
-class EndPointFile(msgspec.Struct, frozen=True):
-    """What is kept beside the key: who the registers are to the hub."""
-
-    end_point: str
-    party: str
 
 
 class _Range(msgspec.Struct, frozen=True):
@@ -132,23 +123,6 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
         await _first_of(stop, RETRY_SECONDS)
 
 
-async def enrolled(settings: Settings, conn: Any) -> EndPointFile:
-    """Who the registers are to the hub; the first time they enrol with a code from the operator's own database."""
-    kept = settings.folder("keys") / "registers.json"
-    if kept.exists():
-        return msgspec.json.decode(kept.read_bytes(), type=EndPointFile)
-    await ensure_platform(conn)
-    await publish_to_directory(conn)
-    party = await hub.resolve_alias(conn, REGISTERS)
-    if party is None:
-        raise Problem("CR-005", "the registers are not in the directory", where=REGISTERS, status=404)
-    code = await identity.issue_enrolment_code(conn, party, "registers", _CODE_VALID_FOR)
-    enrolment = await exchange.enrol(settings.hub_url, code, _key_file(settings), "registers")
-    me = EndPointFile(enrolment.end_point, enrolment.party)
-    files.write(kept, msgspec.json.encode(me))
-    return me
-
-
 def record(row: Any) -> dict[str, Any]:
     """A version as a record of the standard's `organisation`."""
     facts = row["facts"]
@@ -163,11 +137,13 @@ def record(row: Any) -> dict[str, Any]:
 
 
 async def _keep_up(settings: Settings, conn: Any, stop: asyncio.Event) -> None:
-    me = await enrolled(settings, conn)
+    await ensure_platform(conn)
+    await publish_to_directory(conn)
+    me = await own_end_point(settings, conn, "registers", REGISTERS)
     changed = asyncio.Event()
     await conn.add_listener(CHANGED_CHANNEL, lambda *_: changed.set())
     conn.add_termination_listener(lambda _: changed.set())
-    async with Client(settings.hub_url, _key_file(settings), me.end_point) as client:
+    async with Client(settings.hub_url, me.key_file, me.end_point) as client:
         refusals = 0
         while not stop.is_set():
             changed.clear()
@@ -220,10 +196,6 @@ def _letter(party: str, message: str, rows: Sequence[Any]) -> tuple[Envelope, by
     return envelope, exchange.encode(
         RecordSet(standard=version, records={ENTITY: [record(row) for row in rows]})
     )
-
-
-def _key_file(settings: Settings) -> Path:
-    return settings.folder("keys") / "registers.pem"
 
 
 async def _first_of(stop: asyncio.Event, seconds: float, *others: asyncio.Event) -> None:

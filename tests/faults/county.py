@@ -20,6 +20,7 @@ KILLS = 5
 LONGEST_GAP = 2.0
 PATIENCE = 60.0  # a kill while nothing is on its way would say little: wait this long for traffic
 RUN_SECONDS = 300
+RESTART_SECONDS = 30
 
 
 class Kill(msgspec.Struct, frozen=True):
@@ -73,9 +74,18 @@ def _kill_at_random(dice: random.Random, run: subprocess.Popen[bytes], data: Pat
         if run.poll() is not None:
             break
         letters, deliveries = _in_flight(data)
-        os.kill(_numbers(data)[target], signal.SIGKILL)
+        # It may be dead from the kill before, and its supervisor about to start it again.
+        _wait(run, lambda target=target: _killed(data, target), RESTART_SECONDS)  # type: ignore[misc]
         kills.append(Kill(target, round(time.monotonic() - began, 1), letters, deliveries))
     return kills
+
+
+def _killed(data: Path, target: str) -> bool:
+    try:
+        os.kill(_numbers(data)[target], signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _numbers(data: Path) -> dict[str, int]:

@@ -8,32 +8,29 @@ What is in a message, and where it waits before it is sent, never enters.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import httpx2
 import msgspec
 
-from commonroom.exchange import contract, keys, large_bodies, reports, signatures
+from commonroom.exchange import contract, keys, large_bodies, reports, signatures, wire
 from commonroom.exchange.cuts import Unreachable
 from commonroom.exchange.envelope import Envelope, check, encode_batch
 from commonroom.exchange.key_file import KeyFile
 from commonroom.exchange.key_ring import KeyRing
 from commonroom.exchange.keys import SigningKey
 from commonroom.exchange.own_keys import OwnKeys
-from commonroom.problems import CODES, Problem
+from commonroom.problems import Problem
 
 T = TypeVar("T")
 
-MAX_ANSWER_BYTES = 128 * 1024 * 1024  # a mailbox answer may hold many bodies; nothing honest is larger
 RENEW_BEFORE_SECONDS = 60.0
-RETRY_LATER = frozenset({408, 425, 429})  # 4xx that say nothing about the message
 TIMEOUT = httpx2.Timeout(30.0, connect=10.0)
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -95,11 +92,11 @@ async def enrol(
     url, body = f"{hub_url.rstrip('/')}/end-points", msgspec.json.encode(request)
     headers = {"content-type": "application/json"}
     if http is not None:
-        status, text = await _call(http, "POST", url, headers, body)
+        status, text = await wire.call(http, "POST", url, headers, body)
     else:
         async with make_http_client(1) as own:
-            status, text = await _call(own, "POST", url, headers, body)
-    return _answer(status, text, contract.Enrolment)
+            status, text = await wire.call(own, "POST", url, headers, body)
+    return wire.answer(status, text, contract.Enrolment)
 
 
 class Client:
@@ -227,14 +224,14 @@ class Client:
         """Append `length` bytes at the hub's offset of an upload."""
         headers = {"upload-offset": str(offset), "content-length": str(length)}
         async with self._signed("PUT", f"/uploads/{upload}", headers, blocks) as response:
-            return _answer(response.status_code, await _read(response), contract.UploadState)
+            return wire.answer(response.status_code, await wire.read(response), contract.UploadState)
 
     @asynccontextmanager
     async def body_from(self, location: str, first: int) -> AsyncIterator[AsyncIterator[bytes]]:
         """The bytes of a stored body from `first` on. Raises Problem when it is not ours (any more)."""
         async with self._signed("GET", location, {"range": f"bytes={first}-"}) as response:
             if response.status_code != 206:
-                raise _problem(response.status_code, await _read(response))
+                raise wire.problem(response.status_code, await wire.read(response))
             yield response.aiter_raw(large_bodies.BLOCK_BYTES)
 
     @asynccontextmanager
@@ -256,8 +253,8 @@ class Client:
                 if response.status_code == 401:
                     await self._renewed_token(token)
                     raise Unreachable("the token was renewed")
-                if response.status_code >= 500 or response.status_code in RETRY_LATER:
-                    raise Unreachable(f"the hub answered {response.status_code}", _retry_after(response))
+                if response.status_code >= 500 or response.status_code in wire.RETRY_LATER:
+                    raise Unreachable(f"the hub answered {response.status_code}", wire.retry_after(response))
                 yield response
         except (httpx2.RequestError, httpx2.InvalidURL, httpx2.StreamError) as error:
             raise Unreachable(f"{type(error).__name__}: {error}") from error
@@ -357,12 +354,12 @@ class Client:
     ) -> T:
         """The answer to one request with a token."""
         status, text = await self._answered(method, path, body, headers, patience)
-        return _answer(status, text, answer)
+        return wire.answer(status, text, answer)
 
     async def _ask_raw(self, method: str, path: str, body: bytes) -> bytes:
         status, text = await self._answered(method, path, body, {"content-type": "application/json"})
         if not 200 <= status < 300:
-            raise _problem(status, text)
+            raise wire.problem(status, text)
         return text
 
     async def _answered(
@@ -378,13 +375,13 @@ class Client:
         token = await self._current_token()
         for last_try in (False, True):
             signed = {**sent, "authorization": f"Bearer {token}"}
-            status, text = await _call(self._http, method, url, signed, body, patience)
+            status, text = await wire.call(self._http, method, url, signed, body, patience)
             if status != 401:
                 return status, text
             if not last_try:
                 token = await self._renewed_token(token)
         self._token = ""  # next time begins with a new one
-        raise SignInRefused(_problem(status, text))
+        raise SignInRefused(wire.problem(status, text))
 
     async def _current_token(self) -> str:
         if self._token and time.monotonic() < self._renew_at:
@@ -424,78 +421,11 @@ class Client:
         }
         headers = {"content-type": "application/x-www-form-urlencoded"}
         body = str(httpx2.QueryParams(form)).encode("ascii")
-        status, text = await _call(self._http, "POST", f"{self.hub_url}/token", headers, body)
+        status, text = await wire.call(self._http, "POST", f"{self.hub_url}/token", headers, body)
         try:
-            return _answer(status, text, contract.TokenResponse)
+            return wire.answer(status, text, contract.TokenResponse)
         except Problem as problem:
             raise SignInRefused(problem) from None
-
-
-async def _call(
-    http: httpx2.AsyncClient,
-    method: str,
-    url: str,
-    headers: dict[str, str],
-    body: bytes = b"",
-    patience: float = 0.0,
-) -> tuple[int, bytes]:
-    """Status and body of an answer worth reading. Raises Unreachable for network faults, 5xx, and 'later' answers."""
-    timeout = httpx2.Timeout(30.0 + patience, connect=10.0)
-    try:
-        async with http.stream(
-            method, url, headers=headers, content=body or None, timeout=timeout
-        ) as response:
-            if response.status_code >= 500 or response.status_code in RETRY_LATER:
-                raise Unreachable(f"the hub answered {response.status_code}", _retry_after(response))
-            return response.status_code, await _read(response)
-    except (httpx2.RequestError, httpx2.InvalidURL) as error:
-        raise Unreachable(f"{type(error).__name__}: {error}") from error
-
-
-async def _read(response: httpx2.Response) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.aiter_raw():
-        size += len(chunk)
-        if size > MAX_ANSWER_BYTES:
-            raise Unreachable(f"the hub's answer is over {MAX_ANSWER_BYTES} bytes")
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
-def _retry_after(response: httpx2.Response) -> float | None:
-    text = response.headers.get("retry-after", "")
-    return float(text) if re.fullmatch(r"\d{1,6}", text) else None
-
-
-def _answer(status: int, body: bytes, kind: type[T]) -> T:
-    if not 200 <= status < 300:
-        raise _problem(status, body)
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Unreachable(f"the answer ({status}) is not a hub's: {error}") from None
-
-
-def _problem(status: int, body: bytes) -> Problem:
-    """The Problem the hub sent. Raises Unreachable when it is none: a filter or proxy on the way said it, not the hub."""
-    try:
-        members = msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        members = {}
-    if not 400 <= status < 500 or "code" not in members:
-        raise Unreachable(f"the answer ({status}) is not a hub's")
-    return _problem_of(members, status)
-
-
-def _problem_of(members: dict[str, Any], status: int) -> Problem:
-    text = {
-        name: str(members.get(name) or "")[:2000] for name in ("code", "title", "detail", "where", "remedy")
-    }
-    if not re.fullmatch(r"CR-\d{3}", text["code"]):
-        raise Unreachable(f"the answer ({status}) is not a hub's")
-    CODES.setdefault(text["code"], text["title"])  # a hub may be newer than this end point
-    return Problem(text["code"], text["detail"], status=status, where=text["where"], remedy=text["remedy"])
 
 
 def _signed_batch(messages: Sequence[tuple[Envelope, bytes]], key: SigningKey) -> bytes:
@@ -519,9 +449,9 @@ def _unsendable(envelope: Envelope) -> Refusal | None:
 def _fate(envelope: Envelope, result: contract.BatchResult) -> contract.Receipt | Refusal:
     if result.receipt is not None:
         return result.receipt
-    if result.status >= 500 or result.status in RETRY_LATER:
+    if result.status >= 500 or result.status in wire.RETRY_LATER:
         raise Unreachable(f"the hub answered {result.status} for a message of the batch")
-    return Refusal(envelope.id, _problem_of(result.problem or {}, result.status))
+    return Refusal(envelope.id, wire.problem_of(result.problem or {}, result.status))
 
 
 def _letter(letter: contract.MailboxLetter) -> Letter:

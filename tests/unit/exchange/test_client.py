@@ -26,12 +26,12 @@ from commonroom.exchange import (
     Receipt,
     Refusal,
     Unreachable,
-    client,
     decode_batch,
     enrol,
     keys,
     make_http_client,
     signatures,
+    wire,
 )
 from commonroom.exchange.client import SignInRefused
 from commonroom.problems import Problem
@@ -267,7 +267,7 @@ async def test_the_hubs_own_no_is_a_problem_with_its_words(server: Server, key_f
 async def test_an_answer_without_end_is_cut_off(
     server: Server, key_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr(wire, "MAX_ANSWER_BYTES", 1000)
     server.answers["/messages"] = [reply(202, b" " * 2000)]
     async with connected(server, key_file) as one:
         with pytest.raises(Unreachable, match="1000"):

@@ -39,6 +39,19 @@ def load(path: Path, kind: type[T]) -> T:
         raise _problem(path, _line_of(node, steps), message, steps.removeprefix("$").lstrip(".")) from error
 
 
+def line_at(path: Path, steps: tuple[str | int, ...]) -> int:
+    """The line of the deepest value on the way `steps` that a file has. Reads it anew: only faults need it."""
+    node = yaml.compose(_read(path), Loader=yaml.BaseLoader)
+    line = 1
+    for step in (None, *steps):
+        if step is not None:
+            node = _below(node, str(step), str(step)) if node is not None else None
+        if node is None:
+            break
+        line = node.start_mark.line + 1
+    return line
+
+
 def _read(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:

@@ -1,0 +1,241 @@
+"""Proves that the parts of a collection's declarations agree: names, paths, references. Knows no SQL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from commonroom.collections.model import LAST, RETURN, Collection, ColumnDef, Module, Other, Rule
+from commonroom.declarations import line_at
+from commonroom.problems import Problem, add_codes
+from commonroom.standard import load as load_standard
+
+add_codes({"CR-180": "The collection's declarations do not agree"})
+
+Places = dict[str, tuple[Path, int]]
+# Letters of a table or column; no double underscore, which marks the raw text beside a column.
+_NAME = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9])*")
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+# Built-in checks of single values, which `checked_by` may leave to a rule.
+CHECKS = ("type", "length", "pattern", "range", "code", "required")
+STANDARD_PARAMETERS = ("reference_date", "period_start", "period_end", "year")
+
+
+def fault(path: Path, steps: tuple[str | int, ...], detail: str, remedy: str) -> Problem:
+    """Problem CR-180 for the value that `steps` lead to in the file."""
+    line = line_at(path, steps)
+    key = ".".join(str(step) for step in steps)
+    where = f"{path}, line {line}" + (f", key {key}" if key else "")
+    extra = {"file": str(path), "line": line, "key": key}
+    return Problem("CR-180", f"{detail}.", where=where, remedy=remedy, extra=extra)
+
+
+def check_new(path: Path, rules: Iterable[Rule], collection: Collection) -> None:
+    """Local rules must not stand in for rules of the collection, nor carry a code twice."""
+    seen = set(collection.rules)
+    for index, rule in enumerate(rules):
+        if rule.code in seen:
+            raise fault(
+                path,
+                ("rules", index, "code"),
+                f"there is a rule {rule.code} already",
+                "Give it a code of its own.",
+            )
+        seen.add(rule.code)
+
+
+def check(collection: Collection, path: Path, places: Places) -> None:
+    """Raise CR-180 at the first thing that does not fit; `places` says where each rule stands."""
+    _check_modules(collection, path)
+    for rule in collection.rules.values():
+        rule_path, index = places[rule.code]
+        for steps, detail, remedy in _faults(collection, rule):
+            raise fault(rule_path, ("rules", index, *steps), f"rule {rule.code}: {detail}", remedy)
+
+
+def _check_modules(collection: Collection, path: Path) -> None:
+    known = {name.lower(): name for name in load_standard().codesets} | {
+        n.lower(): n for n in collection.codesets
+    }
+    lower: set[str] = set()
+    for module in collection.modules.values():
+        detail = _module_fault(collection, module, known) or (
+            "repeats a name" if module.name.lower() in lower else ""
+        )
+        lower.add(module.name.lower())
+        if detail:
+            place = _place(path, module.name)
+            raise fault(path, place, f"module {module.name}: {detail}", "docs/collections.md has the form.")
+    for name in collection.header:
+        if "Header" not in collection.modules or name not in collection.modules["Header"].by_name:
+            raise fault(
+                path, ("header", name), f"there is no item Header.{name}", "Declare it, or leave it out."
+            )
+    if collection.record not in collection.modules:
+        raise fault(path, ("record",), f"there is no module {collection.record}", "Name a module.")
+
+
+def _place(path: Path, module: str) -> tuple[str | int, ...]:
+    """Where the module stands in the file; an inherited one stands in another, then the list it is laid in."""
+    from commonroom.collections.model import Cover
+    from commonroom.declarations import load
+
+    names = [declared.name for declared in load(path, Cover).modules]
+    return ("modules", names.index(module)) if module in names else ("modules",)
+
+
+def _module_fault(collection: Collection, module: Module, codesets: dict[str, str]) -> str:
+    if not _NAME.fullmatch(module.name) or module.name.lower() in (RETURN, "last"):
+        return "this is no name for a table"
+    if module.parent is not None and module.parent not in collection.modules:
+        return f"there is no module {module.parent} to be its parent"
+    above, seen = module.parent, {module.name}
+    while above is not None:
+        if above in seen:
+            return "it is its own ancestor"
+        seen.add(above)
+        above = collection.modules[above].parent if above in collection.modules else None
+    for name in (*module.set, *(name for place in module.also_at for name in place.set)):
+        if name not in module.by_name:
+            return f"`set` names {name}, which is no item of it"
+    return next(filter(None, (_item_fault(collection, module, item, codesets) for item in module.items)), "")
+
+
+def _item_fault(collection: Collection, module: Module, item: ColumnDef, codesets: dict[str, str]) -> str:
+    if not _NAME.fullmatch(item.name):
+        return f"`{item.name}` is no name for a column"
+    if sum(item.name.lower() == other.name.lower() for other in module.items) > 1:
+        return f"the item {item.name} stands twice"
+    if item.codeset is not None and item.codeset.lower() not in codesets:
+        return f"item {item.name}: there is no code set `{item.codeset}` in the standard or the collection"
+    if item.type == "code" and item.codeset is None:
+        return f"item {item.name}: a code needs a `codeset`"
+    for check_name, code in item.checked_by.items():
+        if check_name not in CHECKS:
+            return f"item {item.name}: `checked_by` knows {', '.join(CHECKS)}"
+        if code not in collection.rules:
+            return f"item {item.name}: there is no rule {code} to check it"
+    return ""
+
+
+def _faults(collection: Collection, rule: Rule) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+    """What does not fit in one rule: key, what is wrong, what to do."""
+    modules = ", ".join(collection.modules)
+    if rule.for_each is not None and rule.for_each not in collection.modules:
+        yield ("for_each",), f"there is no module {rule.for_each}", f"Use one of: {modules}."
+        return
+    if rule.for_each is None and (rule.reach or rule.lookups or rule.pair_with or rule.unique):
+        yield (), "only a rule with `for_each` reads a row's surroundings", "Write `for_each`."
+    if not (rule.fails_when or rule.unique or rule.others):
+        yield (), "it does not say when it fails", "Write `fails_when`."
+    if rule.reason and rule.severity != "query":
+        yield ("reason",), "only a query asks for a reason", "Leave it out."
+    for name in rule.reach:
+        if rule.for_each and name not in _reachable(collection, rule.for_each):
+            yield ("with",), _unreachable(name, rule.for_each), _reach_remedy(collection, rule.for_each)
+    for other in rule.others:
+        if other.table not in collection.modules:
+            yield (), f"there is no module {other.table}", f"Use one of: {modules}."
+            return
+        for name in other.reach:
+            if name not in _reachable(collection, other.table):
+                yield (), _unreachable(name, other.table), _reach_remedy(collection, other.table)
+        yield from _same_faults(collection, rule, other)
+    yield from _unique_faults(collection, rule)
+    aliases = _aliases(rule)
+    if len(set(aliases)) < len(aliases):
+        yield (), "two sets of rows have the same name", "Tell them apart by `as`."
+    names = {**_columns(collection, rule)}
+    for place, pointed in enumerate(rule.point_at):
+        if _column_of(pointed, rule) not in names:
+            yield ("point_at", place), f"there is no item `{pointed}` within its reach", _known(names)
+    said = {value for measure in rule.counted for value in measure.values}
+    parameters = {f"${name}" for name in (*STANDARD_PARAMETERS, *collection.parameters)}
+    for written in _PLACEHOLDER.findall(rule.message):
+        if written not in said and written not in parameters and _column_of(written, rule) not in names:
+            yield ("message",), f"there is no `{{{written}}}` within its reach", _known(names)
+
+
+def _same_faults(
+    collection: Collection, rule: Rule, other: Other
+) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+    same = other.same
+    if same is None or same == RETURN:
+        return
+    over = [other.table, *(above.name for above in collection.ancestors(other.table))]
+    if same not in over:
+        yield (), f"{same} is no ancestor of {other.table}", f"Use one of: {', '.join(over)}, {RETURN}."
+    elif other.is_last:
+        yield (), "rows of the previous return share no ancestor with this one", "Leave out `same`."
+    elif rule.for_each is None:
+        yield (), "a rule for the whole return has no row to share an ancestor with", "Leave out `same`."
+    elif same not in (rule.for_each, *(above.name for above in collection.ancestors(rule.for_each))):
+        yield (), f"{same} is no ancestor of {rule.for_each}", "Name one that both have."
+
+
+def _unique_faults(collection: Collection, rule: Rule) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+    if rule.unique is None or rule.for_each is None:
+        return
+    for name in rule.unique.items:
+        if name not in collection.modules[rule.for_each].by_name:
+            yield ("unique", "items"), f"{rule.for_each} has no item {name}", "Name items of `for_each`."
+    same = rule.unique.same
+    if same != RETURN and same not in [above.name for above in collection.ancestors(rule.for_each)]:
+        yield ("unique", "same"), f"{same} is no ancestor of {rule.for_each}", f"Name one, or `{RETURN}`."
+
+
+def reachable(collection: Collection, module: str) -> list[str]:
+    """What `with` may name: ancestors, and modules with `many: false` below the module or an ancestor."""
+    return _reachable(collection, module)
+
+
+def _reachable(collection: Collection, module: str) -> list[str]:
+    found: list[str] = []
+    for above in (collection.modules[module], *collection.ancestors(module)):
+        if above.name != module:
+            found.append(above.name)
+        following = [below for below in collection.children(above.name) if not below.many]
+        while following:
+            single = following.pop(0)
+            if single.name != module and single.name not in found:
+                found.append(single.name)
+            following += [below for below in collection.children(single.name) if not below.many]
+    found += [alone.name for alone in collection.children(None) if not alone.many and alone.name not in found]
+    return [name for name in found if name != module]
+
+
+def _unreachable(name: str, module: str) -> str:
+    return f"`with: {name}` is neither above {module} nor a module that stands at most once there"
+
+
+def _reach_remedy(collection: Collection, module: str) -> str:
+    return f"From {module} one reaches: {', '.join(_reachable(collection, module)) or 'nothing'}."
+
+
+def _aliases(rule: Rule) -> list[str]:
+    judged = [rule.for_each] if rule.for_each else []
+    # Where several sets only ask whether rows exist, they never meet in one condition.
+    lasting = [*rule.lookups, *((rule.pair_with,) if rule.pair_with else ())]
+    return [*judged, *rule.reach, *(other.alias for other in lasting)]
+
+
+def _columns(collection: Collection, rule: Rule) -> set[str]:
+    """`alias.Item` of everything that messages and `point_at` may name."""
+    tables = {name: name for name in (rule.for_each, *rule.reach) if name}
+    for other in rule.others:
+        tables[other.alias] = other.table
+        for name in other.reach:
+            tables[name if other.name is None else f"{other.name}_{name}"] = name
+    return {
+        f"{alias}.{item}" for alias, table in tables.items() for item in collection.modules[table].by_name
+    }
+
+
+def _column_of(written: str, rule: Rule) -> str:
+    name = written.removeprefix(LAST) if written.startswith(LAST) else written
+    return name if "." in name else f"{rule.for_each}.{name}"
+
+
+def _known(names: Iterable[str]) -> str:
+    return f"Known: {', '.join(sorted(names)[:60])}."

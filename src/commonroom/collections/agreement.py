@@ -146,7 +146,7 @@ def _faults(collection: Collection, rule: Rule) -> Iterator[tuple[tuple[str | in
     aliases = _aliases(rule)
     if len(set(aliases)) < len(aliases):
         yield (), "two sets of rows have the same name", "Tell them apart by `as`."
-    names = {**_columns(collection, rule)}
+    names = _columns(collection, rule)
     for place, pointed in enumerate(rule.point_at):
         if _column_of(pointed, rule) not in names:
             yield ("point_at", place), f"there is no item `{pointed}` within its reach", _known(names)

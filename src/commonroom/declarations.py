@@ -18,13 +18,15 @@ T = TypeVar("T")
 
 MAX_BYTES = 8 * 1024 * 1024
 _PATH_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
+# The same parser in C, where the library has it, reads fifteen times as fast.
+_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 def load(path: Path, kind: type[T]) -> T:
     """Read one declaration file into `kind`. Raises Problem CR-001 naming file, line and key."""
     try:
         text = _read(path)
-        node = yaml.compose(text, Loader=yaml.BaseLoader)
+        node = _compose(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise _problem(path, line, error.problem or "this is not YAML") from error
@@ -41,7 +43,7 @@ def load(path: Path, kind: type[T]) -> T:
 
 def line_at(path: Path, steps: tuple[str | int, ...]) -> int:
     """The line of the deepest value on the way `steps` that a file has. Reads it anew: only faults need it."""
-    node = yaml.compose(_read(path), Loader=yaml.BaseLoader)
+    node = _compose(_read(path))
     line = 1
     for step in (None, *steps):
         if step is not None:
@@ -50,6 +52,14 @@ def line_at(path: Path, steps: tuple[str | int, ...]) -> int:
             break
         line = node.start_mark.line + 1
     return line
+
+
+def _compose(text: str) -> yaml.Node | None:
+    try:
+        return yaml.compose(text, Loader=_LOADER)
+    except yaml.YAMLError:
+        # Python's own parser says more exactly where a text goes wrong.
+        return yaml.compose(text, Loader=yaml.BaseLoader)
 
 
 def _read(path: Path) -> str:
@@ -82,7 +92,7 @@ def _plain(path: Path, node: yaml.Node) -> Any:
     if isinstance(node, yaml.SequenceNode):
         return [_plain(path, item) for item in node.value]
     # An unquoted `null` or `~` is "no value"; quoted it is the word.
-    if node.value in ("null", "~", "") and isinstance(node, yaml.ScalarNode) and node.style is None:
+    if node.value in ("null", "~", "") and isinstance(node, yaml.ScalarNode) and not node.style:
         return None
     return node.value
 

@@ -252,7 +252,14 @@ class Agent:
         status.write(self._config.folder, status.read(self._memory, self._config.name, looked_at, error))
 
     async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(pool, work)
+        """The work in a thread. A thread cannot be cancelled: whoever is cancelled waits for its end all the same, so
+        that nobody closes the memory under its feet."""
+        working = asyncio.get_running_loop().run_in_executor(pool, work)
+        try:
+            return await asyncio.shield(working)
+        except asyncio.CancelledError:
+            await asyncio.wait([working])
+            raise
 
 
 def run(paths: Sequence[Path]) -> list[Problem]:

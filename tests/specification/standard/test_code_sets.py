@@ -15,6 +15,8 @@ CODESETS = standard.load().codesets
 SIZES = {
     "attendance": 38,
     "attendance_session": 2,
+    "cin_gender_current": 4,
+    "cin_sex": 3,
     "enrolment_status": 7,
     "establishment_phase": 8,
     "ethnicity": 20,
@@ -27,6 +29,7 @@ SIZES = {
     "school_phase": 10,
     "sen_provision": 6,
     "sex": 2,
+    "upn_authority": 197,
 }
 
 # The table of categories of the 2024/25 list.

@@ -1,0 +1,1 @@
+"""The parts of national_day.py."""

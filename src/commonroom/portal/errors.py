@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import asyncpg
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from commonroom import log
+from commonroom.engines.database import DATABASE_AWAY
 from commonroom.portal.house import Visit, house_of
 from commonroom.portal.page import Page, form_of
 from commonroom.problems import Problem, add_codes
@@ -66,11 +66,7 @@ def of_fault(request: Request[Any, Any, Any], error: Exception) -> Response[byte
 ERRORS: dict[int | type[Exception], Handler] = {
     Problem: of_problem,
     HTTPException: of_http,
-    asyncpg.PostgresConnectionError: of_database,
-    asyncpg.InterfaceError: of_database,
-    asyncpg.CannotConnectNowError: of_database,
-    ConnectionError: of_database,
-    TimeoutError: of_database,
+    **dict.fromkeys(DATABASE_AWAY, of_database),
     Exception: of_fault,
 }
 

@@ -68,7 +68,10 @@ async def hub_here(settings: Settings) -> AsyncIterator[Settings]:
 class HubProcess:
     """A hub in a process of its own: `start`, `stop` (SIGTERM), `kill` (SIGKILL), and `start` again on the same port."""
 
-    def __init__(self, settings: Settings, port: int | None = None) -> None:
+    def __init__(
+        self, settings: Settings, port: int | None = None, *, start_seconds: float = START_SECONDS
+    ) -> None:
+        self._start_seconds = start_seconds
         self.settings = msgspec.structs.replace(settings, hub_port=port or free_port())
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -81,7 +84,7 @@ class HubProcess:
         """Start it and wait until it is healthy."""
         environment = {**os.environ, "COMMONROOM_DATA": str(self.settings.data), **_variables(self.settings)}
         self.process = subprocess.Popen([sys.executable, "-m", "commonroom.hub"], env=environment)
-        until(self.healthy, START_SECONDS, "the hub being healthy")
+        until(self.healthy, self._start_seconds, "the hub being healthy")
 
     def healthy(self) -> bool:
         """Whether it answers; fails at once when the process has ended."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from commonroom.collections.model import LAST, RETURN, Collection, ColumnDef, Module, Other, Rule
+from commonroom.collections.model import RETURN, Collection, ColumnDef, Module, Other, Rule
 from commonroom.declarations import line_at
 from commonroom.problems import Problem, add_codes
 from commonroom.standard import load as load_standard
@@ -16,7 +16,6 @@ add_codes({"CR-180": "The collection's declarations do not agree"})
 Places = dict[str, tuple[Path, int]]
 # Letters of a table or column; no double underscore, which marks the raw text beside a column.
 _NAME = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9])*")
-_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 # Built-in checks of single values, which `checked_by` may leave to a rule.
 CHECKS = ("type", "length", "pattern", "range", "code", "required")
 STANDARD_PARAMETERS = ("reference_date", "period_start", "period_end", "year")
@@ -143,18 +142,17 @@ def _faults(collection: Collection, rule: Rule) -> Iterator[tuple[tuple[str | in
                 yield (), _unreachable(name, other.table), _reach_remedy(collection, other.table)
         yield from _same_faults(collection, rule, other)
     yield from _unique_faults(collection, rule)
-    aliases = _aliases(rule)
-    if len(set(aliases)) < len(aliases):
-        yield (), "two sets of rows have the same name", "Tell them apart by `as`."
-    names = _columns(collection, rule)
+    clash = _clash(rule)
+    if clash:
+        yield (), f"two sets of rows have the name {clash}", "Tell them apart by `as`."
+    known = _cells(collection, rule)
     for place, pointed in enumerate(rule.point_at):
-        if _column_of(pointed, rule) not in names:
-            yield ("point_at", place), f"there is no item `{pointed}` within its reach", _known(names)
-    said = {value for measure in rule.counted for value in measure.values}
+        if rule.cell(pointed) not in known:
+            yield ("point_at", place), f"there is no item `{pointed}` within its reach", _known(known)
     parameters = {f"${name}" for name in (*STANDARD_PARAMETERS, *collection.parameters)}
-    for written in _PLACEHOLDER.findall(rule.message):
-        if written not in said and written not in parameters and _column_of(written, rule) not in names:
-            yield ("message",), f"there is no `{{{written}}}` within its reach", _known(names)
+    for written in rule.placeholders:
+        if written not in (*rule.figures, *parameters) and rule.cell(written) not in known:
+            yield ("message",), f"there is no `{{{written}}}` within its reach", _known(known)
 
 
 def _same_faults(
@@ -185,9 +183,15 @@ def _unique_faults(collection: Collection, rule: Rule) -> Iterator[tuple[tuple[s
         yield ("unique", "same"), f"{same} is no ancestor of {rule.for_each}", f"Name one, or `{RETURN}`."
 
 
-def reachable(collection: Collection, module: str) -> list[str]:
-    """What `with` may name: ancestors, and modules with `many: false` below the module or an ancestor."""
-    return _reachable(collection, module)
+def nearest_common(collection: Collection, module: str, other: str) -> str:
+    """The nearest module whose rows have rows of both below them; `return` where there is none.
+
+    Of two rows of one module it is the module above.
+    """
+    over = [other, *(above.name for above in collection.ancestors(other))]
+    own = [module, *(above.name for above in collection.ancestors(module))]
+    common = (name for name in own if name in over and not (name == module == other))
+    return next(common, RETURN)
 
 
 def _reachable(collection: Collection, module: str) -> list[str]:
@@ -213,29 +217,30 @@ def _reach_remedy(collection: Collection, module: str) -> str:
     return f"From {module} one reaches: {', '.join(_reachable(collection, module)) or 'nothing'}."
 
 
-def _aliases(rule: Rule) -> list[str]:
-    judged = [rule.for_each] if rule.for_each else []
-    # Where several sets only ask whether rows exist, they never meet in one condition.
-    lasting = [*rule.lookups, *((rule.pair_with,) if rule.pair_with else ())]
-    return [*judged, *rule.reach, *(other.alias for other in lasting)]
+def _clash(rule: Rule) -> str:
+    """A name that two sets of rows have in one condition."""
+    judged = [name for name in (rule.for_each, *rule.reach) if name]
+    together = [*judged, *(other.alias for other in (*rule.lookups, *rule.pairs))]
+    apart = [[*judged, other.alias, *other.reached] for other in (*rule.absences, *rule.presences)]
+    for names in (together, *apart):
+        for name in names:
+            if names.count(name) > 1:
+                return name
+    return ""
 
 
-def _columns(collection: Collection, rule: Rule) -> set[str]:
-    """`alias.Item` of everything that messages and `point_at` may name."""
+def _cells(collection: Collection, rule: Rule) -> set[tuple[str, str]]:
+    """Rows and item of everything that messages and `point_at` may name."""
     tables = {name: name for name in (rule.for_each, *rule.reach) if name}
-    for other in rule.others:
-        tables[other.alias] = other.table
-        for name in other.reach:
-            tables[name if other.name is None else f"{other.name}_{name}"] = name
-    return {
-        f"{alias}.{item}" for alias, table in tables.items() for item in collection.modules[table].by_name
-    }
+    named = (*rule.lookups, *rule.pairs, *rule.presences)
+    tables |= {other.alias: other.table for other in named}
+    cells = {(alias, item) for alias, table in tables.items() for item in collection.modules[table].by_name}
+    if rule.for_each is None or not named:
+        # Of rows that are counted, or must be absent, a place is the item as such.
+        counted = {other.table for other in rule.others}
+        cells |= {(table, item) for table in counted for item in collection.modules[table].by_name}
+    return cells
 
 
-def _column_of(written: str, rule: Rule) -> str:
-    name = written.removeprefix(LAST) if written.startswith(LAST) else written
-    return name if "." in name else f"{rule.for_each}.{name}"
-
-
-def _known(names: Iterable[str]) -> str:
-    return f"Known: {', '.join(sorted(names)[:60])}."
+def _known(cells: Iterable[tuple[str, str]]) -> str:
+    return f"Known: {', '.join(sorted(f'{alias}.{item}' for alias, item in cells)[:60])}."

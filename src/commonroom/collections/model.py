@@ -5,6 +5,7 @@ Nothing here reads files (see `loader`), knows SQL (see `predicates`) or judges 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import date
 from functools import cached_property
@@ -20,6 +21,7 @@ Status = Literal["released", "proposed", "base"]
 RETURN = "return"
 # Put before a module's name, it means that module of the sender's previous return.
 LAST = "last_return."
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
@@ -108,6 +110,11 @@ class Other(Strict):
         return self.name or ("last" if self.module.startswith(LAST) else self.module)
 
     @property
+    def reached(self) -> dict[str, str]:
+        """Name in conditions -> module of what it reaches."""
+        return {f"{self.name}_{module}" if self.name else module: module for module in self.reach}
+
+    @property
     def is_last(self) -> bool:
         """True for rows of the previous return."""
         return self.module.startswith(LAST)
@@ -193,11 +200,36 @@ class Rule(Strict):
         return _several(self.measures)
 
     @cached_property
+    def beside(self) -> tuple[Other, ...]:
+        """The sets of rows beside the judged one that are compared with it."""
+        return (*self.lookups, *self.pairs, *self.absences, *self.presences)
+
+    @cached_property
+    def pairs(self) -> tuple[Other, ...]:
+        """The rows it is paired with, if any."""
+        return (self.pair_with,) if self.pair_with else ()
+
+    @cached_property
     def others(self) -> tuple[Other, ...]:
-        """Every set of rows beside the judged one that the rule reads."""
-        pairs = (self.pair_with,) if self.pair_with else ()
-        measured = tuple(measure.other for measure in self.counted)
-        return (*self.lookups, *pairs, *self.absences, *self.presences, *measured)
+        """Every set of rows beside the judged one that the rule reads, those it only counts among them."""
+        return (*self.beside, *(measure.other for measure in self.counted))
+
+    @cached_property
+    def figures(self) -> tuple[str, ...]:
+        """The names of its measures."""
+        return tuple(name for measure in self.counted for name in measure.values)
+
+    @cached_property
+    def placeholders(self) -> tuple[str, ...]:
+        """What the message names in braces."""
+        return tuple(_PLACEHOLDER.findall(self.message))
+
+    def cell(self, written: str) -> tuple[str, str] | None:
+        """The name of the rows and the item that `Item` or `Module.Item` means; None for a figure or a parameter."""
+        if written.startswith("$") or written in self.figures:
+            return None
+        table, _, item = written.rpartition(".")
+        return ("last" if written.startswith(LAST) else table or self.for_each or ""), item
 
     @property
     def needs_last_return(self) -> bool:

@@ -1,0 +1,144 @@
+"""Runs a collection's rules over the tables of a return. A rule that breaks is not checked; it never reads as passed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+
+import duckdb
+
+from commonroom.collections.compiler import Compiled, Compiler
+from commonroom.collections.findings import Outcome, Raised, Report, raised, written
+from commonroom.collections.model import Collection, Rule
+from commonroom.collections.schema import RULES, Schema
+from commonroom.collections.tables import Tables
+from commonroom.problems import Problem, add_codes
+
+add_codes({"CR-184": "The rule cannot be run"})
+
+# Seconds after which a rule is stopped.
+PATIENCE = 600.0
+
+Unreadable = frozenset[tuple[str, str]]
+
+
+class Engine:
+    """The compiled rules of one collection; it holds no return, so one serves for many."""
+
+    def __init__(self, collection: Collection) -> None:
+        """Raises Problem CR-182 where a condition is not in the language."""
+        self.collection = collection
+        self._compiler = Compiler(collection)
+        self.compiled = {code: self._compiler.compile(rule) for code, rule in collection.rules.items()}
+        self._schema = Schema(collection, self._compiler.language)
+        self._cautious: dict[tuple[str, Unreadable], Compiled] = {}
+
+    @cached_property
+    def parameters(self) -> dict[str, str]:
+        """The parameters as messages show them."""
+        return {name: str(value) for name, value in self._compiler.language.parameters.items()}
+
+    def prove(self) -> None:
+        """Plan every statement over empty tables. Raises Problem CR-184 for the first that DuckDB refuses."""
+        tables = Tables(self.collection)
+        try:
+            for compiled in self.compiled.values():
+                self._prove(tables, compiled)
+        finally:
+            tables.close()
+
+    def check(self, tables: Tables, found_at_load: Iterable[Raised] = ()) -> Report:
+        """Every rule over the whole return. `found_at_load` is what the reading of the file found."""
+        schema, unreadable = self._schema.check(tables)
+        found = [*found_at_load, *schema]
+        failed = {one.rule for one in found}
+        outcomes: dict[str, Outcome] = {rule: "failed" if rule in failed else "passed" for rule in RULES}
+        reasons: dict[str, str] = {}
+        for code in self.collection.rules:
+            mine, reason = self.run(code, tables, unreadable)
+            found += mine
+            outcomes[code] = "failed" if mine else "not_checked" if reason else "passed"
+            if reason and not mine:
+                reasons[code] = reason
+        return Report(
+            collection=self.collection.name,
+            year=self.collection.year,
+            records=tables.count(self.collection.record),
+            outcomes=outcomes,
+            reasons=reasons,
+            findings=written(found, tables),
+        )
+
+    def unreadable(self, tables: Tables) -> Unreadable:
+        """(module, item) of which some value could not be read."""
+        return self._schema.check(tables)[1]
+
+    def run(
+        self, code: str, tables: Tables, unreadable: Unreadable = frozenset(), person: int | None = None
+    ) -> tuple[list[Raised], str]:
+        """One rule, over the whole return or one record: its findings, and why it was not checked where it was not."""
+        rule = self.collection.rules[code]
+        if rule.needs_last_return and rule.when_no_last_return == "skip" and not tables.has_last_return:
+            return [], "there is no previous return to compare with"
+        compiled = self._for(rule, unreadable)
+        try:
+            with _patience(tables):
+                if person is not None and compiled.sql_for_record:
+                    rows = tables.query(compiled.sql_for_record, {"person": person})
+                else:
+                    rows = tables.query(compiled.sql)
+                unread = _count(tables, compiled.unread_sql) if not rows else 0
+        except duckdb.Error as error:
+            # The engine's own words may hold values; its kind of error does not.
+            return [], f"the rule broke ({type(error).__name__})"
+        reason = ""
+        if unread:
+            reason = f"{unread:,} value{'s' if unread > 1 else ''} it reads cannot be read (see the findings of `type`)"
+        return list(raised(compiled, rows, self.parameters)), reason
+
+    def _for(self, rule: Rule, unreadable: Unreadable) -> Compiled:
+        """The rule's statement; where a value it reads could not be read, one that leaves such rows alone."""
+        mine = frozenset(
+            (module, item)
+            for module, item in unreadable
+            if self.collection.modules[module].by_name[item].checked_by.get("type") != rule.code
+        )
+        if not mine:
+            return self.compiled[rule.code]
+        if (rule.code, mine) not in self._cautious:
+            self._cautious[rule.code, mine] = self._compiler.compile(rule, mine)
+        return self._cautious[rule.code, mine]
+
+    def _prove(self, tables: Tables, compiled: Compiled) -> None:
+        try:
+            tables.query(f"EXPLAIN {compiled.sql}")
+            if compiled.sql_for_record:
+                tables.query(compiled.sql_for_record, {"person": 0})
+        except duckdb.Error as error:
+            detail = str(error).split("\n\n")[0].replace("\n", " ")
+            raise Problem(
+                "CR-184",
+                detail,
+                where=f"rule {compiled.rule.code}",
+                remedy="Compare like with like; docs/collections.md has the language.",
+            ) from error
+
+
+def _count(tables: Tables, statement: str) -> int:
+    if not statement:
+        return 0
+    ((found,),) = tables.query(statement)
+    return int(found)
+
+
+@contextmanager
+def _patience(tables: Tables) -> Iterator[None]:
+    timer = threading.Timer(PATIENCE, tables.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -1,0 +1,179 @@
+"""Runs the examples of every rule through the very statement that judges returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from commonroom.collections.engine import Engine
+from commonroom.collections.findings import Raised, written
+from commonroom.collections.model import Collection, Rule
+from commonroom.collections.records import Record, load_records
+from commonroom.collections.tables import LAST_RETURN, Limits, Tables
+from commonroom.problems import Problem
+
+# Keys of an example that are no modules.
+_SPECIAL = ("fails", "at", "last_return", "note")
+_SMALL = Limits(memory_mb=512, threads=1)
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """An example that does not come out as it says, or one that a rule lacks. `index` counts from 1; 0 for the rule."""
+
+    rule: str
+    index: int
+    detail: str
+
+
+def arrange(collection: Collection, content: Mapping[str, Any], where: str = "") -> Record:
+    """Modules written side by side, put below one another; rows above them are made where they are not written."""
+    return _Arranger(collection, where).arrange(None, content)
+
+
+class Examples:
+    """Runs examples of one collection; its tables serve one example after the other."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._tables = Tables(engine.collection, _SMALL)
+
+    def close(self) -> None:
+        """Release the memory."""
+        self._tables.close()
+
+    def failures(self, codes: Iterable[str] | None = None) -> list[Failure]:
+        """Everything that is wrong with the examples of these rules, or of all."""
+        rules = self._engine.collection.rules
+        return [
+            failure for code in (rules if codes is None else codes) for failure in self.of_rule(rules[code])
+        ]
+
+    def of_rule(self, rule: Rule) -> list[Failure]:
+        """What is wrong with the examples of one rule."""
+        found = [Failure(rule.code, 0, detail) for detail in gaps(rule)]
+        for index, example in enumerate(rule.examples, start=1):
+            detail = self._run(rule, index, example)
+            if detail:
+                found.append(Failure(rule.code, index, detail))
+        return found
+
+    def _run(self, rule: Rule, index: int, example: Mapping[str, Any]) -> str:
+        where = f"rule {rule.code}, example {index}"
+        try:
+            self._load(example, where)
+            found, reason = self._engine.run(rule.code, self._tables, self._engine.unreadable(self._tables))
+        except Problem as problem:
+            return str(problem)
+        return self._difference(example, found, reason)
+
+    def _load(self, example: Mapping[str, Any], where: str) -> None:
+        collection = self._engine.collection
+        self._tables.clear()
+        modules = {name: value for name, value in example.items() if name not in _SPECIAL}
+        load_records(self._tables, arrange(collection, modules, where), where=where)
+        if "last_return" in example:
+            last = arrange(collection, example["last_return"] or {}, where)
+            load_records(self._tables, last, LAST_RETURN, where)
+            self._tables.has_last_return = True
+
+    def _difference(self, example: Mapping[str, Any], found: list[Raised], reason: str) -> str:
+        expected = str(example.get("fails", ""))
+        if reason and not found:
+            return "" if expected == "not_checked" else f"the rule was not checked: {reason}"
+        fits = len(found) == int(expected) if expected.isdigit() else (expected == "true") == bool(found)
+        if expected not in ("true", "false", "not_checked") and not expected.isdigit():
+            return "write `fails:` true, false, not_checked or the number of findings"
+        if not fits:
+            return f"it says `fails: {expected}`; there are {len(found)} findings"
+        at = example.get("at") or []
+        places = [finding.locations[0].path for finding in written(found, self._tables)]
+        if at and not _same_places(at, places):
+            return f"it says `at: {', '.join(at)}`; the findings are at {', '.join(places)}"
+        return ""
+
+
+def gaps(rule: Rule) -> list[str]:
+    """What a rule's examples do not show."""
+    failing = [
+        example for example in rule.examples if str(example.get("fails")) not in ("false", "0", "not_checked")
+    ]
+    found = []
+    if not failing:
+        found.append("no example fails")
+    if len(failing) == len(rule.examples):
+        found.append("no example passes")
+    if not any(
+        _is_blank({k: v for k, v in example.items() if k not in _SPECIAL}) for example in rule.examples
+    ):
+        found.append("no example is all blank")
+    return found
+
+
+def _is_blank(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_blank, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_blank, value))
+    return not value
+
+
+def _same_places(expected: list[str], found: list[str]) -> bool:
+    """Each expected path is the end of one found, and there are no others."""
+    left = list(found)
+    for path in expected:
+        match = next((one for one in left if one == path or one.endswith(f"/{path}")), None)
+        if match is None:
+            return False
+        left.remove(match)
+    return not left
+
+
+class _Arranger:
+    def __init__(self, collection: Collection, where: str) -> None:
+        self._collection = collection
+        self._where = where
+
+    def arrange(self, parent: str | None, row: Any) -> Any:
+        """A row with only its own items and the modules right below it; for None the whole return."""
+        if not isinstance(row, Mapping):
+            return row
+        items = self._collection.modules[parent].by_name if parent else {}
+        made: Record = {name: value for name, value in row.items() if name in items}
+        below: dict[str, list[Any]] = {}
+        chains = {name: self._chain(parent, name) for name in row if name not in items}
+        for name, chain in sorted(chains.items(), key=lambda one: len(one[1])):
+            rows = row[name] if isinstance(row[name], list) else [row[name]]
+            if len(chain) == 1:
+                below[name] = list(rows)
+                continue
+            above = below.setdefault(chain[0], [{}])
+            if len(above) != 1:
+                raise self._fault(f"{chain[0]} has several rows: write {name} inside the one it belongs to")
+            above[0] = {**_named(self._collection, chain[0], above[0]), name: rows}
+        return made | {name: [self.arrange(name, lower) for lower in rows] for name, rows in below.items()}
+
+    def _chain(self, parent: str | None, name: str) -> list[str]:
+        """The modules from right below `parent` down to `name`."""
+        if name not in self._collection.modules:
+            known = ", ".join(self._collection.modules)
+            raise self._fault(
+                f"there is no module or item `{name}` in {parent or 'the return'}; modules: {known}"
+            )
+        chain = [name, *(above.name for above in self._collection.ancestors(name))]
+        if parent is not None:
+            if parent not in chain[1:]:
+                raise self._fault(f"{name} does not stand below {parent}")
+            chain = chain[: chain.index(parent)]
+        return chain[::-1]
+
+    def _fault(self, detail: str) -> Problem:
+        return Problem("CR-183", f"{detail}.", where=self._where, remedy="docs/collections.md has the form.")
+
+
+def _named(collection: Collection, module: str, row: Any) -> Mapping[str, Any]:
+    """A row as item -> value, also where its only item was written as a plain value."""
+    if isinstance(row, Mapping):
+        return row
+    return {collection.modules[module].items[0].name: row}

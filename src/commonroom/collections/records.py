@@ -1,0 +1,140 @@
+"""A return as nested records: the form of examples, of whole valid returns, and of what systems hand over.
+
+Such as `{Header: {...}, Child: [{ChildIdentifiers: {UPN: A1}, CINdetails: [{...}, {...}]}]}`; into rows, and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from commonroom.collections.model import Collection, Module
+from commonroom.collections.tables import BATCH, CURRENT, Buffer, Tables, raw_name, table_name
+from commonroom.problems import Problem, add_codes
+
+add_codes({"CR-183": "The example or record does not fit the collection"})
+
+Record = dict[str, Any]
+
+
+class Rows:
+    """Collects the rows of a return, gives them their keys, and writes them batch by batch."""
+
+    def __init__(self, tables: Tables, schema: str = CURRENT) -> None:
+        self._tables = tables
+        self._schema = schema
+        self.buffers = {module.name: Buffer(module) for module in tables.collection.modules.values()}
+
+    def add(
+        self, module: str, texts: list[str | None], parent: int | None, person: int | None, ordinal: int
+    ) -> int:
+        """One row; its key. `person` is None for a row at the top, which is its own record."""
+        buffer = self.buffers[module]
+        buffer.count += 1
+        key = buffer.count
+        buffer.rows.append([key, parent, key if person is None else person, ordinal, *texts])
+        if len(buffer.rows) >= BATCH:
+            self._tables.insert(self._schema, buffer)
+        return key
+
+    def flush(self) -> None:
+        """Write what still waits."""
+        for buffer in self.buffers.values():
+            self._tables.insert(self._schema, buffer)
+
+
+def load_records(tables: Tables, content: Mapping[str, Any], schema: str = CURRENT, where: str = "") -> None:
+    """Write a nested return into the tables. Raises Problem CR-183 where a name is not the collection's."""
+    rows = Rows(tables, schema)
+    Reader(tables.collection, where).read(content, rows)
+    rows.flush()
+
+
+class Reader:
+    """Reads nested records of one collection."""
+
+    def __init__(self, collection: Collection, where: str = "") -> None:
+        self._collection = collection
+        self._where = where
+
+    def read(self, content: Mapping[str, Any], rows: Rows) -> None:
+        """Every module at the top."""
+        for name, value in content.items():
+            module = self._module(name, None)
+            for ordinal, row in enumerate(_listed(value), start=1):
+                self.read_row(module, row, None, None, ordinal, rows)
+
+    def read_row(
+        self, module: Module, row: Any, parent: int | None, person: int | None, ordinal: int, rows: Rows
+    ) -> int:
+        """One row with all below it; its key."""
+        texts, below = self.split(module, row)
+        key = rows.add(module.name, texts, parent, person, ordinal)
+        for name, value in below.items():
+            following = self._module(name, module.name)
+            for place, lower in enumerate(_listed(value), start=1):
+                self.read_row(following, lower, key, person or key, place, rows)
+        return key
+
+    def split(self, module: Module, row: Any) -> tuple[list[str | None], Record]:
+        """A row's own texts in the order of the items, and the modules below it."""
+        if row is None or isinstance(row, str):
+            if len(module.items) != 1:
+                raise self._fault(f"a row of {module.name} is written with the names of its items")
+            row = {module.items[0].name: row}
+        if not isinstance(row, Mapping):
+            raise self._fault(f"a row of {module.name} is written {{Item: value}}")
+        texts = {name: value for name, value in row.items() if name in module.by_name}
+        for name, value in texts.items():
+            if value is not None and not isinstance(value, str):
+                raise self._fault(f"{module.name}.{name} is one value, written as text")
+        below = {name: value for name, value in row.items() if name not in texts}
+        return [_text(texts.get(item.name)) for item in module.items], below
+
+    def _module(self, name: str, parent: str | None) -> Module:
+        module = self._collection.modules.get(name)
+        if module is None or module.parent != parent:
+            known = ", ".join(child.name for child in self._collection.children(parent)) or "nothing"
+            items = self._collection.modules[parent].by_name if parent else {}
+            inside = f"below {parent}" if parent else "at the top"
+            raise self._fault(
+                f"there is no `{name}` {inside}; there is {known}"
+                + (f", and the items {', '.join(items)}" if items else "")
+            )
+        return module
+
+    def _fault(self, detail: str) -> Problem:
+        return Problem("CR-183", f"{detail}.", where=self._where, remedy="docs/collections.md has the form.")
+
+
+def read_back(tables: Tables, schema: str = CURRENT) -> dict[str, list[Record]]:
+    """The return as nested records again: for each module at the top its rows in file order, lists throughout."""
+    found: dict[str, dict[int, Record]] = {}
+    above: dict[str, list[tuple[int, int]]] = {}
+    for module in tables.collection.modules.values():
+        rows = tables.query(_read_all(schema, module))
+        names = [item.name for item in module.items]
+        found[module.name] = {
+            row: {name: text for name, text in zip(names, texts, strict=True) if text is not None}
+            for row, _, *texts in rows
+        }
+        above[module.name] = [(row, parent) for row, parent, *_ in rows]
+    for module in tables.collection.modules.values():
+        if module.parent is not None:
+            for row, parent in above[module.name]:
+                found[module.parent][parent].setdefault(module.name, []).append(found[module.name][row])
+    return {module.name: list(found[module.name].values()) for module in tables.collection.children(None)}
+
+
+def _read_all(schema: str, module: Module) -> str:
+    columns = ", ".join(("_row", "_parent", *(raw_name(item.name) for item in module.items)))
+    return f"SELECT {columns} FROM {table_name(schema, module.name)} ORDER BY _row"
+
+
+def _text(value: str | None) -> str | None:
+    stripped = (value or "").strip()
+    return stripped or None
+
+
+def _listed(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,257 @@
+"""The tables of a return: one for each module, in a DuckDB of its own that can reach nothing else.
+
+A row has our own keys (`_row` in file order from 1, `_parent`, `_person`: the row of the record it is part of), its number
+within the parent (`_ordinal`), each item typed, and the item's text as written (`<Item>__raw`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from commonroom.collections.model import Collection, ColumnDef, Module
+from commonroom.collections.predicates import quoted
+from commonroom.collections.working_days import calendar
+
+CURRENT, LAST_RETURN = "main", "last_return"
+KEYS = ("_row", "_parent", "_person", "_ordinal")
+# Rows that wait in memory until they go into the database together.
+BATCH = 65_536
+
+_CONFIGURATION = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+    "python_enable_replacements": "false",
+    "enable_external_access": "false",
+    "temp_directory": "",
+}
+# Types that are more than their text; a boolean keeps its text, which `is_true` reads.
+_TYPED = {
+    "date": ("DATE", "CASE WHEN {x} LIKE '____-__-__' THEN try_cast({x} AS DATE) END"),
+    "datetime": (
+        "TIMESTAMP",
+        "CASE WHEN {x} LIKE '____-__-__T__:__:__%' THEN try_cast({x} AS TIMESTAMP) END",
+    ),
+    "time": ("TIME", "CASE WHEN {x} LIKE '__:__%' THEN try_cast({x} AS TIME) END"),
+    "integer": ("BIGINT", r"CASE WHEN regexp_full_match({x}, '[+-]?\d+') THEN try_cast({x} AS BIGINT) END"),
+    "decimal": (
+        "DECIMAL(18, 4)",
+        r"CASE WHEN regexp_full_match({x}, '[+-]?(\d+(\.\d*)?|\.\d+)') THEN try_cast({x} AS DECIMAL(18, 4)) END",
+    ),
+}
+BOOLEANS = ("1", "0", "true", "false", "y", "n", "yes", "no")
+_UPN_LETTERS = "ABCDEFGHJKLMNPQRTUVWXYZ"
+_MACROS = (
+    "CREATE TABLE _calendar (day DATE, number INTEGER, working BOOLEAN)",
+    "CREATE MACRO _is_weekend(d) AS isodow(d) > 5",
+    "CREATE MACRO _is_working_day(d) AS (SELECT c.working FROM _calendar AS c WHERE c.day = CAST(d AS DATE))",
+    "CREATE MACRO _working_days_to(d) AS (SELECT c.number FROM _calendar AS c WHERE c.day = CAST(d AS DATE))",
+    "CREATE MACRO _working_days_between(a, b) AS _working_days_to(b) - _working_days_to(a)",
+    "CREATE MACRO _working_day(n) AS (SELECT c.day FROM _calendar AS c WHERE c.working AND c.number = n)",
+    "CREATE MACRO _working_days_before(d, n) AS _working_day(_working_days_to(CAST(d AS DATE) - 1) + 1 - n)",
+    "CREATE MACRO _working_days_after(d, n) AS _working_day(_working_days_to(d) + n)",
+    "CREATE MACRO _age_on(born, d) AS date_sub('year', CAST(born AS DATE), CAST(d AS DATE))",
+    "CREATE MACRO _months_between(a, b) AS date_sub('month', CAST(a AS DATE), CAST(b AS DATE))",
+    f"CREATE MACRO _upn_value(c) AS CASE WHEN c BETWEEN '0' AND '9' THEN ascii(c) - 48 "
+    f"ELSE strpos('{_UPN_LETTERS}', c) - 1 END",
+    f"CREATE MACRO _upn_check_letter(u) AS CASE WHEN regexp_full_match(u, '.[0-9]{{11}}[0-9{_UPN_LETTERS}]') "
+    f"THEN substr('{_UPN_LETTERS}', CAST(("
+    + " + ".join(f"{place} * _upn_value(substr(u, {place}, 1))" for place in range(2, 14))
+    + ") % 23 + 1 AS BIGINT), 1) END",
+    "CREATE MACRO _uln_remainder(u) AS ("
+    + " + ".join(f"{11 - place} * (ascii(substr(u, {place}, 1)) - 48)" for place in range(1, 10))
+    + ") % 11",
+    "CREATE MACRO _uln_check_digit(u) AS CASE WHEN regexp_full_match(u, '[1-9][0-9]{8}.*') AND _uln_remainder(u) > 0 "
+    "THEN 10 - _uln_remainder(u) END",
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What reading and judging a return may take."""
+
+    memory_mb: int = 2048
+    threads: int = min(4, os.cpu_count() or 1)
+    file_bytes: int = 8 * 1024**3
+    # One record with all below it; also what may stand in a file between two records.
+    record_bytes: int = 16 * 1024**2
+    # Characters of a value.
+    value_length: int = 100_000
+
+
+class Buffer:
+    """Rows of one module on their way into the database. A row is `[*KEYS, *texts of the items in order]`."""
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.rows: list[list[Any]] = []
+        self.count = 0
+        fields = [(key, pa.int32()) for key in KEYS] + [(item.name, pa.string()) for item in module.items]
+        self._schema = pa.schema(fields)
+
+    def table(self) -> Any:
+        """The waiting rows as an Arrow table; none wait after this."""
+        columns = list(zip(*self.rows, strict=True)) if self.rows else [()] * len(self._schema)
+        arrays = [pa.array(column, kind.type) for column, kind in zip(columns, self._schema, strict=True)]
+        self.rows = []
+        return pa.table(arrays, schema=self._schema)
+
+
+class Tables:
+    """The tables of one return and, beside them, of the previous one. Used by one thread at a time."""
+
+    def __init__(self, collection: Collection, limits: Limits | None = None) -> None:
+        self.collection = collection
+        self.limits = limits or Limits()
+        self._connection = duckdb.connect(
+            ":memory:",
+            config={
+                **_CONFIGURATION,
+                "memory_limit": f"{self.limits.memory_mb}MB",
+                "threads": str(self.limits.threads),
+            },
+        )
+        # Rows keep their order by their keys; the engine need not keep it too.
+        self._connection.execute("SET preserve_insertion_order = false")
+        for statement in _MACROS:
+            self._connection.execute(statement)
+        self._fill("_calendar", _calendar())
+        self._connection.execute(f"CREATE SCHEMA {LAST_RETURN}")
+        for schema in (CURRENT, LAST_RETURN):
+            for module in collection.modules.values():
+                self._connection.execute(_create(schema, module))
+        self._connection.execute("SET lock_configuration = true")
+        self._filled: set[tuple[str, str]] = set()
+        self.has_last_return = False
+
+    def query(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a statement."""
+        return self._connection.execute(sql, parameters or None).fetchall()
+
+    def query_with(self, sql: str, name: str, table: Any) -> list[tuple[Any, ...]]:
+        """The rows of a statement that may name the Arrow table `name`."""
+        self._connection.register(name, table)
+        try:
+            return self._connection.execute(sql).fetchall()
+        finally:
+            self._connection.unregister(name)
+
+    def insert(self, schema: str, buffer: Buffer) -> None:
+        """Write the waiting rows of a buffer."""
+        if not buffer.rows:
+            return
+        self._filled.add((schema, buffer.module.name))
+        self._connection.register("_batch", buffer.table())
+        try:
+            self._connection.execute(_insert(schema, buffer.module))
+        finally:
+            self._connection.unregister("_batch")
+
+    def clear(self) -> None:
+        """Take all rows away: the tables are as new."""
+        for schema, module in self._filled:
+            self._connection.execute(f"TRUNCATE {table_name(schema, module)}")
+        self._filled.clear()
+        self.has_last_return = False
+
+    def count(self, module: str, schema: str = CURRENT) -> int:
+        """How many rows a module has."""
+        ((found,),) = self.query(f"SELECT count(*) FROM {table_name(schema, module)}")
+        return int(found)
+
+    def paths(self, module: str, rows: Iterable[int]) -> dict[int, str]:
+        """Row -> ordinal path, such as `Child[682]/CINdetails[1]/Section47[1]`."""
+        asked = pa.table({"_row": pa.array(sorted(set(rows)), pa.int32())})
+        found = self.query_with(_paths(self.collection, module), "_asked", asked)
+        return dict(found)
+
+    def interrupt(self) -> None:
+        """Stop the statement that runs, from another thread."""
+        self._connection.interrupt()
+
+    def close(self) -> None:
+        """Release the memory."""
+        self._connection.close()
+
+    def _fill(self, table: str, rows: Any) -> None:
+        self._connection.register("_batch", rows)
+        self._connection.execute(f"INSERT INTO {table} SELECT * FROM _batch")
+        self._connection.unregister("_batch")
+
+
+def table_name(schema: str, module: str) -> str:
+    """A module's table as SQL."""
+    return f"{schema}.{quoted(module)}"
+
+
+def raw_name(item: str) -> str:
+    """The column of the text as written, as SQL."""
+    return quoted(f"{item}__raw")
+
+
+def is_typed(item: ColumnDef) -> bool:
+    """True where the value is more than its text, so that a text may fail to be one."""
+    return item.type in _TYPED
+
+
+def unreadable(table: str, item: ColumnDef) -> str:
+    """SQL of the condition that something is written which is no value of the item's type; empty for texts."""
+    raw = f"{table}.{raw_name(item.name)}" if table else raw_name(item.name)
+    if item.type == "boolean":
+        words = ", ".join(f"'{word}'" for word in BOOLEANS)
+        return f"(lower({raw}) NOT IN ({words}))"
+    own = f"{table}.{quoted(item.name)}" if table else quoted(item.name)
+    return f"({own} IS NULL AND {raw} IS NOT NULL)" if is_typed(item) else ""
+
+
+@cache
+def _calendar() -> Any:
+    days, numbers, working = zip(*calendar(), strict=True)
+    return pa.table(
+        {"day": pa.array(days, pa.date32()), "number": pa.array(numbers, pa.int32()), "working": working}
+    )
+
+
+def _create(schema: str, module: Module) -> str:
+    columns = ["_row INTEGER", "_parent INTEGER", "_person INTEGER", "_ordinal INTEGER"]
+    for item in module.items:
+        name, raw = quoted(item.name), raw_name(item.name)
+        if is_typed(item):
+            columns += [f"{name} {_TYPED[item.type][0]}", f"{raw} VARCHAR"]
+        else:
+            columns += [f"{name} VARCHAR", f"{raw} VARCHAR GENERATED ALWAYS AS ({name}) VIRTUAL"]
+    return f"CREATE TABLE {table_name(schema, module.name)} ({', '.join(columns)})"
+
+
+def _insert(schema: str, module: Module) -> str:
+    columns, values = list(KEYS), list(KEYS)
+    for item in module.items:
+        name = quoted(item.name)
+        columns.append(name)
+        values.append(_TYPED[item.type][1].format(x=name) if is_typed(item) else name)
+        if is_typed(item):
+            columns.append(raw_name(item.name))
+            values.append(name)
+    return (
+        f"INSERT INTO {table_name(schema, module.name)} ({', '.join(columns)})"
+        f" SELECT {', '.join(values)} FROM _batch"
+    )
+
+
+def _paths(collection: Collection, module: str) -> str:
+    """The statement that writes the paths of the rows in `_asked`."""
+    chain = [collection.modules[module], *collection.ancestors(module)]
+    joins, steps = [], []
+    for depth, level in enumerate(chain):
+        key = "_asked._row" if depth == 0 else f"t{depth - 1}._parent"
+        joins.append(f"JOIN {table_name(CURRENT, level.name)} AS t{depth} ON t{depth}._row = {key}")
+        steps.append(f"'{level.name}[' || t{depth}._ordinal || ']'")
+    path = " || '/' || ".join(reversed(steps))
+    return f"SELECT _asked._row, {path} FROM _asked {' '.join(joins)}"

@@ -25,7 +25,7 @@ import msgspec
 ROOT = Path(__file__).parents[1]
 sys.path.insert(1, str(ROOT))  # `tests.hub_server` starts the hub's process
 
-from hub_bench import floor, growth, load, peer  # noqa: E402
+from hub_bench import floor, goals, growth, load, peer  # noqa: E402
 from hub_bench.installation import TO_NEXT, TO_ONE, TO_THREE, Installation, installation  # noqa: E402
 from hub_bench.meters import Cost, cost_of, load_average, middle, percentile, table  # noqa: E402
 
@@ -296,6 +296,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--strict", action="store_true", help="status 1 when a goal is missed")
     parser.add_argument("--full", action="store_true", help="more rounds and messages")
     parser.add_argument("--million", action="store_true", help="the growth curve up to 10^6 stored messages")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="some parts alone")
@@ -309,9 +310,14 @@ def main() -> None:
     if given.rate:
         plan = msgspec.structs.replace(plan, rate=given.rate)
     found = asyncio.run(measure(plan, set(given.only), given.peer_python))
+    verdicts = goals.judged(found)
+    found["goals"] = msgspec.to_builtins(verdicts)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
     show(found)
+    print("\n" + table(goals.in_rows(verdicts)))
+    if given.strict and not all(one.met for one in verdicts):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(1, str(ROOT))  # `tests.hub_server` starts the hub's process
 
+from hub_bench import goals  # noqa: E402
 from hub_bench.meters import cost_of, load_average, percentile, table  # noqa: E402
 from national import pattern, simulation  # noqa: E402
 from national.floor import Floor, floor  # noqa: E402
@@ -194,6 +197,25 @@ def _clock(second: float) -> str:
     return f"{int(second // HOUR):02d}:{int(second % HOUR // MINUTE):02d}"
 
 
+def judged(found: dict[str, Any]) -> list[goals.Goal]:
+    """What the hub promises of a day."""
+    day, minute = found["day"], found["same_minute"]
+    return [
+        goals.goal(
+            "accept to receivable over the day, p95 ms", "below", 250, day["accept_to_receivable_ms"]["p95"]
+        ),
+        goals.goal(
+            "the same in the same minute, p95 ms", "below", 1_000, minute["accept_to_receivable_ms"]["p95"]
+        ),
+        goals.goal(
+            "sends behind the plan, of a hundred",
+            "below",
+            5,
+            round(100 * day["sends_late"] / day["messages"], 2),
+        ),
+    ]
+
+
 def show(found: dict[str, Any]) -> None:
     """The result as tables."""
     day, whole, minute = found["day"], found["nation"], found["same_minute"]
@@ -244,14 +266,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--strict", action="store_true", help="status 1 when a goal is missed")
     parser.add_argument("--scale", type=int, default=SCALE, help="one N-th of the schools (240: 100 schools)")
     parser.add_argument("--faster", type=float, default=None, help="how much faster the day is; as --scale")
     parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
     found = asyncio.run(measure(given.scale, given.faster or given.scale))
     given.out.parent.mkdir(parents=True, exist_ok=True)
+    verdicts = judged(found)
+    found["goals"] = msgspec.to_builtins(verdicts)
     given.out.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
     show(found)
+    print("\n" + table(goals.in_rows(verdicts)))
+    if given.strict and not all(one.met for one in verdicts):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

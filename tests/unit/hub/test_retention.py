@@ -10,7 +10,10 @@ import pytest
 
 from commonroom.engines import clock
 from commonroom.hub import retention
+from commonroom.problems import Problem
 from commonroom.settings import Settings
+from tests.hub_server import message
+from tests.unit.hub.conftest import Town
 
 _MESSAGE = """
 WITH message AS (
@@ -37,3 +40,20 @@ async def test_bodies_go_when_their_time_is_over_and_nobody_waits(
     await retention.purge(settings, pool)
     assert await pool.fetchval("SELECT count(*) FROM hub.body") == bodies
     assert await pool.fetchval("SELECT count(*) FROM hub.message") == 1
+
+
+async def test_a_message_is_known_again_when_its_body_is_long_gone(town: Town) -> None:
+    envelope, body = message(town.county)
+    first = await town.school.post(envelope, body)
+    for recipient in (town.authority, town.warehouse):
+        [letter] = await recipient.pull(10, 0)
+        await recipient.acknowledge([letter.delivery])
+    await clock.set_to(town.pool, town.settings, await clock.now(town.pool) + timedelta(days=400))
+    await retention.purge(town.settings, town.pool)
+    assert await town.pool.fetchval("SELECT count(*) FROM hub.body") == 0
+    again = await town.school.post(envelope, body)
+    assert (again.repeated, again.message, again.position) == (True, first.message, first.position)
+    with pytest.raises(Problem) as caught:
+        await town.school.post(envelope, b"another letter")
+    assert (caught.value.code, caught.value.status) == ("CR-045", 409)
+    assert await town.warehouse.pull(10, 0) == []

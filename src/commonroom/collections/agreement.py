@@ -71,6 +71,10 @@ def _check_modules(collection: Collection, path: Path) -> None:
             raise fault(
                 path, ("header", name), f"there is no item Header.{name}", "Declare it, or leave it out."
             )
+    if collection.reference_date_from is not None:
+        name, _, item = collection.reference_date_from.partition(".")
+        if name not in collection.modules or item not in collection.modules[name].by_name:
+            raise fault(path, ("reference_date_from",), "there is no such item", "Write Module.Item.")
     if collection.record not in collection.modules:
         raise fault(path, ("record",), f"there is no module {collection.record}", "Name a module.")
 
@@ -98,6 +102,10 @@ def _module_fault(collection: Collection, module: Module, codesets: dict[str, st
     for name in (*module.set, *(name for place in module.also_at for name in place.set)):
         if name not in module.by_name:
             return f"`set` names {name}, which is no item of it"
+    below = {child.name for child in collection.children(module.name)}
+    for name in module.order:
+        if name not in module.by_name and name not in below:
+            return f"`order` names {name}, which is neither an item of it nor a module right below"
     return next(filter(None, (_item_fault(collection, module, item, codesets) for item in module.items)), "")
 
 
@@ -232,14 +240,12 @@ def _clash(rule: Rule) -> str:
 def _cells(collection: Collection, rule: Rule) -> set[tuple[str, str]]:
     """Rows and item of everything that messages and `point_at` may name."""
     tables = {name: name for name in (rule.for_each, *rule.reach) if name}
-    named = (*rule.lookups, *rule.pairs, *rule.presences)
+    named = (*rule.lookups, *rule.pairs, *rule.presences, *(measure.other for measure in rule.counted))
     tables |= {other.alias: other.table for other in named}
     cells = {(alias, item) for alias, table in tables.items() for item in collection.modules[table].by_name}
-    if rule.for_each is None or not named:
-        # Of rows that are counted, or must be absent, a place is the item as such.
-        counted = {other.table for other in rule.others}
-        cells |= {(table, item) for table in counted for item in collection.modules[table].by_name}
-    return cells
+    # Of rows that must be absent a place is the item as such.
+    absent = {other.table for other in rule.absences} - set(tables)
+    return cells | {(table, item) for table in absent for item in collection.modules[table].by_name}
 
 
 def _known(cells: Iterable[tuple[str, str]]) -> str:

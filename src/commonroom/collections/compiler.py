@@ -14,7 +14,7 @@ from commonroom.collections.agreement import nearest_common
 from commonroom.collections.joins import Source
 from commonroom.collections.model import RETURN, Collection, Measure, Module, Other, Rule
 from commonroom.collections.predicates import Condition, Language, Scope, language_of, quoted, read
-from commonroom.collections.tables import CURRENT, LAST_RETURN, raw_name, table_name, unreadable
+from commonroom.collections.tables import CURRENT, LAST_RETURN, is_typed, raw_name, table_name, unreadable
 from commonroom.problems import Problem
 
 # Rows beside the judged one that a finding names, at most.
@@ -49,6 +49,8 @@ class Compiled:
     lists: dict[str, tuple[Cell, ...]]
     # Counts the rows that cannot be judged because a value could not be read; empty where there is no such value.
     unread_sql: str
+    # Names of the parameters of the statement.
+    parameters: frozenset[str]
 
 
 class Compiler:
@@ -74,6 +76,7 @@ class _RuleCompiler:
         self._rule = rule
         self._unreadable = unreadable
         self._unread: dict[str, None] = {}
+        self._parameters: set[str] = set()
         # `$person` while the statement for one record is written.
         self._person = ""
 
@@ -86,7 +89,10 @@ class _RuleCompiler:
             local = self._statement()
         singles = {alias: self._outer[alias] for alias, _ in self._named if alias in self._outer}
         singles.pop(self._rule.for_each or "", None)
-        return Compiled(self._rule, sql, local, singles, self._cells, self._rule.figures, self._lists, unread)
+        names = frozenset(self._parameters)
+        return Compiled(
+            self._rule, sql, local, singles, self._cells, self._rule.figures, self._lists, unread, names
+        )
 
     # What the finding names.
 
@@ -118,7 +124,20 @@ class _RuleCompiler:
         if self._rule.unique is not None and self._rule.for_each is not None:
             each = self._rule.for_each
             found[TWINS] = tuple(Cell(TWINS, each, item) for item in self._rule.unique.items)
-        return found
+        return found | self._counted_lists
+
+    @cached_property
+    def _counted_lists(self) -> dict[str, tuple[Cell, ...]]:
+        """Rows that are counted and that the rule points at: places of a row's finding, not of the whole return's."""
+        if self._rule.for_each is None:
+            return {}
+        named = {alias for alias, _ in self._named} - set(self._outer)
+        counted = {measure.other.alias: measure.other.table for measure in self._rule.counted}
+        return {
+            alias: tuple(Cell(alias, table, item) for name, item in self._named if name == alias)
+            for alias, table in counted.items()
+            if alias in named
+        }
 
     def _is_local(self) -> bool:
         """True where the rule looks at nothing beyond the record of the judged row."""
@@ -143,7 +162,7 @@ class _RuleCompiler:
         for number, other in enumerate(rule.lookups):
             self._lookup(main, other, number)
             readable[other.alias] = self._collection.modules[other.table]
-        figures = self._measures(main)
+        figures, counted = self._measures(main)
         wanted: list[str] = []
         lists: list[str] = []
         for other in rule.pairs:
@@ -164,17 +183,21 @@ class _RuleCompiler:
         if rule.fails_when is not None:
             condition = self._condition(rule.fails_when, readable, rule.for_each, "fails_when", main, figures)
             wanted.insert(0, condition)
-        return self._select(main, wanted, lists, figures)
+        grouped = bool(lists)
+        lists += [f"any_value({column})" if grouped else column for column in counted]
+        return self._select(main, wanted, lists, figures, grouped)
 
-    def _select(self, main: Source, wanted: list[str], lists: list[str], figures: dict[str, str]) -> str:
+    def _select(
+        self, main: Source, wanted: list[str], lists: list[str], figures: dict[str, str], grouped: bool
+    ) -> str:
         singles = dict.fromkeys(cell.alias for cell in self._cells if cell.alias != self._rule.for_each)
         single = [f"{quoted(alias)}._row" for alias in singles]
         single += [f"{quoted(cell.alias)}.{raw_name(cell.item)}" for cell in self._cells]
         single += list(figures.values())
-        if lists:
+        if grouped:
             single = [f"any_value({column})" for column in single]
         where = f" WHERE {' AND '.join(f'({condition})' for condition in wanted)}" if wanted else ""
-        group = " GROUP BY 1" if lists else ""
+        group = " GROUP BY 1" if grouped else ""
         return f"SELECT {', '.join((main.row, *single, *lists))} FROM {main.sql}{where}{group} ORDER BY 1"
 
     def _judged(self) -> Source:
@@ -287,9 +310,10 @@ class _RuleCompiler:
         )
         return "any_value(_same._twins)"
 
-    def _measures(self, main: Source) -> dict[str, str]:
-        """Join the figures; name -> SQL of each."""
+    def _measures(self, main: Source) -> tuple[dict[str, str], list[str]]:
+        """Join the figures; name -> SQL of each, and SQL of the lists of counted rows that the rule points at."""
         found: dict[str, str] = {}
+        lists: list[str] = []
         for number, measure in enumerate(self._rule.counted):
             alias, columns = f"_figures{number}", self._figures(measure)
             source = self._counted(measure)
@@ -297,6 +321,10 @@ class _RuleCompiler:
             where = ""
             if measure.where:
                 where = f" WHERE {self._condition(measure.where, source.modules, source.alias, 'measures', source)}"
+            if source.alias in self._counted_lists:
+                values = [raw_name(cell.item) for cell in self._counted_lists[source.alias]]
+                columns += f", {_gather(quoted(source.alias), '_row', values)} AS _rows"
+                lists.append(f"{alias}._rows")
             if measure.each == RETURN:
                 main.joins.append(f"CROSS JOIN (SELECT {columns} FROM {source.sql}{where}) AS {alias}")
                 found |= {name: f"{alias}.{quoted(name)}" for name in measure.values}
@@ -309,7 +337,7 @@ class _RuleCompiler:
                 name: f"CASE WHEN {alias}._k IS NULL THEN {alias}_none.{quoted(name)} ELSE {alias}.{quoted(name)} END"
                 for name in measure.values
             }
-        return found
+        return found, lists
 
     def _counted(self, measure: Measure) -> Source:
         other = measure.other
@@ -328,11 +356,15 @@ class _RuleCompiler:
         scope = Scope(modules, other.alias, aggregates=True)
         where = f"rule {self._rule.code}, measures"
         return ", ".join(
-            f"{read(text, scope, self._language, where).sql} AS {quoted(name)}"
-            for name, text in measure.values.items()
+            f"{self._read(text, scope, where).sql} AS {quoted(name)}" for name, text in measure.values.items()
         )
 
     # Conditions.
+
+    def _read(self, text: str, scope: Scope, where: str) -> Condition:
+        parsed = read(text, scope, self._language, where)
+        self._parameters |= parsed.parameters
+        return parsed
 
     def _condition(
         self,
@@ -346,7 +378,7 @@ class _RuleCompiler:
     ) -> str:
         """A condition as SQL. Where a value it reads could not be read it does not hold; or does, if `certain` is false."""
         scope = Scope(modules, default, figures or {})
-        parsed = read(text, scope, self._language, f"rule {self._rule.code}, {key}")
+        parsed = self._read(text, scope, f"rule {self._rule.code}, {key}")
         guard = self._guard(parsed, modules)
         if not guard:
             return parsed.sql
@@ -357,7 +389,7 @@ class _RuleCompiler:
         return " OR ".join(
             unreadable(quoted(alias), modules[alias].by_name[item])
             for alias, item in sorted(parsed.reads)
-            if (modules[alias].name, item) in self._unreadable
+            if (modules[alias].name, item) in self._unreadable and is_typed(modules[alias].by_name[item])
         )
 
     def _check_bounded(self, other: Other, text: str, modules: dict[str, Module], key: str) -> None:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from functools import cached_property
+import time
+from collections.abc import Iterable
+from typing import Any
 
 import duckdb
 
 from commonroom.collections.compiler import Compiled, Compiler
 from commonroom.collections.findings import Outcome, Raised, Report, raised, written
 from commonroom.collections.model import Collection, Rule
+from commonroom.collections.predicates import moved, quoted
 from commonroom.collections.schema import RULES, Schema
-from commonroom.collections.tables import Tables
+from commonroom.collections.tables import CURRENT, Tables, table_name
 from commonroom.problems import Problem, add_codes
 
 add_codes({"CR-184": "The rule cannot be run"})
 
 # Seconds after which a rule is stopped.
 PATIENCE = 600.0
+_NAMED = re.compile(r"\$(\w+)")
 
 Unreadable = frozenset[tuple[str, str]]
 
@@ -35,10 +38,16 @@ class Engine:
         self._schema = Schema(collection, self._compiler.language)
         self._cautious: dict[tuple[str, Unreadable], Compiled] = {}
 
-    @cached_property
-    def parameters(self) -> dict[str, str]:
-        """The parameters as messages show them."""
-        return {name: str(value) for name, value in self._compiler.language.parameters.items()}
+    def parameters(self, tables: Tables) -> dict[str, Any]:
+        """What the rules read as `$name`: as declared, but for dates that the return itself says."""
+        declared = dict(self._compiler.language.parameters)
+        if self.collection.reference_date_from is None:
+            return declared
+        module, _, item = self.collection.reference_date_from.partition(".")
+        rows = tables.query(f"SELECT {quoted(item)} FROM {table_name(CURRENT, module)} WHERE _row = 1")
+        if not rows or rows[0][0] is None:
+            return declared
+        return declared | moved(self.collection, rows[0][0])
 
     def prove(self) -> None:
         """Plan every statement over empty tables. Raises Problem CR-184 for the first that DuckDB refuses."""
@@ -56,12 +65,15 @@ class Engine:
         failed = {one.rule for one in found}
         outcomes: dict[str, Outcome] = {rule: "failed" if rule in failed else "passed" for rule in RULES}
         reasons: dict[str, str] = {}
-        for code in self.collection.rules:
-            mine, reason = self.run(code, tables, unreadable)
-            found += mine
-            outcomes[code] = "failed" if mine else "not_checked" if reason else "passed"
-            if reason and not mine:
-                reasons[code] = reason
+        given = self.parameters(tables)
+        with _Watch(tables) as watch:
+            for code in self.collection.rules:
+                watch.next_rule()
+                mine, reason = self.run(code, tables, unreadable, given)
+                found += mine
+                outcomes[code] = "failed" if mine else "not_checked" if reason else "passed"
+                if reason and not mine:
+                    reasons[code] = reason
         return Report(
             collection=self.collection.name,
             year=self.collection.year,
@@ -73,30 +85,36 @@ class Engine:
 
     def unreadable(self, tables: Tables) -> Unreadable:
         """(module, item) of which some value could not be read."""
-        return self._schema.check(tables)[1]
+        return self._schema.unreadable(tables)
 
     def run(
-        self, code: str, tables: Tables, unreadable: Unreadable = frozenset(), person: int | None = None
+        self,
+        code: str,
+        tables: Tables,
+        unreadable: Unreadable = frozenset(),
+        parameters: dict[str, Any] | None = None,
+        person: int | None = None,
     ) -> tuple[list[Raised], str]:
         """One rule, over the whole return or one record: its findings, and why it was not checked where it was not."""
         rule = self.collection.rules[code]
         if rule.needs_last_return and rule.when_no_last_return == "skip" and not tables.has_last_return:
             return [], "there is no previous return to compare with"
         compiled = self._for(rule, unreadable)
+        every = self.parameters(tables) if parameters is None else parameters
+        given = {name: every[name] for name in compiled.parameters}
         try:
-            with _patience(tables):
-                if person is not None and compiled.sql_for_record:
-                    rows = tables.query(compiled.sql_for_record, {"person": person})
-                else:
-                    rows = tables.query(compiled.sql)
-                unread = _count(tables, compiled.unread_sql) if not rows else 0
+            if person is not None and compiled.sql_for_record:
+                rows = tables.query(compiled.sql_for_record, {**given, "person": person})
+            else:
+                rows = tables.query(compiled.sql, given)
+            unread = _count(tables, compiled.unread_sql, given) if not rows else 0
         except duckdb.Error as error:
             # The engine's own words may hold values; its kind of error does not.
             return [], f"the rule broke ({type(error).__name__})"
         reason = ""
         if unread:
             reason = f"{unread:,} value{'s' if unread > 1 else ''} it reads cannot be read (see the findings of `type`)"
-        return list(raised(compiled, rows, self.parameters)), reason
+        return list(raised(compiled, rows, {name: str(value) for name, value in every.items()})), reason
 
     def _for(self, rule: Rule, unreadable: Unreadable) -> Compiled:
         """The rule's statement; where a value it reads could not be read, one that leaves such rows alone."""
@@ -112,10 +130,11 @@ class Engine:
         return self._cautious[rule.code, mine]
 
     def _prove(self, tables: Tables, compiled: Compiled) -> None:
+        given = {name: self._compiler.language.parameters[name] for name in compiled.parameters}
         try:
-            tables.query(f"EXPLAIN {compiled.sql}")
+            tables.query(compiled.sql, given)
             if compiled.sql_for_record:
-                tables.query(compiled.sql_for_record, {"person": 0})
+                tables.query(compiled.sql_for_record, {**given, "person": 0})
         except duckdb.Error as error:
             detail = str(error).split("\n\n")[0].replace("\n", " ")
             raise Problem(
@@ -126,19 +145,37 @@ class Engine:
             ) from error
 
 
-def _count(tables: Tables, statement: str) -> int:
+def _count(tables: Tables, statement: str, given: dict[str, Any]) -> int:
     if not statement:
         return 0
-    ((found,),) = tables.query(statement)
+    named = set(_NAMED.findall(statement))
+    ((found,),) = tables.query(statement, {name: value for name, value in given.items() if name in named})
     return int(found)
 
 
-@contextmanager
-def _patience(tables: Tables) -> Iterator[None]:
-    timer = threading.Timer(PATIENCE, tables.interrupt)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+class _Watch:
+    """Stops a statement that takes longer than a rule may."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._since = time.monotonic()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="rules-watch")
+
+    def __enter__(self) -> _Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def next_rule(self) -> None:
+        """Count anew."""
+        self._since = time.monotonic()
+
+    def _run(self) -> None:
+        while not self._over.wait(max(0.0, self._since + PATIENCE - time.monotonic())):
+            if time.monotonic() >= self._since + PATIENCE:
+                self._tables.interrupt()
+                self._since = time.monotonic()

@@ -88,9 +88,13 @@ class Examples:
         if not fits:
             return f"it says `fails: {expected}`; there are {len(found)} findings"
         at = example.get("at") or []
-        places = [finding.locations[0].path for finding in written(found, self._tables)]
-        if at and not _same_places(at, places):
-            return f"it says `at: {', '.join(at)}`; the findings are at {', '.join(places)}"
+        findings = written(found, self._tables) if at else []
+        named = dict.fromkeys(place.path for finding in findings for place in finding.locations)
+        first = {finding.locations[0].path for finding in findings}
+        if not all(any(_ends(path, end) for path in named) for end in at) or not all(
+            any(_ends(path, end) for end in at) for path in first
+        ):
+            return f"it says `at: {', '.join(at)}`; the findings name {', '.join(named)}"
         return ""
 
 
@@ -119,15 +123,8 @@ def _is_blank(value: Any) -> bool:
     return not value
 
 
-def _same_places(expected: list[str], found: list[str]) -> bool:
-    """Each expected path is the end of one found, and there are no others."""
-    left = list(found)
-    for path in expected:
-        match = next((one for one in left if one == path or one.endswith(f"/{path}")), None)
-        if match is None:
-            return False
-        left.remove(match)
-    return not left
+def _ends(path: str, end: str) -> bool:
+    return path == end or path.endswith(f"/{end}")
 
 
 class _Arranger:

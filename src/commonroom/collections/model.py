@@ -81,6 +81,8 @@ class Module(Strict):
     required: bool = False
     # Items filled by where the row stands, not by an element of its own.
     set: dict[str, str] = {}
+    # Names of items and of modules right below, as they follow one another in a file; the others come after.
+    order: tuple[str, ...] = ()
     also_at: tuple[Place, ...] = ()
     items: tuple[ColumnDef, ...] = ()
 
@@ -138,6 +140,8 @@ class Measure(Strict):
 
     over: str
     values: dict[str, str]
+    # The name under which `point_at` names the rows that are counted; without it the module's name.
+    name: str | None = msgspec.field(default=None, name="as")
     each: str = RETURN
     reach: tuple[str, ...] = msgspec.field(default=(), name="with")
     where: str | None = None
@@ -145,7 +149,7 @@ class Measure(Strict):
     @property
     def other(self) -> Other:
         """What it counts, as rows beside the judged one."""
-        return Other(module=self.over, same=self.each, reach=self.reach, where=self.where)
+        return Other(module=self.over, name=self.name, same=self.each, reach=self.reach, where=self.where)
 
 
 class Rule(Strict):
@@ -334,6 +338,8 @@ class Cover(Strict):
     description: str | None = None
     returned_by: tuple[str, ...] | None = None
     reference_date: date | None = None
+    # Item whose date rules take for the reference date, the period moving with it; such as Header.ReferenceDate.
+    reference_date_from: str | None = None
     period: Period | None = None
     opens: date | None = None
     deadline: date | None = None
@@ -370,6 +376,7 @@ class Collection(Strict):
     description: str
     returned_by: tuple[str, ...]
     reference_date: date
+    reference_date_from: str | None
     period: Period
     opens: date | None
     deadline: date | None

@@ -16,7 +16,8 @@ T = TypeVar("T")
 
 # What a year takes over from the one below where it says nothing itself. A deadline and a window are its own.
 _INHERITED = (
-    "title", "description", "returned_by", "reference_date", "period", "record", "workflow", "publishes",
+    "title", "description", "returned_by", "reference_date", "reference_date_from", "period", "record",
+    "workflow", "publishes",
 )  # fmt: skip
 
 
@@ -64,6 +65,7 @@ def join(layers: list[Layer]) -> Collection:
         description=_said(last, "description", cover.description),
         returned_by=_said(last, "returned_by", cover.returned_by),
         reference_date=_said(last, "reference_date", cover.reference_date),
+        reference_date_from=cover.reference_date_from,
         period=_said(last, "period", cover.period),
         opens=cover.opens,
         deadline=cover.deadline,
@@ -148,6 +150,7 @@ def _module(below: Module | None, above: Module) -> Module:
         entity=above.entity or below.entity,
         also_at=above.also_at or below.also_at,
         set=above.set or below.set,
+        order=above.order or below.order,
         items=tuple(items.values()),
     )
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
 from typing import Any, TypeVar
 
 import sqlglot
@@ -23,6 +24,8 @@ from commonroom.standard import load as load_standard
 add_codes({"CR-182": "The rule's condition is not in the language"})
 
 MAX_LENGTH = 10_000
+# Our own keys, which every row has.
+KEYS = ("_row", "_parent", "_person", "_ordinal")
 T = TypeVar("T", bound=exp.Expr)
 
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.NullSafeEQ, exp.NullSafeNEQ)
@@ -39,6 +42,7 @@ _AGGREGATES: tuple[type[exp.Expr], ...] = (
 )  # fmt: skip
 _UNITS = ("DAY", "DAYS", "WEEK", "WEEKS", "MONTH", "MONTHS", "YEAR", "YEARS")
 _TRUE = ("1", "true", "y", "yes")
+_FALSE = ("0", "false", "n", "no")
 _NUMBERS = ("integer", "decimal")
 
 
@@ -83,6 +87,8 @@ class Condition:
     reads: frozenset[tuple[str, str]]
     # Pairs of aliases that it holds equal: `a.x = b.y` joined by AND.
     equal: frozenset[frozenset[str]]
+    # The parameters it names, which are given with the statement.
+    parameters: frozenset[str]
 
 
 def language_of(collection: Collection) -> Language:
@@ -110,6 +116,26 @@ def read(text: str, scope: Scope, language: Language, where: str) -> Condition:
     return _Reader(text, scope, language, where).condition()
 
 
+def moved(collection: Collection, reference: date) -> dict[str, date]:
+    """The dates that rules read, when the reference date is another one: the period keeps its distance from it."""
+    declared = collection.reference_date
+    years = reference.year - declared.year
+    days = reference - _in_year(declared, reference.year)
+    period = {"period_start": collection.period.start, "period_end": collection.period.end}
+    return {"reference_date": reference} | {
+        name: _in_year(day, day.year + years) + days for name, day in period.items()
+    }
+
+
+def _in_year(day: date, year: int) -> date:
+    """The same day of another year; of 29 February the day before March."""
+    try:
+        return day.replace(year=year)
+    except ValueError:
+        return day.replace(year=year, day=28)
+
+
+@cache
 def quoted(name: str) -> str:
     """An identifier as SQL."""
     return exp.to_identifier(name, quoted=True).sql(dialect="duckdb")
@@ -128,6 +154,7 @@ class _Reader:
         self._language = language
         self._where = where
         self._reads: set[tuple[str, str]] = set()
+        self._parameters: set[str] = set()
         self._depth = 0
 
     def condition(self) -> Condition:
@@ -141,7 +168,9 @@ class _Reader:
             raise self._fault("there must be exactly one condition")
         tree = self._build(parsed[0])
         sql = tree.sql(dialect="duckdb", comments=False)
-        return Condition(sql, frozenset(self._reads), frozenset(_equalities(tree)))
+        return Condition(
+            sql, frozenset(self._reads), frozenset(_equalities(tree)), frozenset(self._parameters)
+        )
 
     def _build(self, node: exp.Expr) -> exp.Expr:
         self._depth += 1
@@ -170,6 +199,8 @@ class _Reader:
     def _column(self, node: exp.Column) -> exp.Expr:
         if not node.table and node.name in self._scope.figures:
             return sqlglot.parse_one(self._scope.figures[node.name], read="duckdb")
+        if node.name in KEYS and not isinstance(node.this, exp.Star):
+            return _physical(self._rows(node)[0], node.name)
         alias, item = self._item(node)
         self._reads.add((alias, item.name))
         return _physical(alias, item.name)
@@ -178,6 +209,14 @@ class _Reader:
         """The item that a column names."""
         if not isinstance(node, exp.Column) or isinstance(node.this, exp.Star):
             raise self._fault(f"`{node.sql(dialect='duckdb')}` is no item")
+        alias, module = self._rows(node)
+        item = module.by_name.get(node.name)
+        if item is None:
+            raise self._fault(f"{module.name} has no item `{node.name}`; it has {', '.join(module.by_name)}")
+        return alias, item
+
+    def _rows(self, node: exp.Column) -> tuple[str, Module]:
+        """The rows of which a column is, by their name here."""
         if node.args.get("db") and f"{node.db}." != LAST:
             raise self._fault(f"`{node.sql(dialect='duckdb')}` is written Module.Item")
         alias = "last" if node.args.get("db") else node.table or self._scope.default
@@ -187,17 +226,15 @@ class _Reader:
         if module is None:
             known = ", ".join(self._scope.modules)
             raise self._fault(f"there are no rows named `{alias}` here; there are {known}")
-        item = module.by_name.get(node.name)
-        if item is None:
-            raise self._fault(f"{module.name} has no item `{node.name}`; it has {', '.join(module.by_name)}")
-        return alias, item
+        return alias, module
 
     def _placeholder(self, node: exp.Placeholder) -> exp.Expr:
         name = str(node.this)
         if name not in self._language.parameters:
             known = ", ".join(f"${known}" for known in self._language.parameters)
             raise self._fault(f"there is no parameter `${name}`; there are {known}")
-        return _literal(self._language.parameters[name])
+        self._parameters.add(name)
+        return exp.Placeholder(this=name)
 
     def _cast(self, node: exp.Cast) -> exp.Expr:
         """Only as `DATE '2025-04-01'`."""
@@ -340,8 +377,9 @@ def _macro(name: str) -> Callable[..., exp.Expr]:
     return lambda *arguments: exp.Anonymous(this=name, expressions=list(arguments))
 
 
-def _is_true(value: exp.Expr) -> exp.Expr:
-    listed = _one_of(exp.Lower(this=value), list(_TRUE))
+def _says(value: exp.Expr, words: tuple[str, ...]) -> exp.Expr:
+    """True or false, never NULL: a blank says nothing of the kind."""
+    listed = _one_of(exp.Lower(this=value), list(words))
     return exp.Coalesce(this=listed, expressions=[exp.false()])
 
 
@@ -356,8 +394,9 @@ _ABOUT_TEXT: dict[str, Callable[[exp.Expr], exp.Expr]] = {
     "is_given": lambda value: exp.Not(this=_is_null(value)),
 }
 _HELPERS: dict[str, tuple[int, Callable[..., exp.Expr]]] = {
-    "is_true": (1, _is_true),
-    "is_not_true": (1, lambda value: exp.Not(this=_is_true(value))),
+    "is_true": (1, lambda value: _says(value, _TRUE)),
+    "is_not_true": (1, lambda value: exp.Not(this=_says(value, _TRUE))),
+    "is_false": (1, lambda value: _says(value, _FALSE)),
     "matches": (2, _macro("regexp_full_match")),
     "is_weekend": (1, _macro("_is_weekend")),
     "is_working_day": (1, _macro("_is_working_day")),

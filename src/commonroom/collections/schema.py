@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from commonroom.collections.findings import Place, Raised, shortened
 from commonroom.collections.model import Collection, ColumnDef, Module, Severity
 from commonroom.collections.predicates import Language, quoted
-from commonroom.collections.tables import CURRENT, Tables, raw_name, table_name, unreadable
+from commonroom.collections.tables import CURRENT, Tables, is_typed, raw_name, table_name, unreadable
 from commonroom.standard import load as load_standard
 
 RULES = ("header", "type", "length", "pattern", "range", "code", "required", "repeated", "unknown-element")
@@ -58,12 +58,24 @@ class Schema:
         for module in self._collection.modules.values():
             for check in self._failing(tables, module):
                 for row, name, value in tables.query(_rows(check)):
-                    if name == "type":
+                    if name == "type" and is_typed(check.item):
                         unread.add((module.name, check.item.name))
                     if name not in check.item.checked_by:
                         found.append(_value_finding(check, name, row, value))
             found += self._missing(tables, module)
         return found + list(self._header(tables)), frozenset(unread)
+
+    def unreadable(self, tables: Tables) -> frozenset[tuple[str, str]]:
+        """(module, item) of which some value could not be read, without the findings."""
+        found: list[tuple[str, str]] = []
+        for name in tables.filled:
+            items = [item for item in self._collection.modules[name].items if is_typed(item)]
+            if not items:
+                continue
+            counts = ", ".join(f"count(*) FILTER (WHERE {unreadable('', item)})" for item in items)
+            ((*counted,),) = tables.query(f"SELECT {counts} FROM {table_name(CURRENT, name)}")
+            found += [(name, item.name) for item, count in zip(items, counted, strict=True) if count]
+        return frozenset(found)
 
     def _failing(self, tables: Tables, module: Module) -> list[ItemCheck]:
         checks = self._checks[module.name]

@@ -16,11 +16,10 @@ import duckdb
 import pyarrow as pa
 
 from commonroom.collections.model import Collection, ColumnDef, Module
-from commonroom.collections.predicates import quoted
+from commonroom.collections.predicates import KEYS, quoted
 from commonroom.collections.working_days import calendar
 
 CURRENT, LAST_RETURN = "main", "last_return"
-KEYS = ("_row", "_parent", "_person", "_ordinal")
 # Rows that wait in memory until they go into the database together.
 BATCH = 65_536
 
@@ -160,6 +159,11 @@ class Tables:
             self._connection.execute(f"TRUNCATE {table_name(schema, module)}")
         self._filled.clear()
         self.has_last_return = False
+
+    @property
+    def filled(self) -> list[str]:
+        """The modules that were given rows."""
+        return [module for schema, module in self._filled if schema == CURRENT]
 
     def count(self, module: str, schema: str = CURRENT) -> int:
         """How many rows a module has."""

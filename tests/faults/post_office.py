@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -138,8 +138,7 @@ class PostOffice:
         if target == "client":
             return self._kill_client(dice)
         if target == "database session":
-            sessions = psutil.Process(self._database).children()
-            dice.choice(sorted(sessions, key=lambda process: process.pid)).kill()
+            until(lambda: self._kill_session(dice), BUSY_SECONDS, "a session being there to be killed")
             return target
         if "hub" in target:
             self._hub.kill()
@@ -192,11 +191,23 @@ class PostOffice:
         assert self._server.process is not None
         return self._server.process.pid
 
+    def _kill_session(self, dice: random.Random) -> bool:
+        """One process of the server: it then ends all sessions and recovers by itself."""
+        sessions = psutil.Process(self._database).children()
+        try:
+            dice.choice(sorted(sessions, key=lambda process: process.pid)).kill()
+        except (psutil.NoSuchProcess, IndexError):
+            return False
+        return True
+
     def _kill_database(self) -> None:
         """The whole server: were the postmaster killed alone, its sessions might finish what they do."""
         postmaster = psutil.Process(self._database)
         for process in (postmaster, *postmaster.children()):
-            process.kill()
+            with suppress(
+                psutil.NoSuchProcess
+            ):  # sessions end by themselves when they find the postmaster gone
+                process.kill()
         assert self._server.process is not None
         self._server.process.wait()
 

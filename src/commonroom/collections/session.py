@@ -1,0 +1,59 @@
+"""A return being checked: loaded from a file or from records, judged, edited record by record, judged again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from commonroom.collections.engine import Engine
+from commonroom.collections.findings import Raised, Report
+from commonroom.collections.records import load_records
+from commonroom.collections.tables import CURRENT, LAST_RETURN, Limits, Tables
+from commonroom.collections.xml_in import read_xml
+from commonroom.problems import Problem
+
+
+class Session:
+    """One return, and the previous one beside it if it is given. Not for several threads."""
+
+    def __init__(self, engine: Engine, limits: Limits | None = None) -> None:
+        self._engine = engine
+        self.tables = Tables(engine.collection, limits)
+        self._found_at_load: list[Raised] = []
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the memory."""
+        self.tables.close()
+
+    def load_xml(self, path: Path) -> None:
+        """The return, from an XML file. Raises Problem CR-190 to CR-193; then the session cannot be used further."""
+        self._found_at_load = self._read(path, CURRENT)
+
+    def load_last(self, path: Path) -> None:
+        """The sender's previous return."""
+        self._read(path, LAST_RETURN)
+        self.tables.has_last_return = True
+
+    def load_records(self, content: Mapping[str, Any]) -> None:
+        """The return, as nested records. Raises Problem CR-183."""
+        load_records(self.tables, content)
+
+    def check(self) -> Report:
+        """Every rule over the whole return."""
+        return self._engine.check(self.tables, self._found_at_load)
+
+    def _read(self, path: Path, schema: str) -> list[Raised]:
+        try:
+            return read_xml(path, self.tables, schema)
+        except duckdb.OutOfMemoryException as error:
+            limit = self.tables.limits.memory_mb
+            raise Problem("CR-192", f"the return does not fit into {limit:,} MB", where=path.name) from error

@@ -104,7 +104,9 @@ async def _day(here: Town, ready: list[simulation.Ready], faster: float, idle: f
         seen = await simulation.run(here, ready, faster, say)
         return len(ready)
 
+    before = await here.on_disk()
     cost = await cost_of(work(), here.processes, settled=here.sequenced)
+    grown = {name: size - before[name] for name, size in (await here.on_disk()).items()}
     most = max((sample.cores for sample in seen.samples), default=0.0)
     above_idle = cost.server_cpu - idle * cost.seconds
     return {
@@ -119,6 +121,7 @@ async def _day(here: Town, ready: list[simulation.Ready], faster: float, idle: f
             "backlog_most": max((sample.unfinished for sample in seen.samples), default=0),
             "reports_waiting_most": max((sample.reports for sample in seen.samples), default=0),
             "cores_most": round(most, 2),
+            "bytes_per_message": {name: round(more / cost.messages) for name, more in grown.items() if more},
         },
         "hours": _hours(seen),
         "backlog": [
@@ -189,6 +192,11 @@ def _percentiles(values: list[float]) -> dict[str, float]:
     return {f"p{p}": round(percentile(values, p), 1) for p in (50, 95, 99)} | {"most": round(max(values), 1)}
 
 
+def _kept(tables: dict[str, int]) -> str:
+    found = {name: size for name, size in tables.items() if name != "body"}
+    return f"{sum(found.values()):,} ({', '.join(f'{name} {size:,}' for name, size in found.items())})"
+
+
 def _words(percentiles: dict[str, float]) -> str:
     return ", ".join(f"{name} {value}" for name, value in percentiles.items())
 
@@ -245,6 +253,7 @@ def show(found: dict[str, Any]) -> None:
         ),
         ("the same with what an idle hub uses", day["server_cpu_ms_per_message"]),
         ("cores, idle and at most", f"{found['idle_cores']}, {day['cores_most']}"),
+        ("bytes on disk a message, its body apart", _kept(day["bytes_per_message"])),
         ("a look that finds nothing, ms CPU", found["idle_look_cpu_ms"]),
         ("every register in the same minute", f"{minute['messages']} at {minute['per_second']}/s"),
         ("  all received after, s", minute["all_received_after_seconds"]),

@@ -47,6 +47,15 @@ movements:
 _SEQUENCED = "SELECT (SELECT count(*) FROM hub.ledger) <= (SELECT size FROM hub.ledger_sequencer)"
 
 
+# With indexes, and with what updates have left behind and nobody has used again.
+_ON_DISK = """
+SELECT c.relname AS name, pg_total_relation_size(c.oid) AS bytes
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = 'hub' AND c.relkind = 'r'
+ORDER BY c.relname
+"""
+
+
 class Station:
     """One end point. `headers` carry the token of the moment."""
 
@@ -83,6 +92,10 @@ class Town(msgspec.Struct, frozen=True, kw_only=True):
     def recipients(self) -> tuple[Station, ...]:
         """Who collects."""
         return (*self.authorities, self.warehouse)
+
+    async def on_disk(self) -> dict[str, int]:
+        """Bytes of each table of the hub's."""
+        return {row["name"]: row["bytes"] for row in await self.database.fetch(_ON_DISK)}
 
     async def sequenced(self) -> None:
         """Wait until the ledger's tree holds every entry."""

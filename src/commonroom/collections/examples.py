@@ -9,8 +9,8 @@ import msgspec
 
 from commonroom.collections.engine import Engine
 from commonroom.collections.findings import Raised, written
-from commonroom.collections.model import Collection, Rule
-from commonroom.collections.records import Record, load_records
+from commonroom.collections.model import Rule
+from commonroom.collections.records import arrange, load_records
 from commonroom.collections.tables import LAST_RETURN, Limits, Tables
 from commonroom.problems import Problem
 
@@ -25,11 +25,6 @@ class Failure(msgspec.Struct, frozen=True):
     rule: str
     index: int
     detail: str
-
-
-def arrange(collection: Collection, content: Mapping[str, Any], where: str = "") -> Record:
-    """Modules written side by side, put below one another; rows above them are made where they are not written."""
-    return _Arranger(collection, where).arrange(None, content)
 
 
 class Examples:
@@ -125,52 +120,3 @@ def _is_blank(value: Any) -> bool:
 
 def _ends(path: str, end: str) -> bool:
     return path == end or path.endswith(f"/{end}")
-
-
-class _Arranger:
-    def __init__(self, collection: Collection, where: str) -> None:
-        self._collection = collection
-        self._where = where
-
-    def arrange(self, parent: str | None, row: Any) -> Any:
-        """A row with only its own items and the modules right below it; for None the whole return."""
-        if not isinstance(row, Mapping):
-            return row
-        items = self._collection.modules[parent].by_name if parent else {}
-        made: Record = {name: value for name, value in row.items() if name in items}
-        below: dict[str, list[Any]] = {}
-        chains = {name: self._chain(parent, name) for name in row if name not in items}
-        for name, chain in sorted(chains.items(), key=lambda one: len(one[1])):
-            rows = row[name] if isinstance(row[name], list) else [row[name]]
-            if len(chain) == 1:
-                below[name] = list(rows)
-                continue
-            above = below.setdefault(chain[0], [{}])
-            if len(above) != 1:
-                raise self._fault(f"{chain[0]} has several rows: write {name} inside the one it belongs to")
-            above[0] = {**_named(self._collection, chain[0], above[0]), name: rows}
-        return made | {name: [self.arrange(name, lower) for lower in rows] for name, rows in below.items()}
-
-    def _chain(self, parent: str | None, name: str) -> list[str]:
-        """The modules from right below `parent` down to `name`."""
-        if name not in self._collection.modules:
-            known = ", ".join(self._collection.modules)
-            raise self._fault(
-                f"there is no module or item `{name}` in {parent or 'the return'}; modules: {known}"
-            )
-        chain = [name, *(above.name for above in self._collection.ancestors(name))]
-        if parent is not None:
-            if parent not in chain[1:]:
-                raise self._fault(f"{name} does not stand below {parent}")
-            chain = chain[: chain.index(parent)]
-        return chain[::-1]
-
-    def _fault(self, detail: str) -> Problem:
-        return Problem("CR-183", f"{detail}.", where=self._where, remedy="docs/collections.md has the form.")
-
-
-def _named(collection: Collection, module: str, row: Any) -> Mapping[str, Any]:
-    """A row as item -> value, also where its only item was written as a plain value."""
-    if isinstance(row, Mapping):
-        return row
-    return {collection.modules[module].items[0].name: row}

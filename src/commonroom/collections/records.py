@@ -43,6 +43,11 @@ class Rows:
             self._tables.insert(self._schema, buffer)
 
 
+def arrange(collection: Collection, content: Mapping[str, Any], where: str = "") -> Record:
+    """Modules written side by side, put below one another; rows above them are made where they are not written."""
+    return Arranger(collection, where).arrange(None, content)
+
+
 def load_records(tables: Tables, content: Mapping[str, Any], schema: str = CURRENT, where: str = "") -> None:
     """Write a nested return into the tables. Raises Problem CR-183 where a name is not the collection's."""
     rows = Rows(tables, schema)
@@ -107,12 +112,17 @@ class Reader:
         return Problem("CR-183", f"{detail}.", where=self._where, remedy="docs/collections.md has the form.")
 
 
-def read_back(tables: Tables, schema: str = CURRENT) -> dict[str, list[Record]]:
-    """The return as nested records again: for each module at the top its rows in file order, lists throughout."""
+def read_back(
+    tables: Tables, schema: str = CURRENT, first: int = 1, last: int = 2**31 - 1
+) -> dict[str, list[Record]]:
+    """The return as nested records again: for each module at the top its rows in file order, lists throughout.
+
+    Of each module at the top, only the rows from `first` to `last`.
+    """
     found: dict[str, dict[int, Record]] = {}
     above: dict[str, list[tuple[int, int]]] = {}
     for module in tables.collection.modules.values():
-        rows = tables.query(_read_all(schema, module))
+        rows = tables.query(_read_back(schema, module), [first, last])
         names = [item.name for item in module.items]
         found[module.name] = {
             row: {name: text for name, text in zip(names, texts, strict=True) if text is not None}
@@ -126,9 +136,73 @@ def read_back(tables: Tables, schema: str = CURRENT) -> dict[str, list[Record]]:
     return {module.name: list(found[module.name].values()) for module in tables.collection.children(None)}
 
 
-def _read_all(schema: str, module: Module) -> str:
+def _read_back(schema: str, module: Module) -> str:
     columns = ", ".join(("_row", "_parent", *(raw_name(item.name) for item in module.items)))
-    return f"SELECT {columns} FROM {table_name(schema, module.name)} ORDER BY _row"
+    return (
+        f"SELECT {columns} FROM {table_name(schema, module.name)} WHERE _person BETWEEN ? AND ? ORDER BY _row"
+    )
+
+
+class Arranger:
+    """Puts modules that are written side by side below one another."""
+
+    def __init__(self, collection: Collection, where: str) -> None:
+        self._collection = collection
+        self._where = where
+
+    def arrange(self, parent: str | None, row: Any) -> Any:
+        """A row with only its own items and the modules right below it; for None the whole return."""
+        if not isinstance(row, Mapping):
+            return row
+        items = self._collection.modules[parent].by_name if parent else {}
+        made: Record = {name: value for name, value in row.items() if name in items}
+        below: dict[str, list[Any]] = {}
+        chains = {name: self._chain(parent, name) for name in row if name not in items}
+        for name, chain in sorted(chains.items(), key=lambda one: len(one[1])):
+            rows = row[name] if isinstance(row[name], list) else [row[name]]
+            if len(chain) == 1:
+                below[name] = list(rows)
+                continue
+            above = below.setdefault(chain[0], [{}])
+            if len(above) != 1:
+                raise self._fault(f"{chain[0]} has several rows: write {name} inside the one it belongs to")
+            above[0] = {**_named(self._collection, chain[0], above[0]), name: rows}
+        return made | {name: [self.arrange(name, lower) for lower in rows] for name, rows in below.items()}
+
+    def normal(self, module: str, row: Any) -> Record:
+        """A row whose modules below are lists of rows throughout, and whose values are written by their items."""
+        arranged = self.arrange(module, _named(self._collection, module, row))
+        items = self._collection.modules[module].by_name
+        made = {name: value for name, value in arranged.items() if name in items and value}
+        return made | {
+            name: [self.normal(name, lower) for lower in rows]
+            for name, rows in arranged.items()
+            if name not in items
+        }
+
+    def _chain(self, parent: str | None, name: str) -> list[str]:
+        """The modules from right below `parent` down to `name`."""
+        if name not in self._collection.modules:
+            known = ", ".join(self._collection.modules)
+            raise self._fault(
+                f"there is no module or item `{name}` in {parent or 'the return'}; modules: {known}"
+            )
+        chain = [name, *(above.name for above in self._collection.ancestors(name))]
+        if parent is not None:
+            if parent not in chain[1:]:
+                raise self._fault(f"{name} does not stand below {parent}")
+            chain = chain[: chain.index(parent)]
+        return chain[::-1]
+
+    def _fault(self, detail: str) -> Problem:
+        return Problem("CR-183", f"{detail}.", where=self._where, remedy="docs/collections.md has the form.")
+
+
+def _named(collection: Collection, module: str, row: Any) -> Mapping[str, Any]:
+    """A row as item -> value, also where its only item was written as a plain value."""
+    if isinstance(row, Mapping):
+        return row
+    return {collection.modules[module].items[0].name: row}
 
 
 def _text(value: str | None) -> str | None:

@@ -72,6 +72,8 @@ class _Mapper:
             for plan in self._plans[module.name]:
                 tops.setdefault(plan.steps[-1], []).append(plan)
                 frames |= {plan.steps[:length] for length in range(1, len(plan.steps))}
+        for plan in (plan for plans in self._plans.values() for plan in plans):
+            self._put_in_order(plan)
         return XmlMap(self._collection, self._tag(self._root), tops, self._plans, frozenset(frames))
 
     def _plan(self, module: Module) -> list[Plan]:
@@ -125,6 +127,17 @@ class _Mapper:
         if last in node:
             raise self._fault(module, f"the element {last} stands for two things")
         node[last] = what
+
+    def _put_in_order(self, plan: Plan) -> None:
+        """The elements in the order that the module declares, for writing; those it does not name come after."""
+        wanted: dict[str, int] = {}
+        for place, name in enumerate(plan.module.order):
+            item = plan.module.by_name.get(name)
+            path = item.element if item else "/".join(self._plans[name][0].steps[len(plan.steps) :])
+            wanted.setdefault(path.split("/")[0] if item is None else self._tag(path.split("/")[0]), place)
+        entries = sorted(plan.node.items(), key=lambda entry: wanted.get(entry[0], len(wanted)))
+        plan.node.clear()
+        plan.node.update(entries)
 
     def _tag(self, name: str) -> str:
         return f"{self._prefix}{name}"

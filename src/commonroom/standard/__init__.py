@@ -6,6 +6,7 @@ Used as `standard.load()`, `standard.check_records(...)`, `standard.identifiers.
 
 from commonroom.standard import identifiers, terms
 from commonroom.standard.check import Checked, Finding, check_records, check_withdrawn
+from commonroom.standard.holders import holder_alias
 from commonroom.standard.identifiers import Verdict, is_valid
 from commonroom.standard.loader import load, named
 from commonroom.standard.model import Code, Codeset, Entity, Event, Item, Standard
@@ -22,6 +23,7 @@ __all__ = [
     "Verdict",
     "check_records",
     "check_withdrawn",
+    "holder_alias",
     "identifiers",
     "is_valid",
     "load",

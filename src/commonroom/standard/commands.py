@@ -15,7 +15,7 @@ from rich.table import Table
 
 from commonroom.standard.files import check_file
 from commonroom.standard.loader import load, named
-from commonroom.standard.model import Code, Codeset, Entity, Item
+from commonroom.standard.model import Code, Codeset, Entity, Event, Item
 
 app = typer.Typer(no_args_is_help=True, help="The common language: entities, code sets, checks.")
 
@@ -27,19 +27,15 @@ def list_all() -> None:
     """List the entities, code sets and events."""
     standard = load()
     typer.echo(f"Standard {standard.version}: {standard.title}")
-    _print_table(
-        "Entities", ("name", "key"), [(e.name, ", ".join(e.key)) for e in standard.entities.values()]
-    )
+    for area, title in standard.areas.items():
+        entities = [entity for entity in standard.entities.values() if entity.area == area]
+        _print_table(title, ("entity", "key"), [(e.name, ", ".join(e.key)) for e in entities])
     _print_table(
         "Code sets",
         ("name", "title", "codes"),
         [(c.name, c.title, str(len(c.codes))) for c in standard.codesets.values()],
     )
-    _print_table(
-        "Events",
-        ("type", "entities"),
-        [(event.type, ", ".join(event.entities)) for event in standard.events.values()],
-    )
+    _print_table("Events", ("type", "carries"), [_event_row(event) for event in standard.events.values()])
 
 
 @app.command("show")
@@ -86,10 +82,18 @@ def check(file: Path) -> None:
         raise typer.Exit(1)
 
 
+def _event_row(event: Event) -> tuple[str, str]:
+    areas = [f"area {area}" for area in event.areas]
+    carried = event.media_types or (*areas, *(event.entities if not areas else ()))
+    return (event.type, ", ".join(carried))
+
+
 def _item_row(item: Item) -> tuple[str, ...]:
-    kind = f"{item.type} {item.codeset or item.identifier or item.max_length or ''}".rstrip()
+    digits = f"{item.digits},{item.decimals}" if item.digits else ""
+    kind = f"{item.type} {item.codeset or item.identifier or item.max_length or digits}".rstrip()
     words = ["yes" if flag else "" for flag in (item.required, item.personal)]
-    return (item.name, kind, *words, item.cbds or "", item.description)
+    numbers = " ".join(number for number in (item.cbds, item.cbds_now) if number)
+    return (item.name, kind, *words, numbers, item.description)
 
 
 def _code_row(code: Code, attributes: tuple[str, ...]) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ _LAESTAB = re.compile(r"[0-9]{3}/?[0-9]{4}")
 _TRN = re.compile(r"[0-9]{7}")
 _UCI = re.compile(r"[0-9]{5}[0A-Z][0-9]{6}[A-Z]")
 _UCI_BODY = re.compile(r"[0-9]{5}[0A-Z][0-9]{6}")
+_EMPLOYER = re.compile(r"[1-9][0-9]{5}|[0-9]{3}")
 _PARTY = re.compile(r"urn:commonroom:org:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 # The three readings of a National Insurance number that official programs use; see `nino_fits`.
@@ -229,6 +230,9 @@ _CHECKS: dict[str, Callable[[str], tuple[str, str]]] = {
     "NINO": _check_nino,
     "TRN": _check_trn,
     "UCI": _check_uci,
+    "EMPLOYER": _form(
+        _EMPLOYER, "an employer of staff is the URN of a school or the three digits of an authority"
+    ),
     "PARTY": _form(_PARTY, "a party is urn:commonroom:org: and a UUID in lower case"),
 }
 KINDS = tuple(_CHECKS)

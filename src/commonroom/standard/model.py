@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-ItemType = Literal["string", "integer", "date", "boolean", "code", "identifier"]
+ItemType = Literal["string", "integer", "decimal", "date", "time", "boolean", "code", "identifier"]
 
 
 class Code(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,11 +76,15 @@ class Item(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     identifier: str | None = None
     # Characters, for type `string`.
     max_length: int | None = None
+    # Most digits in all and behind the point, for type `decimal`.
+    digits: int | None = None
+    decimals: int | None = None
     required: bool = False
     # Personal values never enter logs, metrics, headers, URLs or messages to people.
     personal: bool = False
-    # Number of the item in the Common Basic Data Set, 2013.
+    # Number of the item in the Common Basic Data Set: of 2013, and as numbered since.
     cbds: str | None = None
+    cbds_now: str | None = None
     since: date | None = None
     until: date | None = None
 
@@ -88,14 +92,18 @@ class Item(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Entity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """A kind of record: its natural key and its items.
 
-    `valid_from_item` names the date item that also says from when a record is valid, where there is one.
+    `holder` names the item of the key that says whose record it is: that party alone speaks of it. `valid_from_item`
+    names the date item that also says from when a record is valid, where there is one.
     """
 
     name: str
     title: str
     description: str
+    # One of the areas that standard.yaml names.
+    area: str
     key: tuple[str, ...]
     items: tuple[Item, ...]
+    holder: str | None = None
     valid_from_item: str | None = None
 
     @cached_property
@@ -109,20 +117,27 @@ class Entity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
 
 
 class Event(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A type of message and the entities whose records it may carry."""
+    """A type of message and what it may carry: records of entities, those of whole areas included; or a file.
+
+    The loader writes the entities of `areas` into `entities`, and gives every entity an event of its own.
+    """
 
     type: str
     title: str
     description: str
-    entities: tuple[str, ...]
+    entities: tuple[str, ...] = ()
+    areas: tuple[str, ...] = ()
+    # Kinds of file that are the body, where it is no record set.
+    media_types: tuple[str, ...] = ()
 
 
 class Standard(msgspec.Struct, frozen=True):
-    """One version of the common language, complete. Code sets, entities and events by name."""
+    """One version of the common language, complete. Code sets, entities and events by name; areas with their titles."""
 
     version: str
     title: str
     description: str
+    areas: dict[str, str]
     codesets: dict[str, Codeset]
     entities: dict[str, Entity]
     events: dict[str, Event]

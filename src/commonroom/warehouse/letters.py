@@ -7,6 +7,7 @@ message of a finding holds a personal value.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date
 from typing import Any
@@ -22,6 +23,8 @@ from commonroom.warehouse.tables import FactTable
 
 SCHOOL = "school"
 ORGANISATION = "organisation"
+_LOOKED_UP = re.compile(r"[!-~]{1,60}")  # anything else is no alias of anybody
+_HOLDERS = {"urn": ("school", "URN"), "la": ("authority", "number"), "ukprn": ("provider", "UKPRN")}
 REGISTERS = "urn:commonroom:alias:platform:registers"
 _MAX_FINDINGS = 1000  # of one letter; the rest repeat what these say
 
@@ -49,11 +52,6 @@ class Reading(msgspec.Struct, frozen=True):
     refusal: str | None
 
 
-def school_alias(urn: str) -> str:
-    """The directory's alias of a school by its URN."""
-    return f"urn:commonroom:alias:urn:{urn}"
-
-
 def opened(letter: Letter) -> RecordSet | Problem:
     """The record set in a letter, or what is wrong with it."""
     try:
@@ -62,12 +60,17 @@ def opened(letter: Letter) -> RecordSet | Problem:
         return problem
 
 
-def schools_named(content: RecordSet) -> set[str]:
-    """Every school that a record or a withdrawal names, also those whose records are otherwise bad."""
-    entries = (
-        entry for part in (content.records, content.withdrawn) for many in part.values() for entry in many
-    )
-    return {value for entry in entries if isinstance(value := entry.get(SCHOOL), str)}
+def holders_named(content: RecordSet) -> set[str]:
+    """The alias of every party whose record is told or taken back, also of those whose records are otherwise bad."""
+    entities = standard.load().entities
+    named = {
+        standard.holder_alias(entities[name], entry)
+        for part in (content.records, content.withdrawn)
+        for name, entries in part.items()
+        if name in entities
+        for entry in entries
+    }
+    return {alias for alias in named if alias is not None}
 
 
 def read(letter: Letter, content: RecordSet | Problem, parties: Mapping[str, str]) -> Reading:
@@ -103,22 +106,28 @@ def _wrong_type(letter: Letter, content: RecordSet) -> str | None:
 
 
 def _wrong_sender(letter: Letter, content: RecordSet, parties: Mapping[str, str]) -> str | None:
-    """A school speaks for itself only, the provider register for organisations."""
+    """Who holds a record speaks for it and nobody else; the provider register for organisations."""
     sender = letter.envelope.source
-    for urn in sorted(schools_named(content)):
-        party = parties.get(school_alias(urn))
+    for alias in sorted(holders_named(content)):
+        party = parties.get(alias)
         if party is None:
-            return f"The school with {_shown(urn)} is not in the register of providers."
+            return f"The {_shown(alias)} is not in the register of providers."
         if party != sender:
-            return f"The sender does not speak for the school with {_shown(urn)}."
+            return f"The sender does not speak for the {_shown(alias)}."
     if ORGANISATION in {*content.records, *content.withdrawn} and parties.get(REGISTERS) != sender:
         return "Only the register of providers speaks for organisations."
     return None
 
 
-def _shown(urn: str) -> str:
-    """A URN may be told; what stands there by mistake could be anybody's name."""
-    return f"URN {urn}" if standard.is_valid("URN", urn) else "a URN that is none"
+def _shown(alias: str) -> str:
+    """A number of a body may be told; what stands there by mistake could be anybody's name."""
+    scheme, _, value = alias.removeprefix("urn:commonroom:alias:").partition(":")
+    what, number = _HOLDERS[scheme]
+    return (
+        f"{what} with {number} {value}"
+        if value.isascii() and value.isdigit()
+        else f"{what} with a {number} that is none"
+    )
 
 
 def _changes(letter: Letter, entity: str, content: RecordSet) -> tuple[list[Change], list[Finding]]:
@@ -217,5 +226,7 @@ def _clean(value: Any) -> str | None:
 
 def parties_to_resolve(contents: Iterable[RecordSet | Problem]) -> Sequence[str]:
     """The aliases that `read` asks for, of several letters."""
-    urns = {urn for content in contents if isinstance(content, RecordSet) for urn in schools_named(content)}
-    return [REGISTERS, *(school_alias(urn) for urn in sorted(urns) if len(urn) <= 20)]
+    named = {
+        alias for content in contents if isinstance(content, RecordSet) for alias in holders_named(content)
+    }
+    return [REGISTERS, *(alias for alias in sorted(named) if _LOOKED_UP.fullmatch(alias))]

@@ -214,7 +214,7 @@ def test_a_withdrawal_holds_the_key_the_day_and_the_version_and_nothing_else() -
 
 
 def test_an_entity_the_standard_has_not_is_a_problem_that_lists_those_it_has() -> None:
-    with pytest.raises(Problem, match="attendance_mark, enrolment, learner, organisation") as caught:
+    with pytest.raises(Problem, match=r"attendance_mark, .*enrolment, .*learner, .*organisation") as caught:
         standard.check_records("pupil", [])
     assert (caught.value.code, caught.value.status) == ("CR-091", 404)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from commonroom.standard import check, identifiers
+from commonroom.standard import check, identifiers, judges
 from commonroom.standard.model import Code, Codeset, Entity, Event, Item
 
 ROOT = Path(__file__).parents[3]
@@ -44,7 +44,8 @@ def test_the_page_lists_every_kind_of_identifier() -> None:
 
 
 def test_the_page_lists_every_rule_that_a_finding_can_name() -> None:
-    rules = set(re.findall(r"\"(standard-[a-z-]+)\"", Path(check.__file__).read_text("utf-8")))
+    sources = (Path(module.__file__ or "").read_text("utf-8") for module in (check, judges))
+    rules = {rule for source in sources for rule in re.findall(r"\"(standard-[a-z-]+)\"", source)}
     assert {cell.strip("`") for cell in first_column("rule")} == rules
 
 

@@ -85,7 +85,7 @@ class Mutators:
             name
             for name in self.collection.modules
             for one in (content, last)
-            if _rows(self.collection, one, name) != _rows(self.collection, self.valid, name)
+            if _own(self.collection, one, name) != _own(self.collection, self.valid, name)
         }
         return {
             rule.code for rule in self.collection.rules.values() if changed & reads(self.collection, rule)
@@ -97,7 +97,8 @@ class Mutators:
         write_records(self.collection, content, written.write)
         written.seek(0)
         found = read_stream(written, self._tables, name="the mutated return")
-        load_records(self._tables, last, LAST_RETURN)
+        if any(rule.needs_last_return for rule in self.collection.rules.values()):
+            load_records(self._tables, last, LAST_RETURN)
         self._tables.has_last_return = True
         return self._engine.check(self._tables, found, codes)
 
@@ -268,6 +269,15 @@ class _Mutation:
 def _rows(collection: Collection, content: Content, module: str) -> list[Record]:
     top = collection.top(module)
     return list(_below(collection, top, content.get(top, []), module))
+
+
+def _own(collection: Collection, content: Content, module: str) -> list[tuple[str | None, ...]]:
+    """The values of a module's rows, without what is below them; and how many rows stand below each."""
+    items, below = collection.modules[module].items, collection.children(module)
+    return [
+        (*(row.get(item.name) for item in items), *(str(len(row.get(child.name, ()))) for child in below))
+        for row in _rows(collection, content, module)
+    ]
 
 
 def _below(collection: Collection, start: str, rows: list[Record], module: str) -> Iterator[Record]:

@@ -55,6 +55,7 @@ def _build(arguments: list[str]) -> typer.Typer:
     for name, (module, purpose) in GROUPS.items():
         room = importlib.import_module(module).app if name == asked else typer.Typer()
         app.add_typer(room, name=name, help=purpose)
+    app.command("check")(_check)
     app.command("demo")(_demo)
     app.command("serve")(_serve)
     app.command("run")(_run)
@@ -73,6 +74,22 @@ def _options(
     ] = False,
 ) -> None:
     """Options of the command itself."""
+
+
+def _check(
+    file: Annotated[Path, typer.Argument(help="XML, flat CSV, or a folder of CSV files.")],
+    collection: Annotated[str, typer.Option(help="The collection, such as cin.")],
+    year: Annotated[int | None, typer.Option(help="Its year; without it the newest.")] = None,
+    last: Annotated[Path | None, typer.Option(help="The sender's previous return, to compare with.")] = None,
+    local: Annotated[list[Path] | None, typer.Option(help="A file of further rules of one's own.")] = None,
+    form: Annotated[
+        Literal["json", "table", "csv"], typer.Option("--format", help="What is printed.")
+    ] = "table",
+) -> None:
+    """Check a return against its collection. Status 1 where there are errors, 2 where it cannot be read."""
+    from commonroom.collections.commands import check
+
+    raise typer.Exit(check(file, collection, year, last, local or [], form))
 
 
 def _demo(

@@ -11,6 +11,7 @@ from commonroom.collections.engine import Engine
 from commonroom.collections.findings import Raised, written
 from commonroom.collections.model import Rule
 from commonroom.collections.records import arrange, load_records
+from commonroom.collections.relative_dates import with_dates
 from commonroom.collections.tables import LAST_RETURN, Limits, Tables
 from commonroom.problems import Problem
 
@@ -66,6 +67,7 @@ class Examples:
     def _load(self, example: Mapping[str, Any], where: str) -> None:
         collection = self._engine.collection
         self._tables.clear()
+        example = with_dates(collection, dict(example), where)
         modules = {name: value for name, value in example.items() if name not in _SPECIAL}
         load_records(self._tables, arrange(collection, modules, where), where=where)
         if "last_return" in example:

@@ -306,6 +306,8 @@ class CsvMap(Strict):
     flat: Flat | None = None
     # Items of modules that no file carries, such as the header's: `Module.Item` -> value.
     constants: dict[str, str] = {}
+    # How dates are written, such as `%d/%m/%Y`; without it CCYY-MM-DD.
+    dates: str = ""
 
 
 class FileMap(Strict):

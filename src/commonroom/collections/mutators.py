@@ -14,6 +14,7 @@ from commonroom.collections.engine import Engine
 from commonroom.collections.findings import Report
 from commonroom.collections.model import Collection, Rule
 from commonroom.collections.records import Arranger, Record, arrange, load_records, read_back
+from commonroom.collections.relative_dates import with_dates
 from commonroom.collections.tables import LAST_RETURN, Limits, Tables
 from commonroom.collections.xml_in import read_stream, read_xml
 from commonroom.collections.xml_out import write_records
@@ -21,16 +22,22 @@ from commonroom.problems import Problem
 
 Content = dict[str, list[Record]]
 
-_WORDS = ("add", "copy", "remove", "every", "also", "last_return", "note")
+_WORDS = ("from", "pick", "add", "copy", "remove", "every", "also", "last_return", "note")
 _NUMBERED = re.compile(r"(\w+)\[(\d+)\]")
 _SMALL = Limits(memory_mb=512, threads=1)
 
 
-def valid_file(collection: Collection) -> Path | None:
-    """The whole valid return that is nearest among the folders of the collection."""
-    names = ("valid.yaml", "valid.xml")
-    found = (Path(folder) / name for folder in collection.folders for name in names)
+def valid_file(collection: Collection, start: str = "") -> Path | None:
+    """The whole valid return that is nearest among the folders of the collection; `start` names a further one."""
+    stem = f"valid-{start}" if start else "valid"
+    found = (Path(folder) / f"{stem}{end}" for folder in collection.folders for end in (".yaml", ".xml"))
     return next((path for path in found if path.is_file()), None)
+
+
+def starts(collection: Collection) -> list[str]:
+    """The names of the whole valid returns: empty for valid.yaml, `special` for valid-special.yaml."""
+    found = {path.stem for folder in collection.folders for path in Path(folder).glob("valid*.*")}
+    return sorted(stem.removeprefix("valid").removeprefix("-") for stem in found)
 
 
 class Mutators:
@@ -41,21 +48,30 @@ class Mutators:
         self._engine = engine
         self.collection = engine.collection
         self._tables = Tables(self.collection, _SMALL)
-        path = valid_file(self.collection)
-        if path is None:
-            folder = self.collection.folders[0]
-            raise Problem(
-                "CR-180", "there is no whole valid return", where=folder, remedy="Write valid.yaml."
-            )
-        self.valid = self._read(path)
+        self._valid: dict[str, Content] = {}
+        self.valid = self.valid_return()
 
     def close(self) -> None:
         """Release the memory."""
         self._tables.close()
 
-    def judge_valid(self) -> Report:
-        """What is found in the valid return, beside itself as the previous one: nothing, if it is one."""
-        return self._judge(self.valid, self.valid, None)
+    def valid_return(self, start: str = "") -> Content:
+        """A whole valid return. Raises Problem CR-180 where there is none of the name."""
+        if start not in self._valid:
+            path = valid_file(self.collection, start)
+            if path is None:
+                file = f"valid-{start}.yaml" if start else "valid.yaml"
+                folder = self.collection.folders[0]
+                raise Problem(
+                    "CR-180", "there is no whole valid return", where=folder, remedy=f"Write {file}."
+                )
+            self._valid[start] = self._read(path)
+        return self._valid[start]
+
+    def judge_valid(self, start: str = "") -> Report:
+        """What is found in a valid return, beside itself as the previous one: nothing, if it is one."""
+        valid = self.valid_return(start)
+        return self._judge(valid, valid, None)
 
     def difference(self, rule: Rule) -> str:
         """What is wrong with the rule's mutator; empty where exactly its fault is found."""
@@ -63,9 +79,10 @@ class Mutators:
             return "there is no mutator"
         where = f"rule {rule.code}, mutate"
         try:
-            content = mutated(self.collection, self.valid, rule.mutate, where)
-            last = mutated(self.collection, self.valid, rule.mutate.get("last_return") or {}, where)
-            report = self._judge(content, last, self._reading(content, last))
+            valid = self.valid_return(str(rule.mutate.get("from") or ""))
+            content = mutated(self.collection, valid, rule.mutate, where)
+            last = mutated(self.collection, valid, rule.mutate.get("last_return") or {}, where)
+            report = self._judge(content, last, self._reading(valid, content, last))
         except Problem as problem:
             return str(problem)
         found = {finding.rule for finding in report.findings}
@@ -108,7 +125,7 @@ class Mutators:
         if path.suffix == ".xml":
             read_xml(path, self._tables)
         else:
-            content = declarations.load(path, dict[str, Any])
+            content = with_dates(self.collection, declarations.load(path, dict[str, Any]), str(path))
             load_records(self._tables, arrange(self.collection, content, str(path)), where=str(path))
         return read_back(self._tables)
 
@@ -127,7 +144,9 @@ def reads(collection: Collection, rule: Rule) -> set[str]:
 
 def mutated(collection: Collection, valid: Content, mutate: Mapping[str, Any], where: str) -> Content:
     """A copy of the valid return with the changes made. Raises Problem CR-183 where they do not fit."""
-    return _Mutation(collection, copy.deepcopy(valid), where).made(mutate)
+    return _Mutation(collection, copy.deepcopy(valid), where).made(
+        with_dates(collection, dict(mutate), where)
+    )
 
 
 class _Mutation:
@@ -137,13 +156,16 @@ class _Mutation:
         self._where = where
         # Top module -> the record that is changed.
         self._records: dict[str, Record] = {}
+        # Module -> item -> value that the record to be changed has.
+        self._picked: dict[str, dict[str, str | None]] = {}
 
     def made(self, mutate: Mapping[str, Any]) -> Content:
         changes = {name: value for name, value in mutate.items() if name not in _WORDS}
         added = mutate.get("add") or {}
         copied = mutate.get("copy") or {}
         removed = mutate.get("remove") or []
-        self._choose([*changes, *copied, *removed], list(added))
+        self._picked = {self._known(name): wanted for name, wanted in (mutate.get("pick") or {}).items()}
+        self._choose([*changes, *copied, *removed, *self._picked], list(added))
         for name, values in changes.items():
             self._set(self._row(name), self._named(name)[0], values)
         for name, values in copied.items():
@@ -170,12 +192,25 @@ class _Mutation:
                 wanted.setdefault(self._collection.top(parent), []).append((parent, 1))
         for top, rows in wanted.items():
             for record in self._content.get(top, []):
-                if all(len(self._found(record, top, module)) >= number for module, number in rows):
+                if self._is_picked(record, top) and all(
+                    len(self._found(record, top, module)) >= number for module, number in rows
+                ):
                     self._records[top] = record
                     break
             else:
                 names = ", ".join(f"{module}[{number}]" for module, number in rows)
-                raise self._fault(f"no record of the valid return has {names}")
+                raise self._fault(f"no record of the valid return has {names}, as it is picked")
+
+    def _is_picked(self, record: Record, top: str) -> bool:
+        """True where the record has a row of each picked module of its own with the values asked for."""
+        mine = {name: wanted for name, wanted in self._picked.items() if self._collection.top(name) == top}
+        return all(
+            any(
+                all(row.get(item) == value for item, value in wanted.items())
+                for row in self._found(record, top, name)
+            )
+            for name, wanted in mine.items()
+        )
 
     def _named(self, name: str) -> tuple[str, int]:
         """Module and number of `Module`, `Module[2]` or `Module.all`."""

@@ -288,6 +288,8 @@ class _Reader:
 
     def _call(self, node: exp.Anonymous) -> exp.Expr:
         name = node.name.lower()
+        if name == "place_in":
+            return self._place_in(node)
         if name in _ABOUT_TEXT:
             self._arguments(name, node.expressions, 1)
             alias, item = self._item(node.expressions[0])
@@ -299,6 +301,19 @@ class _Reader:
         if name == "matches":
             self._check_pattern(node.expressions[1])
         return make(*(self._build(argument) for argument in node.expressions))
+
+    def _place_in(self, call: exp.Anonymous) -> exp.Expr:
+        """Where a code stands in the list of its set, from 1."""
+        self._arguments("place_in", call.expressions, 2)
+        named, value = call.expressions
+        name = named.name if isinstance(named, exp.Literal) and named.is_string else ""
+        if name not in self._language.codesets:
+            raise self._fault(f"there is no code set `{name}` in the standard or the collection")
+        codes = [exp.Literal.string(code) for code, _, _ in self._language.codesets[name]]
+        place = exp.Anonymous(
+            this="list_position", expressions=[exp.Array(expressions=codes), self._build(value)]
+        )
+        return exp.Nullif(this=place, expression=_literal(0))
 
     def _arguments(self, name: str, given: list[exp.Expr], count: int) -> None:
         if len(given) != count:
@@ -405,6 +420,7 @@ _HELPERS: dict[str, tuple[int, Callable[..., exp.Expr]]] = {
     "working_days_after": (2, _macro("_working_days_after")),
     "age_on": (2, _macro("_age_on")),
     "months_between": (2, _macro("_months_between")),
+    "minutes_between": (2, _macro("_minutes_between")),
     "upn_check_letter": (1, _macro("_upn_check_letter")),
     "uln_check_digit": (1, _macro("_uln_check_digit")),
 }

@@ -8,11 +8,12 @@ from typing import Any
 
 import duckdb
 
+from commonroom.collections.csv_in import read_csv
 from commonroom.collections.engine import Engine
 from commonroom.collections.findings import Raised, Report
 from commonroom.collections.records import load_records
-from commonroom.collections.tables import CURRENT, LAST_RETURN, Limits, Tables
-from commonroom.collections.xml_in import read_xml
+from commonroom.collections.tables import CURRENT, LAST_RETURN, Limits, Tables, table_name
+from commonroom.collections.xml_in import other_collection, read_xml
 from commonroom.problems import Problem
 
 
@@ -34,8 +35,9 @@ class Session:
         """Release the memory."""
         self.tables.close()
 
-    def load_xml(self, path: Path) -> None:
-        """The return, from an XML file. Raises Problem CR-190 to CR-193; then the session cannot be used further."""
+    def load(self, path: Path) -> None:
+        """The return: an XML file, a flat CSV file, or a folder of CSV files. Raises Problem CR-190 to CR-194; then the
+        session cannot be used further."""
         self._found_at_load = self._read(path, CURRENT)
 
     def load_last(self, path: Path) -> None:
@@ -52,7 +54,19 @@ class Session:
         return self._engine.check(self.tables, self._found_at_load)
 
     def _read(self, path: Path, schema: str) -> list[Raised]:
+        found = self._read_any(path, schema)
+        collection = self._engine.collection
+        if "Collection" in collection.header:
+            name = table_name(schema, "Header")
+            for (says,) in self.tables.query(f'SELECT "Collection" FROM {name} WHERE _row = 1'):
+                if says is not None and says != collection.header["Collection"]:
+                    raise other_collection(collection, says, path.name)
+        return found
+
+    def _read_any(self, path: Path, schema: str) -> list[Raised]:
         try:
+            if path.is_dir() or path.suffix.lower() == ".csv":
+                return read_csv(path, self.tables, schema)
             return read_xml(path, self.tables, schema)
         except duckdb.OutOfMemoryException as error:
             limit = self.tables.limits.memory_mb

@@ -58,6 +58,7 @@ _MACROS = (
     "CREATE MACRO _working_days_after(d, n) AS _working_day(_working_days_to(d) + n)",
     "CREATE MACRO _age_on(born, d) AS date_sub('year', CAST(born AS DATE), CAST(d AS DATE))",
     "CREATE MACRO _months_between(a, b) AS date_sub('month', CAST(a AS DATE), CAST(b AS DATE))",
+    "CREATE MACRO _minutes_between(a, b) AS date_sub('minute', CAST(a AS TIME), CAST(b AS TIME))",
     f"CREATE MACRO _upn_value(c) AS CASE WHEN c BETWEEN '0' AND '9' THEN ascii(c) - 48 "
     f"ELSE strpos('{_UPN_LETTERS}', c) - 1 END",
     f"CREATE MACRO _upn_check_letter(u) AS CASE WHEN regexp_full_match(u, '.[0-9]{{11}}[0-9{_UPN_LETTERS}]') "

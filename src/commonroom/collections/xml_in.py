@@ -349,12 +349,17 @@ class _Reader:
         names = [item.name for item in plan.module.items]
         says = self._buffers[plan.number].rows[-1][4 + names.index("Collection")]
         if says is not None and says != wanted:
-            raise Problem(
-                "CR-193",
-                f"the header says collection {_short(says)}, not {wanted}",
-                where=f"{self._name}, Header[1]",
-                remedy="Choose the collection that the file is of.",
-            )
+            raise other_collection(self._collection, says, self._name)
+
+
+def other_collection(collection: Collection, says: str, name: str) -> Problem:
+    """The problem of a file whose header names another collection."""
+    return Problem(
+        "CR-193",
+        f"the header says collection {_short(says)}, not {collection.header['Collection']}",
+        where=f"{name}, Header[1]",
+        remedy="Choose the collection that the file is of.",
+    )
 
 
 def _short(name: Any) -> str:

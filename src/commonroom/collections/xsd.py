@@ -45,7 +45,9 @@ _OPTIONS: dict[str, Any] = {
 
 def schema_of(collection: Collection) -> bytes:
     """The schema document. Every record's element stands at its top level too, so that one record can be checked alone."""
-    return etree.tostring(_Writer(collection).document(), pretty_print=True, xml_declaration=True, encoding="UTF-8")
+    return etree.tostring(
+        _Writer(collection).document(), pretty_print=True, xml_declaration=True, encoding="UTF-8"
+    )
 
 
 def against_schema(collection: Collection, path: Path) -> Iterator[Raised]:

@@ -9,9 +9,7 @@ from lxml import etree
 
 from commonroom.collections.loader import load
 from commonroom.collections.model import Collection
-from commonroom.collections.session import Session
-from commonroom.collections.engine import Engine
-from commonroom.collections.xsd import against_schema, schema_of
+from commonroom.collections.xsd import schema_of
 from tests.specification.collections.xsd_reader import Element, elements
 
 YEARS = (2023, 2024, 2025, 2026)
@@ -65,7 +63,9 @@ def test_types_code_lists_and_numbers_are_the_published_ones(shared: Path, year:
     different = {}
     for path, own in ours(load("cin", year)).items():
         parts = [
-            part for part in ("least", "most", "base", "values") if getattr(own, part) != getattr(theirs[path], part)
+            part
+            for part in ("least", "most", "base", "values")
+            if getattr(own, part) != getattr(theirs[path], part)
         ]
         if parts:
             different[path] = tuple(parts)
@@ -81,5 +81,8 @@ def test_only_the_census_of_2026_has_the_work_before_proceedings(shared: Path) -
 
 
 def test_sex_took_the_place_of_gender_in_2025() -> None:
-    names = [set(load("cin", year).modules["ChildIdentifiers"].by_name) & {"Sex", "GenderCurrent"} for year in YEARS]
+    names = [
+        set(load("cin", year).modules["ChildIdentifiers"].by_name) & {"Sex", "GenderCurrent"}
+        for year in YEARS
+    ]
     assert names == [{"GenderCurrent"}, {"GenderCurrent"}, {"Sex"}, {"Sex"}]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
+from commonroom import standard
 from commonroom.collections.loader import load
 from commonroom.collections.model import Collection
 from commonroom.collections.xsd import schema_of
@@ -86,3 +87,22 @@ def test_sex_took_the_place_of_gender_in_2025() -> None:
         for year in YEARS
     ]
     assert names == [{"GenderCurrent"}, {"GenderCurrent"}, {"Sex"}, {"Sex"}]
+
+
+@pytest.mark.parametrize("year", YEARS)
+def test_items_of_the_child_are_items_of_the_standard_with_the_same_marks(year: int) -> None:
+    entities = standard.load().entities
+    without = set()
+    for module in load("cin", year).modules.values():
+        for item in module.items:
+            if item.item is None:
+                without |= {f"{module.name}.{item.name}"} if module.name != "Header" else set()
+                continue
+            entity, _, name = item.item.partition(".")
+            assert entity == module.entity
+            meant = entities[entity].item(name)
+            assert meant is not None
+            assert (meant.codeset, meant.personal, meant.cbds_now) == (item.codeset, item.personal, item.cbds)
+            assert meant.type == item.type or (meant.type, item.type) == ("identifier", "string")
+    # Sex took the place of this one; the standard has it no more.
+    assert without == ({"ChildIdentifiers.GenderCurrent"} if year < 2025 else set())

@@ -96,13 +96,13 @@ class Mutators:
         parts = (f"not found: {lacking}" if lacking else "", f"found too: {other}" if other else "", broken)
         return "; ".join(filter(None, parts))
 
-    def _reading(self, content: Content, last: Content) -> set[str]:
+    def _reading(self, valid: Content, content: Content, last: Content) -> set[str]:
         """The rules that read a module with a change: the others find in it what they find in the valid return."""
         changed = {
             name
             for name in self.collection.modules
             for one in (content, last)
-            if _own(self.collection, one, name) != _own(self.collection, self.valid, name)
+            if _own(self.collection, one, name) != _own(self.collection, valid, name)
         }
         return {
             rule.code for rule in self.collection.rules.values() if changed & reads(self.collection, rule)

@@ -14,7 +14,7 @@ from commonroom.collections import loader
 from commonroom.collections.engine import Engine
 from commonroom.collections.examples import Examples
 from commonroom.collections.model import Collection
-from commonroom.collections.mutators import Mutators, valid_file
+from commonroom.collections.mutators import Mutators, starts, valid_file
 
 
 def collections() -> list[Collection]:
@@ -71,9 +71,12 @@ def test_examples_come_out_as_they_say(name: str, year: int, code: str) -> None:
     assert not failures, "\n".join(f"example {failure.index}: {failure.detail}" for failure in failures)
 
 
-@pytest.mark.parametrize(("name", "year"), WITH_VALID)
-def test_nothing_is_found_in_the_valid_return(name: str, year: int) -> None:
-    report = mutators(name, year).judge_valid()
+@pytest.mark.parametrize(
+    ("name", "year", "start"),
+    [(*one, start) for one in WITH_VALID for start in starts(loader.load(*one))],
+)
+def test_nothing_is_found_in_the_valid_return(name: str, year: int, start: str) -> None:
+    report = mutators(name, year).judge_valid(start)
     assert report.records > 0
     assert [(finding.rule, finding.message) for finding in report.findings] == []
     assert set(report.outcomes.values()) == {"passed"}

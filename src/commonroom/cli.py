@@ -85,11 +85,14 @@ def _check(
     form: Annotated[
         Literal["json", "table", "csv"], typer.Option("--format", help="What is printed.")
     ] = "table",
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Hold an XML file against the collection's schema too.")
+    ] = False,
 ) -> None:
     """Check a return against its collection. Status 1 where there are errors, 2 where it cannot be read."""
     from commonroom.collections.commands import check
 
-    raise typer.Exit(check(file, collection, year, last, local or [], form))
+    raise typer.Exit(check(file, collection, year, last, local or [], form, schema))
 
 
 def _demo(

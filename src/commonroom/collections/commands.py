@@ -26,7 +26,13 @@ _COLUMNS = ("finding", "rule", "severity", "message", "module", "item", "path", 
 
 
 def check(
-    file: Path, collection: str, year: int | None, last: Path | None, local: list[Path], form: Format
+    file: Path,
+    collection: str,
+    year: int | None,
+    last: Path | None,
+    local: list[Path],
+    form: Format,
+    schema: bool = False,
 ) -> int:
     """Check a return and print what is found; 1 where there are errors, else 0. Raises Problem CR-180 to CR-194."""
     from commonroom.collections.engine import Engine
@@ -35,6 +41,8 @@ def check(
     chosen = loader.load(collection, _year(collection, year), local_rules=local)
     with Session(Engine(chosen)) as session:
         session.load(file)
+        if schema:
+            session.hold_against_schema(file)
         if last is not None:
             session.load_last(last)
         report = session.check()
@@ -114,6 +122,14 @@ def rules(name: str, year: Annotated[int | None, typer.Argument()] = None, as_js
         ("rule", "severity", "module", "title"),
         rows,
     )
+
+
+@app.command("schema")
+def schema(name: str, year: Annotated[int | None, typer.Argument()] = None) -> None:
+    """Print the XML Schema of a collection, for those who make files of it."""
+    from commonroom.collections.xsd import schema_of
+
+    sys.stdout.buffer.write(schema_of(loader.load(name, _year(name, year))))
 
 
 @app.command("examples")

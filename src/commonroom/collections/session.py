@@ -14,6 +14,7 @@ from commonroom.collections.findings import Raised, Report
 from commonroom.collections.records import load_records
 from commonroom.collections.tables import CURRENT, LAST_RETURN, Limits, Tables, table_name
 from commonroom.collections.xml_in import other_collection, read_xml
+from commonroom.collections.xsd import SCHEMA, against_schema
 from commonroom.problems import Problem
 
 
@@ -24,6 +25,7 @@ class Session:
         self._engine = engine
         self.tables = Tables(engine.collection, limits)
         self._found_at_load: list[Raised] = []
+        self._found_by_schema: list[Raised] | None = None
 
     def __enter__(self) -> Session:
         return self
@@ -40,6 +42,14 @@ class Session:
         session cannot be used further."""
         self._found_at_load = self._read(path, CURRENT)
 
+    def hold_against_schema(self, path: Path) -> None:
+        """The XML file that was loaded, against the XML Schema of the collection: what it finds joins the other findings."""
+        if path.is_dir() or path.suffix.lower() == ".csv":
+            raise Problem(
+                "CR-190", "an XML Schema judges XML files only", where=path.name, remedy="Leave out --schema."
+            )
+        self._found_by_schema = list(against_schema(self._engine.collection, path))
+
     def load_last(self, path: Path) -> None:
         """The sender's previous return."""
         self._read(path, LAST_RETURN)
@@ -51,7 +61,11 @@ class Session:
 
     def check(self) -> Report:
         """Every rule over the whole return."""
-        return self._engine.check(self.tables, self._found_at_load)
+        by_schema = self._found_by_schema
+        report = self._engine.check(self.tables, [*self._found_at_load, *(by_schema or ())])
+        if by_schema is not None:
+            report.outcomes[SCHEMA] = "failed" if by_schema else "passed"
+        return report
 
     def _read(self, path: Path, schema: str) -> list[Raised]:
         found = self._read_any(path, schema)

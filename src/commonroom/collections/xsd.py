@@ -18,6 +18,8 @@ from commonroom.collections.predicates import language_of
 from commonroom.collections.xml_map import GROUP, ITEM, Node, Plan, XmlMap, xml_map
 from commonroom.standard import load as load_standard
 
+# The built-in rule under which the findings stand.
+SCHEMA = "schema"
 # What is found in a file beyond this is only counted.
 MOST_FINDINGS = 1_000
 
@@ -66,11 +68,11 @@ def against_schema(collection: Collection, path: Path) -> Iterator[Raised]:
             for entry in schema.error_log:
                 found += 1
                 if found <= MOST_FINDINGS:
-                    yield Raised("schema", "error", shortened(entry.message) or "", (where,))
+                    yield Raised(SCHEMA, "error", shortened(entry.message) or "", (where,))
         _make_room(element)
     if found > MOST_FINDINGS:
         message = f"The schema finds {found - MOST_FINDINGS:,} more faults."
-        yield Raised("schema", "error", message, (Place(collection.record, None, None, None, path=""),))
+        yield Raised(SCHEMA, "error", message, (Place(collection.record, None, None, None, path=""),))
 
 
 def _make_room(element: Any) -> None:

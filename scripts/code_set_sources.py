@@ -117,12 +117,15 @@ def exclusion_categories(facts: Path) -> Iterator[Row]:
 def ethnicities(facts: Path) -> Iterator[Row]:
     """The longer list, each code with the main code it belongs to."""
     mains = [row["code"] for row in _csv(facts / "codesets" / "ethnicity_108.csv") if row["level"] == "main"]
-    guessed = {"W": "WOTH", "M": "MOTH", "A": "AOTH", "B": "BOTH", "C": "CHNE", "O": "OOTH"}
+    guessed = {
+        "WNIR": "WBRI", "WROG": "WROM", "WROR": "WROM", "WROO": "WROM", "ABRI": "AOTH", "AWEL": "AOTH",
+        "BBRI": "BOTH", "BWEL": "BOTH", "ORAB": "OOTH",
+    }  # fmt: skip
     for row in _csv(facts / "codesets" / "ethnicity_108.csv"):
         code, main, name = row["code"], row["dfe_main_code"], row["name"]
         note = ""
         if not name:
-            main, name = guessed[code[0]], f"{code} (name not published)"
+            main, name = guessed[code], f"{code} (name not published)"
             note = (
                 "New in the census of 2025; name and main code are not published: the main code is a guess."
             )

@@ -41,7 +41,14 @@ from commonroom.agent.mapping import Load, StoreMapping
 from commonroom.agent.source import reason
 from commonroom.exchange import Letter, RecordSet, check_digest, decode
 from commonroom.problems import Problem
-from commonroom.standard import Standard, check_records, check_withdrawn
+from commonroom.standard import (
+    Note,
+    Standard,
+    check_dataschema,
+    check_records,
+    check_withdrawn,
+    upgrade_records,
+)
 
 INBOX = Table("commonroom_inbox", MetaData(), Column("message", Text, primary_key=True))
 KINDS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -59,7 +66,9 @@ class Loaded(msgspec.Struct, frozen=True):
     refused: str = ""
     repeated: bool = False  # it was in the store before
     records: int = 0
-    findings: list[Finding] = []  # records that were left out
+    findings: list[
+        Finding
+    ] = []  # records that were left out, and what an older version said beyond the present one
 
 
 class _NothingLeft(Exception):
@@ -146,8 +155,16 @@ class Store:
         try:
             check_digest(letter.envelope, letter.body)
             found = decode(letter.body, letter.envelope.datacontenttype)
+            check_dataschema(letter.envelope.dataschema, found.standard)
+            present = upgrade_records(found.standard, found.records, found.withdrawn, found.rekeyed)
         except Problem as problem:
             return empty, Loaded(refused=str(problem))
+        found = RecordSet(
+            standard=self._standard.version,
+            records=present.records,
+            withdrawn=present.withdrawn,
+            rekeyed=present.rekeyed,
+        )
         if any(found.rekeyed.values()):
             return empty, Loaded(refused="This end point cannot load changed keys: withdraw and send anew.")
         known = self._standard.events.get(letter.envelope.type)
@@ -158,9 +175,9 @@ class Store:
                 f"{known.type} may hold {', '.join(known.entities)}; it holds {len(others)} other entities."
             )
             return empty, Loaded(refused=detail)
-        return self._checked(letter, found)
+        return self._checked(letter, found, present.notes)
 
-    def _checked(self, letter: Letter, found: RecordSet) -> tuple[RecordSet, Loaded]:
+    def _checked(self, letter: Letter, found: RecordSet, notes: Sequence[Note]) -> tuple[RecordSet, Loaded]:
         good: dict[str, dict[str, list[dict[str, Any]]]] = {"records": {}, "withdrawn": {}}
         findings: list[Finding] = []
         for part, entities, check in (
@@ -178,7 +195,7 @@ class Store:
         count = _count(kept)
         if count == 0:
             return kept, Loaded(refused=_why_nothing(findings), findings=findings)
-        return kept, Loaded(records=count, findings=findings)
+        return kept, Loaded(records=count, findings=[*findings, *(_upgraded(letter, one) for one in notes)])
 
     def _finding(self, letter: Letter, found: Any) -> Finding:
         return Finding(
@@ -299,6 +316,18 @@ def _foreign(letter: Letter, entity: str, items: dict[str, str], record: dict[st
         rule="another-sender",
         message="another sender was the first to speak of this record, so this one was left out",
         remedy="Ask both whose record it is; the column `sender` of the store says who was first.",
+    )
+
+
+def _upgraded(letter: Letter, note: Note) -> Finding:
+    return Finding(
+        mapping=f"message {letter.envelope.id} from {letter.envelope.source}",
+        entity=note.entity,
+        item=note.item,
+        rule="standard-upgraded",
+        severity="query",
+        message=note.message,
+        remedy=note.remedy,
     )
 
 

@@ -1,7 +1,8 @@
 """The common language: identifiers, code sets, entities, items and events, as data files and what reads them.
 
-Used as `standard.load()`, `standard.check_records(...)`, `standard.identifiers.check(...)`,
-`standard.terms.school_days(...)`. Nothing here knows a database, a message or a person.
+Used as `standard.load()`, `standard.check_records(...)`, `standard.upgrade_records(...)`,
+`standard.identifiers.check(...)`, `standard.terms.school_days(...)`. Nothing here knows a database, a message or a
+person.
 """
 
 from commonroom.standard import identifiers, terms
@@ -10,6 +11,14 @@ from commonroom.standard.holders import holder_alias
 from commonroom.standard.identifiers import Verdict, is_valid
 from commonroom.standard.loader import load, named
 from commonroom.standard.model import Code, Codeset, Entity, Event, Item, Standard
+from commonroom.standard.versions import (
+    Note,
+    Upgraded,
+    check_dataschema,
+    load_version,
+    upgrade_records,
+    versions,
+)
 
 __all__ = [
     "Checked",
@@ -19,14 +28,20 @@ __all__ = [
     "Event",
     "Finding",
     "Item",
+    "Note",
     "Standard",
+    "Upgraded",
     "Verdict",
+    "check_dataschema",
     "check_records",
     "check_withdrawn",
     "holder_alias",
     "identifiers",
     "is_valid",
     "load",
+    "load_version",
     "named",
     "terms",
+    "upgrade_records",
+    "versions",
 ]

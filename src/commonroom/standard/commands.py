@@ -77,6 +77,8 @@ def check(file: Path) -> None:
         where = f"{finding.part} {finding.found.entity}[{finding.found.index}]"
         rule = f"{finding.found.severity} {finding.found.rule}"
         typer.echo(f"{file}: {where}: {rule}: {finding.found.message} {finding.found.remedy}")
+    for note in report.notes:
+        typer.echo(f"{file}: {note.entity}: query standard-upgraded: {note.message} {note.remedy}")
     typer.echo(f"{report.good:,} of {report.total:,} records are good; {report.errors:,} errors.")
     if report.errors:
         raise typer.Exit(1)

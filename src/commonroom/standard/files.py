@@ -10,6 +10,7 @@ import msgspec
 from commonroom.problems import Problem, add_codes
 from commonroom.standard.check import Checked, Finding, check_records, check_withdrawn
 from commonroom.standard.loader import load
+from commonroom.standard.versions import Note, upgrade_records, versions
 
 add_codes({"CR-093": "The record set file cannot be read"})
 
@@ -40,6 +41,8 @@ class Report(msgspec.Struct, frozen=True):
     total: int
     good: int
     findings: list[FileFinding]
+    # What an older version says that the present one cannot hold.
+    notes: list[Note] = []
 
     @property
     def errors(self) -> int:
@@ -50,10 +53,10 @@ class Report(msgspec.Struct, frozen=True):
 def check_file(path: Path) -> Report:
     """Check every record of a record set file.
 
-    Raises Problem CR-093 when it is no record set, is larger than `MAX_BYTES` or is of another version of the
-    standard, and CR-091 when it names an entity the standard has not.
+    A file of an older version is judged as what it becomes. Raises Problem CR-093 when it is no record set, is larger
+    than `MAX_BYTES` or of a version that is not known, and CR-091 when it names an entity the standard has not.
     """
-    content = _read(path)
+    content, notes = _read(path)
     checked: list[tuple[Part, Checked]] = [
         *(("records", check_records(entity, records)) for entity, records in content.records.items()),
         *(("withdrawn", check_withdrawn(entity, entries)) for entity, entries in content.withdrawn.items()),
@@ -63,10 +66,11 @@ def check_file(path: Path) -> Report:
         total=sum(map(len, lists)),
         good=sum(len(outcome.good) for _, outcome in checked),
         findings=[FileFinding(part, finding) for part, outcome in checked for finding in outcome.findings],
+        notes=notes,
     )
 
 
-def _read(path: Path) -> _File:
+def _read(path: Path) -> tuple[_File, list[Note]]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise _unreadable(path, f"the file is larger than {MAX_BYTES:,} bytes", "Split it.")
@@ -76,11 +80,15 @@ def _read(path: Path) -> _File:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         remedy = 'It is JSON in UTF-8: {"standard": ..., "records": {entity: [...]}, "withdrawn": {...}}.'
         raise _unreadable(path, f"{error}", remedy) from error
-    version = load().version
-    if content.standard != version:
-        remedy = f'Write "standard": "{version}", or use a program that has the other version.'
-        raise _unreadable(path, f"the record set is not of version {version}", remedy)
-    return content
+    if content.standard not in versions():
+        remedy = f'Write "standard": "{load().version}", or use a program that has the other version.'
+        older = ", ".join(versions()[:-1])
+        detail = (
+            f"the record set is not of version {load().version}, nor of an older one known here ({older})"
+        )
+        raise _unreadable(path, detail, remedy)
+    present = upgrade_records(content.standard, content.records, content.withdrawn, {})
+    return _File(content.standard, present.records, present.withdrawn, content.rekeyed), present.notes
 
 
 def _unreadable(path: Path, detail: str, remedy: str) -> Problem:

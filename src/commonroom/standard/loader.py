@@ -37,9 +37,13 @@ class _Cover(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     areas: dict[str, str]
 
 
-@cache
 def load(folder: Path = FOLDER) -> Standard:
     """The standard in `folder`, by default the one this program carries. Raises Problem CR-001 or CR-090."""
+    return _loaded(folder)
+
+
+def load_anew(folder: Path) -> Standard:
+    """As `load` does in a process that has loaded nothing yet."""
     memory = folder / "__pycache__" / f"standard-{_digest(folder)}.msgpack"
     with contextlib.suppress(OSError, msgspec.MsgspecError):
         return msgspec.msgpack.decode(memory.read_bytes(), type=Standard)
@@ -47,6 +51,9 @@ def load(folder: Path = FOLDER) -> Standard:
     with contextlib.suppress(OSError):
         _remember(memory, standard)
     return standard
+
+
+_loaded = cache(load_anew)
 
 
 def named(found: dict[str, T], name: str, what: str) -> T:
@@ -60,6 +67,18 @@ def named(found: dict[str, T], name: str, what: str) -> T:
             status=404,
             remedy=f"Use one of: {', '.join(sorted(found))}.",
         ) from error
+
+
+def with_events(
+    standard: Standard, version: str, entities: dict[str, Entity], codesets: dict[str, Codeset]
+) -> Standard:
+    """A version with these entities and code sets: its events carry them and no others, each entity has its own."""
+    shared = [event for event in standard.events.values() if event.type not in _own_types(standard.entities)]
+    listed = [*map(_own_event, entities.values()), *(_whole(event, entities) for event in shared)]
+    events = {event.type: event for event in sorted(listed, key=lambda event: event.type)}
+    return msgspec.structs.replace(
+        standard, version=version, entities=entities, codesets=codesets, events=events
+    )
 
 
 def read_declaration(path: Path, kind: type[T]) -> T:
@@ -88,16 +107,8 @@ def _read_standard(folder: Path) -> Standard:
         lambda event: event.type,
         lambda path, event: agreement.check_event(path, event, entities, cover.areas),
     )
-    listed = [*map(_own_event, entities.values()), *(_whole(event, entities) for event in events.values())]
-    return Standard(
-        version=cover.version,
-        title=cover.title,
-        description=cover.description,
-        areas=cover.areas,
-        codesets=codesets,
-        entities=entities,
-        events={event.type: event for event in sorted(listed, key=lambda event: event.type)},
-    )
+    plain = Standard(cover.version, cover.title, cover.description, cover.areas, codesets, entities, events)
+    return with_events(plain, cover.version, entities, codesets)
 
 
 def _read_all(
@@ -116,6 +127,10 @@ def _read_all(
     return found
 
 
+def _own_types(entities: Iterable[str]) -> set[str]:
+    return set(map(own_event_type, entities))
+
+
 def _own_event(entity: Entity) -> Event:
     return Event(
         type=own_event_type(entity.name),
@@ -126,9 +141,10 @@ def _own_event(entity: Entity) -> Event:
 
 
 def _whole(event: Event, entities: dict[str, Entity]) -> Event:
-    """The event with the entities of its areas written out."""
+    """The event with the entities of its areas written out, and only those there are."""
     of_areas: Iterable[str] = (name for name, entity in entities.items() if entity.area in event.areas)
-    return msgspec.structs.replace(event, entities=tuple(dict.fromkeys((*event.entities, *of_areas))))
+    named = (name for name in event.entities if name in entities)
+    return msgspec.structs.replace(event, entities=tuple(dict.fromkeys((*named, *of_areas))))
 
 
 def _digest(folder: Path) -> str:

@@ -24,6 +24,7 @@ from commonroom.warehouse.tables import FactTable
 SCHOOL = "school"
 ORGANISATION = "organisation"
 _LOOKED_UP = re.compile(r"[!-~]{1,60}")  # anything else is no alias of anybody
+_NUMBER = re.compile(r"[0-9]{3,8}")
 _HOLDERS = {"urn": ("school", "URN"), "la": ("authority", "number"), "ukprn": ("provider", "UKPRN")}
 REGISTERS = "urn:commonroom:alias:platform:registers"
 _MAX_FINDINGS = 1000  # of one letter; the rest repeat what these say
@@ -43,6 +44,13 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     remedy: str
 
 
+class Opened(msgspec.Struct, frozen=True):
+    """A letter's record set, and what an older version said that the present one cannot hold."""
+
+    content: RecordSet
+    notes: list[standard.Note]
+
+
 class Reading(msgspec.Struct, frozen=True):
     """What a letter comes to. `refusal` is the reason when the whole of it is refused."""
 
@@ -52,12 +60,23 @@ class Reading(msgspec.Struct, frozen=True):
     refusal: str | None
 
 
-def opened(letter: Letter) -> RecordSet | Problem:
-    """The record set in a letter, or what is wrong with it."""
+def opened(letter: Letter) -> Opened | Problem:
+    """The record set in a letter, in the present version of the standard; or what is wrong with it."""
     try:
-        return exchange.decode(letter.body, letter.envelope.datacontenttype)
+        content = exchange.decode(letter.body, letter.envelope.datacontenttype)
+        standard.check_dataschema(letter.envelope.dataschema, content.standard)
+        present = standard.upgrade_records(
+            content.standard, content.records, content.withdrawn, content.rekeyed
+        )
     except Problem as problem:
         return problem
+    content = RecordSet(
+        standard=standard.load().version,
+        records=present.records,
+        withdrawn=present.withdrawn,
+        rekeyed=present.rekeyed,
+    )
+    return Opened(content, present.notes)
 
 
 def holders_named(content: RecordSet) -> set[str]:
@@ -73,22 +92,22 @@ def holders_named(content: RecordSet) -> set[str]:
     return {alias for alias in named if alias is not None}
 
 
-def read(letter: Letter, content: RecordSet | Problem, parties: Mapping[str, str]) -> Reading:
+def read(letter: Letter, found: Opened | Problem, parties: Mapping[str, str]) -> Reading:
     """Judge one letter. `parties` are the directory's parties by alias, of all names that the letter uses."""
-    if isinstance(content, Problem):
-        return _refused(letter, f"{content.detail} {content.remedy}".strip())
+    if isinstance(found, Problem):
+        return _refused(letter, f"{found.detail} {found.remedy}".strip())
+    content = found.content
     reason = _wrong_type(letter, content) or _wrong_sender(letter, content, parties)
     if reason:
         return _refused(letter, reason)
     changes: dict[str, list[Change]] = {}
-    findings: list[Finding] = _not_yet(content)
+    findings: list[Finding] = [*_not_yet(content), *map(_upgraded, found.notes)]
     for entity in sorted({*content.records, *content.withdrawn}):
         good, bad = _changes(letter, entity, content)
         findings.extend(bad)
         if good:
             changes[entity] = good
-    if findings and not changes:
-        first = findings[0]
+    if not changes and (first := next((one for one in findings if one.severity == "error"), None)):
         return Reading(
             letter, {}, findings[:_MAX_FINDINGS], f"Nothing in it can be used. {first.message} {first.remedy}"
         )
@@ -120,14 +139,12 @@ def _wrong_sender(letter: Letter, content: RecordSet, parties: Mapping[str, str]
 
 
 def _shown(alias: str) -> str:
-    """A number of a body may be told; what stands there by mistake could be anybody's name."""
+    """A number of a body may be told; what stands there by mistake could be anybody's name or telephone."""
     scheme, _, value = alias.removeprefix("urn:commonroom:alias:").partition(":")
     what, number = _HOLDERS[scheme]
-    return (
-        f"{what} with {number} {value}"
-        if value.isascii() and value.isdigit()
-        else f"{what} with a {number} that is none"
-    )
+    if _NUMBER.fullmatch(value):
+        return f"{what} with {number} {value}"
+    return f"{what} with a {number} that is none"
 
 
 def _changes(letter: Letter, entity: str, content: RecordSet) -> tuple[list[Change], list[Finding]]:
@@ -193,6 +210,13 @@ def _no_version(table: FactTable, record: Mapping[str, Any]) -> Finding:
     )
 
 
+def _upgraded(note: standard.Note) -> Finding:
+    return Finding(
+        severity="query", rule="standard-upgraded", entity=note.entity, record=None, key={}, item=note.item,
+        value=None, message=note.message, remedy=note.remedy,
+    )  # fmt: skip
+
+
 def _not_yet(content: RecordSet) -> list[Finding]:
     return [
         Finding(
@@ -224,9 +248,7 @@ def _clean(value: Any) -> str | None:
     return str(value)[:200].replace("\x00", "\\0").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def parties_to_resolve(contents: Iterable[RecordSet | Problem]) -> Sequence[str]:
+def parties_to_resolve(found: Iterable[Opened | Problem]) -> Sequence[str]:
     """The aliases that `read` asks for, of several letters."""
-    named = {
-        alias for content in contents if isinstance(content, RecordSet) for alias in holders_named(content)
-    }
+    named = {alias for one in found if isinstance(one, Opened) for alias in holders_named(one.content)}
     return [REGISTERS, *(alias for alias in sorted(named) if _LOOKED_UP.fullmatch(alias))]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -232,3 +234,47 @@ def test_a_store_that_is_away_keeps_the_letters_in_the_mailbox(tmp_path: Path) -
     with pytest.raises(Problem) as caught:
         store.load([letter(records={"learner": [learner(1)]})])
     assert caught.value.code == "CR-073"
+
+
+def test_a_message_of_an_older_version_is_loaded_as_the_present_one(tmp_path: Path) -> None:
+    mapping = (
+        MAPPING
+        + """
+  - entity: work_placement
+    table: placement
+    columns: {school: school, upn: upn, qualification: qualification, start_date: begins, hours: hours}
+"""
+    )
+    system = StoreSystem(tmp_path, mapping)
+    with closing(sqlite3.connect(system.database)) as connection:
+        connection.execute(
+            "CREATE TABLE placement (school, upn, qualification, begins, hours, valid_from, record_version, withdrawn, "
+            "sender, UNIQUE (school, upn, qualification, begins, valid_from))"
+        )
+    record = {
+        "school": SCHOOL, "upn": upn(1), "qualification": "60146084", "start_date": "2024-05-06", "hours": 40,
+        "employer": "999999999", "valid_from": "2024-05-06", "version": 1,
+    }  # fmt: skip
+    body = encode(RecordSet(standard="2024.1", records={"work_placement": [record]}))
+    sent = letter(body, kind=content_type(False), entity="work-placement")
+    (fate,) = system.store().load([sent])
+    assert (fate.refused, fate.records) == ("", 1)
+    assert system.rows("SELECT qualification, hours FROM placement") == [("60146084", 40)]
+    (told,) = fate.findings
+    assert (told.rule, told.severity, told.item) == ("standard-upgraded", "query", "employer")
+    assert "999999999" not in told.line()
+
+
+@pytest.mark.parametrize(("version", "said"), [("2027.1", "a later program"), ("2026.1", "same version")])
+def test_a_message_of_a_version_that_is_not_known_or_not_agreed_is_refused(
+    tmp_path: Path, version: str, said: str
+) -> None:
+    sent = letter(
+        encode(RecordSet(standard=version, records={"learner": [learner(1)]})), kind=content_type(False)
+    )
+    dataschema = (
+        f"urn:commonroom:standard:{version}" if version != "2026.1" else "urn:commonroom:standard:2025.1"
+    )
+    envelope = msgspec.structs.replace(sent.envelope, dataschema=dataschema)
+    (fate,) = StoreSystem(tmp_path).store().load([msgspec.structs.replace(sent, envelope=envelope)])
+    assert said in fate.refused

@@ -10,10 +10,7 @@ from pathlib import Path
 import pytest
 
 from commonroom.problems import Problem
-from commonroom.standard.loader import FOLDER, load
-
-# As a process does that has loaded nothing yet.
-load_anew = load.__wrapped__
+from commonroom.standard.loader import FOLDER, load, load_anew
 
 
 @pytest.fixture

@@ -85,12 +85,13 @@ class House:
         withdrawn: Sequence[Record] = (),
         *,
         accepted_at: str | None = None,
+        standard: str = "2026.1",
         **more: Any,
     ) -> Letter:
         """A letter of one school (by URN) or party, accepted by the hub after all before it."""
         self.position += 1
         content = RecordSet(
-            standard="2026.1",
+            standard=standard,
             records={entity: list(records)} if records else {},
             withdrawn={entity: list(withdrawn)} if withdrawn else {},
             **more,

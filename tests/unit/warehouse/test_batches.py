@@ -213,3 +213,33 @@ async def test_heads_name_all_tables_or_none_and_move_only_forward(house: House)
     assert second.head.tables["enrolment"] == first.head.tables["enrolment"]
     assert second.head.tables["attendance_mark"] > first.head.tables["attendance_mark"]
     assert (await heads.newest(house.connection)).committed_at is not None
+
+
+async def test_a_letter_of_an_older_version_is_loaded_as_the_present_one(house: House) -> None:
+    aim = {
+        "school": A, "upn": upn(1), "qualification": "60146084", "start_date": "2025-09-03", "traineeship": False,
+        "version": 1,
+    }  # fmt: skip
+    outcome = await house.load(house.letter(A, "learning_aim", [aim], standard="2025.1"))
+    assert outcome.rows == {"learning_aim": 1}
+    (row,) = await stored(house, "learning_aim")
+    assert (row["qualification"], "traineeship" in row) == ("60146084", False)
+    (told,) = await findings(house)
+    assert (told["rule"], told["severity"], told["item"]) == ("standard-upgraded", "query", "traineeship")
+    assert "knows the versions" in await refusal(house, house.letter(A, "learner", [], standard="2099.1"))
+
+
+async def test_who_holds_a_record_speaks_for_it_whatever_the_entity(house: House) -> None:
+    child = {"la": "997", "child": "DF1", "valid_from": "2025-09-01", "version": 1}
+    assert "authority with number 997 is not in the register" in await refusal(
+        house, house.letter(A, "child", [child])
+    )
+    person = {"employer": B, "staff": "7", "valid_from": "2025-09-01", "version": 1}
+    assert "does not speak for the school" in await refusal(house, house.letter(A, "staff_member", [person]))
+    outcome = await house.load(house.letter(B, "staff_member", [person]))
+    assert outcome.rows == {"staff_member": 1}
+    # An open code list lets any text through as a query; it must not let a record through without its holder.
+    for odd in ("Westmarch", "9" * 50, "99\u00e9", "no one\n"):
+        said = await refusal(house, house.letter(A, "child", [{**child, "la": odd}]))
+        assert "not in the register" in said
+        assert odd not in said

@@ -47,9 +47,8 @@ _OPTIONS: dict[str, Any] = {
 
 def schema_of(collection: Collection) -> bytes:
     """The schema document. Every record's element stands at its top level too, so that one record can be checked alone."""
-    return etree.tostring(
-        _Writer(collection).document(), pretty_print=True, xml_declaration=True, encoding="UTF-8"
-    )
+    document = _Writer(collection).document()
+    return bytes(etree.tostring(document, pretty_print=True, xml_declaration=True, encoding="UTF-8"))
 
 
 def against_schema(collection: Collection, path: Path) -> Iterator[Raised]:
@@ -92,7 +91,8 @@ class _Writer:
 
     def document(self) -> Any:
         namespace = self._collection.files.namespace
-        document = etree.Element(_xs("schema"), nsmap={"xs": _XS, **({None: namespace} if namespace else {})})
+        prefixes: dict[str | None, str] = {"xs": _XS} | ({None: namespace} if namespace else {})
+        document = etree.Element(_xs("schema"), nsmap=prefixes)
         if namespace:
             document.set("targetNamespace", namespace)
             document.set("elementFormDefault", "qualified")
@@ -199,4 +199,4 @@ def _xs(name: str) -> str:
 
 
 def _local(tag: str) -> str:
-    return etree.QName(tag).localname
+    return str(etree.QName(tag).localname)

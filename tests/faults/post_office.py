@@ -38,6 +38,7 @@ ROOT = Path(__file__).parents[2]
 START_SECONDS = 120.0  # a hub that starts again, on a machine that has other things to do
 LEASE_SECONDS = 3  # what a killed recipient held comes again after it
 BUSY_SECONDS = 30.0  # how long a kill waits for something to be in flight
+CHOOSY_SECONDS = 5.0
 QUIET_SECONDS = 120.0  # without any headway for so long the trial ends, and the check says what is missing
 SAY_SECONDS = 15.0
 IN_BATCHES = 0.75  # of the letters; the others go one by one
@@ -133,26 +134,31 @@ class PostOffice:
         letters = sum(Hands(home / HANDS).full_of for home in self._homes(STORE))
         return sends, letters
 
-    def kill(self, target: Target, dice: random.Random) -> str:
-        """kill -9 while something is on its way, and start it again; what was killed, by name."""
-        if target == "client":
-            return self._kill_client(dice)
-        if target == "database session":
-            until(lambda: self._kill_session(dice), BUSY_SECONDS, "a session being there to be killed")
-            return target
-        if "hub" in target:
-            self._hub.kill()
-        if "database" in target:
-            self._kill_database()
-            self._server.start()
-        if "hub" in target:
-            self._hub.start()
-        return target
+    def aim(self, target: Target, dice: random.Random) -> str:
+        """Wait until a kill can hit something on its way, for one in silence says little; what to kill, by name.
 
-    def wait_for_traffic(self, target: Target) -> None:
-        """Until there is something that the kill can hit; a kill in silence says little."""
-        busy = self._busy_clients if target == "client" else lambda: self.in_flight()[0] > 0
-        until(busy, BUSY_SECONDS, f"something being in flight for the {target}")
+        Of the clients it is the one that the dice say, or any other when that one has nothing in its hands for a while.
+        """
+        wanted, until_when = dice.choice(sorted(self.clients)), time.monotonic() + CHOOSY_SECONDS
+
+        def found() -> str:
+            busy = self._busy_clients()
+            if target != "client":
+                return target if self.in_flight()[0] else ""
+            return wanted if wanted in busy else busy[0] if busy and time.monotonic() > until_when else ""
+
+        return until(found, BUSY_SECONDS, f"something being in flight for the {target}")
+
+    def kill(self, target: str, dice: random.Random) -> None:
+        """kill -9, and start it again."""
+        if target in self.clients:
+            self.clients[target].kill()
+            self.clients[target].wait()
+            self._start_client(target)
+        elif target == "database session":
+            until(lambda: self._kill_session(dice), BUSY_SECONDS, "a session being there to be killed")
+        else:
+            self._kill_servers("hub" in target, "database" in target)
 
     def check_clients(self) -> None:
         """Fail when one has ended by itself."""
@@ -211,12 +217,14 @@ class PostOffice:
         assert self._server.process is not None
         self._server.process.wait()
 
-    def _kill_client(self, dice: random.Random) -> str:
-        name = dice.choice(until(self._busy_clients, BUSY_SECONDS, "a client having something in its hands"))
-        self.clients[name].kill()
-        self.clients[name].wait()
-        self._start_client(name)
-        return name
+    def _kill_servers(self, hub: bool, database: bool) -> None:
+        if hub:
+            self._hub.kill()
+        if database:
+            self._kill_database()
+            self._server.start()
+        if hub:
+            self._hub.start()
 
     def _busy_clients(self) -> list[str]:
         return [home.name for home in self._homes(HANDS) if Hands(home / HANDS).full_of]
@@ -260,19 +268,18 @@ def run(
         suffered: list[Kill] = []
         for point, target in plan:
             progress.until(lambda point=point: office.answered() >= point)  # type: ignore[misc]
-            office.wait_for_traffic(target)
+            name = office.aim(target, dice)
             sends, hands = office.in_flight()
-            answered, seconds = office.answered(), progress.seconds
-            killed = office.kill(target, dice)
             suffered.append(
                 Kill(
-                    target=killed,
-                    seconds=seconds,
+                    target=name,
+                    seconds=progress.seconds,
                     sends_in_flight=sends,
                     letters_in_hands=hands,
-                    answered=answered,
+                    answered=office.answered(),
                 )
             )
+            office.kill(name, dice)
             say(f"seed {seed}: {_in_words(len(suffered), suffered[-1])}")
         progress.until(office.finished)
         seconds = progress.seconds

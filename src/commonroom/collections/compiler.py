@@ -301,13 +301,15 @@ class _RuleCompiler:
         by = [f"{own}.{quoted(item)}" for item in unique.items]
         by += [] if unique.same == RETURN else [within.key(unique.same)]
         members = _gather(own, "_row", [raw_name(item) for item in unique.items], most=MOST_OTHERS + 1)
+        # What stands once, which is nearly all, is counted and left; lists are made of the rest only.
+        group = f"FROM {within.sql} WHERE {' AND '.join(wanted)}"
+        repeated = f"SELECT {', '.join(by)} {group} GROUP BY {', '.join(by)} HAVING count(*) > 1"
         groups = (
-            f"SELECT list({own}._row) AS _rows, {members} AS _twins FROM {within.sql}"
-            f" WHERE {' AND '.join(wanted)} GROUP BY {', '.join(by)} HAVING count(*) > 1"
+            f"SELECT list({own}._row) AS _rows, {members} AS _twins {group}"
+            f" AND ({', '.join(by)}) IN ({repeated}) GROUP BY {', '.join(by)}"
         )
-        main.joins.append(
-            f"JOIN (SELECT unnest(_rows) AS _f, _twins FROM ({groups})) AS _same ON _same._f = {main.row}"
-        )
+        twins = f"SELECT unnest(_rows) AS _f, _twins FROM ({groups})"
+        main.joins.append(f"JOIN ({twins}) AS _same ON _same._f = {main.row}")
         return "any_value(_same._twins)"
 
     def _measures(self, main: Source) -> tuple[dict[str, str], list[str]]:

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 
 from commonroom.collections.compiler import Compiled, Compiler
-from commonroom.collections.findings import Outcome, Raised, Report, raised, written
+from commonroom.collections.findings import Outcome, Raised, Rechecked, Report, raised, written
 from commonroom.collections.model import Collection, Rule
 from commonroom.collections.predicates import moved, quoted
 from commonroom.collections.schema import RULES, Schema
@@ -63,6 +63,7 @@ class Engine:
     ) -> Report:
         """Every rule over the whole return, or those of `codes`. `found_at_load` is what the reading of the file found."""
         schema, unreadable = self._schema.check(tables)
+        tables.unreadable = unreadable
         found = [*found_at_load, *schema]
         failed = {one.rule for one in found}
         outcomes: dict[str, Outcome] = {rule: "failed" if rule in failed else "passed" for rule in RULES}
@@ -87,7 +88,30 @@ class Engine:
 
     def unreadable(self, tables: Tables) -> Unreadable:
         """(module, item) of which some value could not be read."""
-        return self._schema.unreadable(tables)
+        return self._schema.unreadable(tables, tables.filled)
+
+    def below(self, module: str) -> list[str]:
+        """A module and all below it."""
+        return [name for name in self.collection.modules if self.collection.top(name) == module]
+
+    def recheck(self, code: str, tables: Tables, module: str, row: int) -> Rechecked:
+        """One rule, or built-in rule, after the record `row` of a top module was edited."""
+        inside = frozenset(self.below(module))
+        if code in RULES:
+            schema, _ = self._schema.check(tables, inside, row)
+            found = [one for one in schema if one.rule == code]
+            return Rechecked("failed" if found else "passed", "", written(found, tables), whole=False)
+        rule = self.collection.rules[code]
+        local = bool(self.compiled[code].sql_for_record) and rule.for_each in inside
+        # What could not be read before the edit may still stand elsewhere; only the record itself is looked at again.
+        unread = (
+            self._schema.unreadable(tables, inside & reads(self.collection, rule), row) | tables.unreadable
+        )
+        found, reason = self.run(code, tables, unread, person=row if local else None)
+        outcome: Outcome = "failed" if found else "not_checked" if reason else "passed"
+        return Rechecked(
+            outcome, reason if outcome == "not_checked" else "", written(found, tables), whole=not local
+        )
 
     def run(
         self,
@@ -153,6 +177,18 @@ def _count(tables: Tables, statement: str, given: dict[str, Any]) -> int:
     named = set(_NAMED.findall(statement))
     ((found,),) = tables.query(statement, {name: value for name, value in given.items() if name in named})
     return int(found)
+
+
+def reads(collection: Collection, rule: Rule) -> set[str]:
+    """The modules a rule may read: those it names, and those above them."""
+    named = {
+        *rule.reach,
+        *(other.table for other in rule.others),
+        *(m for other in rule.others for m in other.reach),
+    }
+    named |= {rule.for_each} if rule.for_each else set()
+    named |= {"Header"} & set(collection.modules) if collection.reference_date_from else set()
+    return named | {above.name for name in named for above in collection.ancestors(name)}
 
 
 class _Watch:

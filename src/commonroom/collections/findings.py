@@ -60,6 +60,15 @@ class Report(msgspec.Struct, frozen=True):
         return len(self.findings) - self.errors
 
 
+class Rechecked(msgspec.Struct, frozen=True):
+    """What one rule says after an edit. `whole` is true where the findings are those of the whole return."""
+
+    outcome: Outcome
+    reason: str
+    findings: list[Finding]
+    whole: bool
+
+
 class Place(msgspec.Struct, frozen=True, gc=False):
     """A place whose path is not written yet. `path` is given where there is no row to find it by."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from commonroom import declarations
-from commonroom.collections.engine import Engine
+from commonroom.collections.engine import Engine, reads
 from commonroom.collections.findings import Report
 from commonroom.collections.model import Collection, Rule
 from commonroom.collections.records import Arranger, Record, arrange, load_records, read_back
@@ -128,18 +128,6 @@ class Mutators:
             content = with_dates(self.collection, declarations.load(path, dict[str, Any]), str(path))
             load_records(self._tables, arrange(self.collection, content, str(path)), where=str(path))
         return read_back(self._tables)
-
-
-def reads(collection: Collection, rule: Rule) -> set[str]:
-    """The modules a rule may read: those it names, and those above them."""
-    named = {
-        *rule.reach,
-        *(other.table for other in rule.others),
-        *(m for other in rule.others for m in other.reach),
-    }
-    named |= {rule.for_each} if rule.for_each else set()
-    named |= {"Header"} & set(collection.modules) if collection.reference_date_from else set()
-    return named | {above.name for name in named for above in collection.ancestors(name)}
 
 
 def mutated(collection: Collection, valid: Content, mutate: Mapping[str, Any], where: str) -> Content:

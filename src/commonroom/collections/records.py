@@ -55,6 +55,50 @@ def load_records(tables: Tables, content: Mapping[str, Any], schema: str = CURRE
     rows.flush()
 
 
+def replace_record(tables: Tables, top: str, row: int, record: Mapping[str, Any]) -> None:
+    """Put a record in the place of one: its rows keep the old keys as far as they go, further ones get new keys.
+
+    Raises Problem CR-183 where a name is not the collection's, before anything is changed.
+    """
+    collection = tables.collection
+    inside = [name for name in collection.modules if collection.top(name) == top]
+    rows = Rows(tables)
+    made = arrange(collection, {top: dict(record)})[top]
+    Reader(collection).read_row(collection.modules[top], made[0], None, None, 1, rows)
+    old, ordinal = _keys(tables, inside, row)
+    keys: dict[str, dict[int, int]] = {}
+    for name in inside:
+        made_rows, further = rows.buffers[name].rows, tables.highest[name] + 1
+        given = [*old[name], *range(further, further + len(made_rows))]
+        keys[name] = {made_row[0]: given[place] for place, made_row in enumerate(made_rows)}
+        if old[name]:
+            tables.query(f"DELETE FROM {table_name(CURRENT, name)} WHERE _person = ?", [row])
+    for name in inside:
+        parent = collection.modules[name].parent
+        for made_row in rows.buffers[name].rows:
+            made_row[0], made_row[2] = keys[name][made_row[0]], row
+            if parent is None:
+                made_row[3] = ordinal
+            else:
+                made_row[1] = keys[parent][made_row[1]]
+    rows.flush()
+
+
+def _keys(tables: Tables, modules: list[str], person: int) -> tuple[dict[str, list[int]], int]:
+    """The keys of a record's rows in each module; and the record's own number in the return."""
+    parts = [
+        f"SELECT {number} AS m, _row, _ordinal FROM {table_name(CURRENT, name)} WHERE _person = {person:d}"
+        for number, name in enumerate(modules)
+    ]
+    found: dict[str, list[int]] = {name: [] for name in modules}
+    ordinal = 1
+    for number, key, place in tables.query(f"{' UNION ALL '.join(parts)} ORDER BY 1, 2"):
+        found[modules[number]].append(key)
+        if tables.collection.modules[modules[number]].parent is None:
+            ordinal = place
+    return found, ordinal
+
+
 class Reader:
     """Reads nested records of one collection."""
 

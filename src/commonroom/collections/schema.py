@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from commonroom.collections.findings import Place, Raised, shortened
@@ -51,45 +51,67 @@ class Schema:
             for module in collection.modules.values()
         }
 
-    def check(self, tables: Tables) -> tuple[list[Raised], frozenset[tuple[str, str]]]:
-        """The findings; and (module, item) of which some value could not be read."""
+    def check(
+        self, tables: Tables, only: frozenset[str] | None = None, person: int | None = None
+    ) -> tuple[list[Raised], frozenset[tuple[str, str]]]:
+        """The findings; and (module, item) of which some value could not be read.
+
+        With `only`, of these modules and of the record `person`; otherwise of the whole return.
+        """
+        record = "" if person is None else f" AND _person = {person:d}"
         found: list[Raised] = []
         unread: set[tuple[str, str]] = set()
         for module in self._collection.modules.values():
-            for check in self._failing(tables, module):
-                for row, name, value in tables.query(_rows(check)):
+            if only is not None and module.name not in only:
+                continue
+            for check in self._failing(tables, module, record):
+                for row, name, value in tables.query(_rows(check, record)):
                     if name == "type" and is_typed(check.item):
                         unread.add((module.name, check.item.name))
                     if name not in check.item.checked_by:
                         found.append(_value_finding(check, name, row, value))
-            found += self._missing(tables, module)
-        return found + list(self._header(tables)), frozenset(unread)
+            found += self._missing(tables, module, record)
+        if only is None:
+            found += self._header(tables)
+        return found, frozenset(unread)
 
-    def unreadable(self, tables: Tables) -> frozenset[tuple[str, str]]:
-        """(module, item) of which some value could not be read, without the findings."""
-        found: list[tuple[str, str]] = []
-        for name in tables.filled:
-            items = [item for item in self._collection.modules[name].items if is_typed(item)]
-            if not items:
-                continue
-            counts = ", ".join(f"count(*) FILTER (WHERE {unreadable('', item)})" for item in items)
-            ((*counted,),) = tables.query(f"SELECT {counts} FROM {table_name(CURRENT, name)}")
-            found += [(name, item.name) for item, count in zip(items, counted, strict=True) if count]
-        return frozenset(found)
+    def unreadable(
+        self, tables: Tables, modules: Iterable[str], person: int | None = None
+    ) -> frozenset[tuple[str, str]]:
+        """(module, item) of these modules of which some value could not be read, without the findings."""
+        where = "" if person is None else f" WHERE _person = {person:d}"
+        cells = [
+            (name, item)
+            for name in modules
+            for item in self._collection.modules[name].items
+            if is_typed(item)
+        ]
+        if not cells:
+            return frozenset()
+        tested = {name: [item for of, item in cells if of == name] for name, _ in cells}
+        flags = [
+            f"(SELECT [{', '.join(map(_count_unreadable, items))}] FROM {table_name(CURRENT, name)}{where})"
+            for name, items in tested.items()
+        ]
+        ((*counts,),) = tables.query(f"SELECT {', '.join(flags)}")
+        found = [count for counted in counts for count in counted]
+        return frozenset((name, item.name) for (name, item), count in zip(cells, found, strict=True) if count)
 
-    def _failing(self, tables: Tables, module: Module) -> list[ItemCheck]:
+    def _failing(self, tables: Tables, module: Module, record: str) -> list[ItemCheck]:
         checks = self._checks[module.name]
         if not checks:
             return []
         counts = ", ".join(f"count({check.case})" for check in checks)
-        ((*found,),) = tables.query(f"SELECT {counts} FROM {table_name(CURRENT, module.name)}")
+        ((*found,),) = tables.query(
+            f"SELECT {counts} FROM {table_name(CURRENT, module.name)} WHERE TRUE{record}"
+        )
         return [check for check, count in zip(checks, found, strict=True) if count]
 
-    def _missing(self, tables: Tables, module: Module) -> Iterator[Raised]:
+    def _missing(self, tables: Tables, module: Module, record: str) -> Iterator[Raised]:
         """Modules that should be there, and rows that stand where one is the most."""
         table = table_name(CURRENT, module.name)
-        if not module.many:
-            for (row,) in tables.query(f"SELECT _row FROM {table} WHERE _ordinal > 1 ORDER BY 1"):
+        if not module.many and not (record and module.parent is None):
+            for (row,) in tables.query(f"SELECT _row FROM {table} WHERE _ordinal > 1{record} ORDER BY 1"):
                 message = f"{module.name} may stand once only{_below(module)}."
                 yield Raised("repeated", "error", message, (Place(module.name, None, row, None),))
         if not module.required:
@@ -102,7 +124,7 @@ class Schema:
         above = table_name(CURRENT, module.parent)
         lacking = (
             f"SELECT _row FROM {above} AS p WHERE NOT EXISTS"
-            f" (SELECT 1 FROM {table} AS c WHERE c._parent = p._row) ORDER BY 1"
+            f" (SELECT 1 FROM {table} AS c WHERE c._parent = p._row){record} ORDER BY 1"
         )
         for (row,) in tables.query(lacking):
             place = Place(module.name, None, row, None, row_of=module.parent)
@@ -152,11 +174,15 @@ def _item_check(
     return ItemCheck(module, item, kept, severity) if kept else None
 
 
-def _rows(check: ItemCheck) -> str:
+def _count_unreadable(item: ColumnDef) -> str:
+    return f"count(*) FILTER (WHERE {unreadable('', item)})"
+
+
+def _rows(check: ItemCheck, record: str) -> str:
     table = table_name(CURRENT, check.module.name)
     return (
         f"SELECT _row, {check.case} AS failing, {raw_name(check.item.name)} FROM {table}"
-        f" WHERE failing IS NOT NULL ORDER BY 1"
+        f" WHERE failing IS NOT NULL{record} ORDER BY 1"
     )
 
 

@@ -10,8 +10,8 @@ import duckdb
 
 from commonroom.collections.csv_in import read_csv
 from commonroom.collections.engine import Engine
-from commonroom.collections.findings import Raised, Report
-from commonroom.collections.records import load_records
+from commonroom.collections.findings import Raised, Rechecked, Report
+from commonroom.collections.records import Record, load_records, read_back, replace_record
 from commonroom.collections.tables import CURRENT, LAST_RETURN, Limits, Tables, table_name
 from commonroom.collections.xml_in import other_collection, read_xml
 from commonroom.collections.xsd import SCHEMA, against_schema
@@ -66,6 +66,26 @@ class Session:
         if by_schema is not None:
             report.outcomes[SCHEMA] = "failed" if by_schema else "passed"
         return report
+
+    def replace(self, module: str, row: int, record: Mapping[str, Any]) -> None:
+        """Put an edited record in the place of one: `row` of a module at the top, with all below it.
+
+        What the reading of the file found in the old record is forgotten. Raises Problem CR-183; then nothing is changed.
+        """
+        replace_record(self.tables, module, row, record)
+        inside = set(self._engine.below(module))
+        self._found_at_load = [
+            one for one in self._found_at_load if not any(place.module in inside for place in one.places)
+        ]
+
+    def record(self, module: str, row: int) -> Record:
+        """A record as nested records, as `replace` takes it."""
+        (found,) = read_back(self.tables, first=row, last=row)[module]
+        return found
+
+    def recheck(self, code: str, module: str, row: int) -> Rechecked:
+        """One rule after an edit: its findings in that record, or in the whole return where it looks beyond one."""
+        return self._engine.recheck(code, self.tables, module, row)
 
     def _read(self, path: Path, schema: str) -> list[Raised]:
         found = self._read_any(path, schema)

@@ -130,6 +130,10 @@ class Tables:
         self._connection.execute("SET lock_configuration = true")
         self._filled: set[tuple[str, str]] = set()
         self.has_last_return = False
+        # (module, item) of which some value could not be read, as the last check found.
+        self.unreadable: frozenset[tuple[str, str]] = frozenset()
+        # Highest key of each module of the return.
+        self.highest: dict[str, int] = dict.fromkeys(collection.modules, 0)
 
     def query(self, sql: str, parameters: Sequence[Any] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
         """The rows of a statement."""
@@ -148,6 +152,9 @@ class Tables:
         if not buffer.rows:
             return
         self._filled.add((schema, buffer.module.name))
+        if schema == CURRENT:
+            name = buffer.module.name
+            self.highest[name] = max(self.highest[name], *(row[0] for row in buffer.rows))
         self._connection.register("_batch", buffer.table())
         try:
             self._connection.execute(_insert(schema, buffer.module))
@@ -159,6 +166,8 @@ class Tables:
         for schema, module in self._filled:
             self._connection.execute(f"TRUNCATE {table_name(schema, module)}")
         self._filled.clear()
+        self.highest = dict.fromkeys(self.collection.modules, 0)
+        self.unreadable = frozenset()
         self.has_last_return = False
 
     @property

@@ -286,8 +286,12 @@ class _Reader:
                 self._strange(child, plan.module.name, row[0])
             elif step[0] == ITEM:
                 text = child.text
-                if text is not None:
-                    self._item(text, step[1], row, plan)
+                if text is not None and (text := text.strip()):
+                    place: int = step[1] + 4  # type: ignore[operator]
+                    if row[place] is None:
+                        row[place] = text
+                    else:
+                        self._repeat(text, plan.module.items[place - 4].name, row[0], plan)
                 if len(child):
                     self._strange_below(child, plan.module.name, row[0])
             elif step[0] == GROUP:
@@ -301,18 +305,10 @@ class _Reader:
             if child.tail is not None:
                 self._stray(child.tail, plan.module.name, row[0])
 
-    def _item(self, text: str, place: Any, row: list[Any], plan: Plan) -> None:
-        text = text.strip()
-        if not text:
-            return
-        if row[place + 4] is None:
-            row[place + 4] = text
-            return
-        item = plan.module.items[place].name
-        where = Place(plan.module.name, item, row[0], text)
-        self._repeated.append(
-            Raised("repeated", "error", f"{item} stands more than once in {plan.module.name}.", (where,))
-        )
+    def _repeat(self, text: str, item: str, row: int, plan: Plan) -> None:
+        module = plan.module.name
+        message = f"{item} stands more than once in {module}."
+        self._repeated.append(Raised("repeated", "error", message, (Place(module, item, row, text),)))
 
     def _strange(self, element: Any, module: str, row: int | None) -> None:
         self._unknown.note("element", _short(element.tag), module, row)

@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
+from commonroom.engines import primary
 from commonroom.engines.postgres import LocalServer
 from commonroom.problems import Problem
 from commonroom.settings import Settings
@@ -16,9 +17,11 @@ DATABASE_AWAY = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the driver's word when the server dies between two messages (asyncpg issue 1069)
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,  # a primary that has become a standby
 )
 
 
@@ -39,12 +42,14 @@ def dsn(settings: Settings) -> str:
 
 async def open_pool(settings: Settings, *, size: int = 8) -> asyncpg.Pool:
     """A pool of connections; `jsonb` columns come and go as plain Python values."""
-    return await asyncpg.create_pool(dsn(settings), min_size=1, max_size=size, init=prepare_connection)
+    return await asyncpg.create_pool(
+        dsn(settings), min_size=1, max_size=size, connect=primary.connect, init=prepare_connection
+    )
 
 
 async def connect(settings: Settings) -> asyncpg.Connection:
     """One connection, set up like those of the pool."""
-    connection = await asyncpg.connect(dsn(settings))
+    connection = await primary.connect(dsn(settings))
     await prepare_connection(connection)
     return connection
 
@@ -67,5 +72,5 @@ def migrate(settings: Settings) -> None:
 
     config = Config()
     config.set_main_option("script_location", "commonroom:engines/migrations")
-    config.attributes["dsn"] = dsn(settings)
+    config.attributes["conninfo"] = primary.libpq(dsn(settings))
     command.upgrade(config, "head")

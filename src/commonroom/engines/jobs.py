@@ -6,7 +6,9 @@ Every job is idempotent: a killed run is simply run again.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -14,11 +16,13 @@ import msgspec
 import procrastinate
 
 from commonroom import log
+from commonroom.engines import primary
 from commonroom.engines.database import connect, dsn
 from commonroom.settings import Settings
 
 # The look at what is due, once a minute of the real clock.
 EVERY_MINUTE = "* * * * *"
+RESTART_SECONDS = 1.0
 
 _DUE = """
 INSERT INTO engines.job_run AS run (job, ran_at)
@@ -26,7 +30,8 @@ VALUES ($1, engines.domain_now())
 ON CONFLICT (job) DO UPDATE
 SET ran_at = excluded.ran_at
 WHERE run.ran_at <= excluded.ran_at - $2::interval
-   OR run.ran_at > excluded.ran_at  -- the clock was set back
+   -- The clock was set back; by less than that, another worker was quicker.
+   OR run.ran_at > excluded.ran_at + interval '1 minute'
 RETURNING ran_at
 """
 
@@ -56,8 +61,17 @@ async def run_due(settings: Settings, jobs: Sequence[Job]) -> list[str]:
 
 
 async def work(settings: Settings, jobs: Sequence[Job]) -> None:
-    """Run the schedule until cancelled."""
-    app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=dsn(settings)))
+    """Run the schedule until cancelled; comes back by itself after the database was away."""
+    while True:
+        # Procrastinate's worker ends when it has lost the database, now with an exception and now without.
+        with suppress(procrastinate.exceptions.ConnectorException):
+            await _work(settings, jobs)
+        log.get("jobs").warning("the schedule lost the database")
+        await asyncio.sleep(RESTART_SECONDS)
+
+
+async def _work(settings: Settings, jobs: Sequence[Job]) -> None:
+    app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=primary.libpq(dsn(settings))))
 
     @app.periodic(cron=EVERY_MINUTE)
     # No `lock`: a worker killed in a job would hold it for ever. The row that `_DUE` locks lets one run at a time.

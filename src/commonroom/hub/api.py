@@ -100,6 +100,7 @@ def create_app(settings: Settings) -> Litestar:
             *governance_api.HANDLERS,
         ],
         lifespan=[lifespan],
+        before_request=_need_a_standby,
         exception_handlers={
             Problem: answers.on_problem,
             HTTPException: answers.on_http_exception,
@@ -181,6 +182,7 @@ async def get_mailbox(
 
     async def look() -> list[LeasedLetter]:
         _caller(request)  # whoever waits a minute may have been revoked meanwhile
+        office.pulse.check_standby()  # a lease would wait for it, and keep a connection from everybody
         async with office.pool.acquire() as connection:
             return await mail.collect(
                 connection,
@@ -307,7 +309,8 @@ async def give_token(request: Call) -> Response[bytes]:
 
 @get("/health")
 async def health(request: Call) -> dict[str, str]:
-    """Well when the database answers; 503 otherwise."""
+    """Well when the database answers and its standby, where it must have one, confirms; 503 otherwise."""
+    _office(request).pulse.check()
     async with asyncio.timeout(HEALTH_SECONDS), _office(request).pool.acquire() as connection:
         await connection.fetchval("SELECT 1")
     return {"status": "ok"}
@@ -317,6 +320,12 @@ async def health(request: Call) -> dict[str, str]:
 async def metrics(request: Call) -> Response[bytes]:
     """Counters for Prometheus; no names of parties in them."""
     return Response(_office(request).metrics.page(), media_type="text/plain; version=0.0.4")
+
+
+async def _need_a_standby(request: Call) -> None:
+    """What writes would wait for the standby, and keep a connection of the pool from what only reads."""
+    if request.method != "GET":
+        _office(request).pulse.check_standby()
 
 
 async def _read(request: Call, limit: int, remedy: str) -> tuple[bytes, bytes]:

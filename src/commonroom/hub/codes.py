@@ -22,6 +22,7 @@ add_codes(
         "CR-162": "The upload goes on elsewhere",
         "CR-163": "Too much is being uploaded",
         "CR-164": "There is no room for the body",
+        "CR-168": "No standby confirms what is written",
         "CR-140": "The governance policy contradicts itself",
         "CR-141": "The step does not fit the movement's state",
         "CR-142": "The votes do not decide so",

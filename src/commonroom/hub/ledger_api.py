@@ -32,7 +32,7 @@ async def get_keys(request: Call) -> PublishedKeys:
 async def get_head(request: Call) -> SignedHead:
     """The newest signed head: how many entries the ledger has and what they hash to. Anybody may witness it."""
     async with office_of(request).pool.acquire() as connection:
-        return await proofs.newest_head(connection)
+        return await proofs.newest_head(connection, office_of(request).pulse.confirmed_head)
 
 
 @get("/ledger/consistency", security=openapi.SIGNED_IN)
@@ -44,7 +44,7 @@ async def get_consistency(
     """The proof that the ledger of one signed head begins with the ledger of an older one: nothing was rewritten."""
     caller_of(request)
     async with office_of(request).pool.acquire() as connection:
-        return await proofs.prove_consistency(connection, old, new)
+        return await proofs.prove_consistency(connection, old, new, office_of(request).pulse.confirmed_head)
 
 
 @get("/messages/{message:str}/proof", security=openapi.SIGNED_IN)
@@ -52,7 +52,9 @@ async def get_proof(request: Call, message: FromPath[str]) -> InclusionProof:
     """The proof that a message's entries are in the ledger, for its sender and its recipients."""
     caller = caller_of(request)
     async with office_of(request).pool.acquire() as connection:
-        return await proofs.prove(connection, message, caller.party or "")
+        return await proofs.prove(
+            connection, message, caller.party or "", office_of(request).pulse.confirmed_head
+        )
 
 
 HANDLERS = (get_keys, get_head, get_consistency, get_proof)

@@ -21,6 +21,7 @@ from commonroom.hub.master_keys import MasterKeys
 from commonroom.hub.metrics import Metrics
 from commonroom.hub.post import Outcome, Post, Submission
 from commonroom.hub.presence import Presence
+from commonroom.hub.pulse import Pulse
 from commonroom.hub.push import Pusher
 from commonroom.hub.quotas import Quotas
 from commonroom.hub.signatures import Signatures
@@ -49,6 +50,7 @@ class Office:
         self.metrics = Metrics()
         self.doorbell = Doorbell(settings)
         self.post = Post(settings, self.doorbell, self.metrics)
+        self.pulse = Pulse(settings, self.metrics.registry)
         self.presence = Presence()
         self.quotas = Quotas(settings)
         self.backlog = Backlog(self.metrics, settings.unfinished_warning)
@@ -62,8 +64,9 @@ class Office:
     async def submit(self, submissions: Sequence[Submission]) -> list[Outcome]:
         """`Post.submit` for what came from outside: what is not rightly signed gets no further than here.
 
-        Raises Problem CR-165 (429) when the end point has sent more than its quota.
+        Raises Problem CR-165 (429) when the end point has sent more than its quota, CR-168 (503) without a standby.
         """
+        self.pulse.check_standby()
         size = sum(len(submission.body) for submission in submissions)
         self.quotas.spend(submissions[0].end_point, len(submissions), size)
         judged = await self.signatures.judge(submissions)
@@ -98,7 +101,9 @@ async def open_office(settings: Settings) -> AsyncIterator[Office]:
     office = Office(settings, pool)
     async with pool.acquire() as connection:
         await office.windows.look(connection)  # before the first letter is asked for
+        await office.pulse.begin(connection)
     tasks = [
+        asyncio.create_task(_keep_going("pulse", office.pulse.run)),
         asyncio.create_task(_keep_going("post", office.post.run)),
         asyncio.create_task(_keep_going("doorbell", office.doorbell.run)),
         asyncio.create_task(_keep_going("chores", office.chores)),

@@ -18,6 +18,7 @@ import asyncpg
 import msgspec
 
 from commonroom import log
+from commonroom.engines.confirmation import Confirmation
 from commonroom.engines.database import connect
 from commonroom.exchange import Envelope, Receipt
 from commonroom.exchange.contract import LeftOut
@@ -165,6 +166,7 @@ class Post:
         self._parcels: FairQueue[_Parcel] = FairQueue()
         self._arrived = asyncio.Event()
         self._connection: Any = None
+        self._confirmation = Confirmation()
         self._routing: Routing | None = None
         self._away = False  # so that the log says once that the database is away, and once that it is back
 
@@ -240,12 +242,15 @@ class Post:
     async def _store(self, submissions: Sequence[Submission]) -> list[Outcome]:
         if self._connection is None or self._connection.is_closed():
             self._connection = await connect(self._settings)
+            await self._confirmation.listen(self._connection)
         for _ in range(MAX_STALE_TRIES):
             moment = await self._connection.fetchrow(_MOMENT, timeout=COMMAND_SECONDS)
             if self._routing is None or self._routing.version != moment["version"]:
                 self._routing = await load_routing(self._connection)
             try:
-                return await self._store_routed(self._routing, moment["now"], submissions)
+                outcomes = await self._store_routed(self._routing, moment["now"], submissions)
+                self._confirmation.check()
+                return outcomes
             except _StaleRouting:
                 continue
         return [_unavailable("The directory changes too fast at the moment.") for _ in submissions]
@@ -311,6 +316,8 @@ class Post:
     async def _known(self, submissions: list[Submission]) -> dict[tuple[str, str], Any]:
         sources, ids = zip(*(_key(submission) for submission in submissions), strict=True)
         rows = await self._connection.fetch(_KNOWN, list(sources), list(ids), timeout=COMMAND_SECONDS)
+        if rows:  # what is there may be there only: its first receipt was perhaps never given
+            await self._confirmation.ask(COMMAND_SECONDS)
         return {(row["source"], row["ce_id"]): row for row in rows}
 
     def _drop_connection(self) -> None:

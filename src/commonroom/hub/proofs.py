@@ -23,7 +23,10 @@ from commonroom.problems import Problem
 
 MAX_ENTRIES = 1_000  # of one message in one proof: the oldest
 
-_NEWEST_HEAD = "SELECT size, root, time, key, signature FROM hub.ledger_head ORDER BY size DESC LIMIT 1"
+_NEWEST_HEAD = """
+SELECT size, root, time, key, signature FROM hub.ledger_head
+WHERE size <= coalesce($1, size) ORDER BY size DESC LIMIT 1
+"""
 _HEAD = "SELECT size, root, time, key, signature FROM hub.ledger_head WHERE size = $1"
 _KEYS = "SELECT id, x FROM hub.ledger_key ORDER BY id"
 
@@ -51,18 +54,18 @@ ORDER BY e.entry LIMIT $3
 """
 
 
-async def newest_head(connection: Any) -> SignedHead:
-    """The newest signed head. Raises Problem CR-131 (404) while there is none."""
-    row = await connection.fetchrow(_NEWEST_HEAD)
+async def newest_head(connection: Any, upto: int | None = None) -> SignedHead:
+    """The newest signed head, of those up to a size when one is given. Raises Problem CR-131 (404) while there is none."""
+    row = await connection.fetchrow(_NEWEST_HEAD, upto)
     if row is None:
         raise _problem_not_yet("Nothing has entered the ledger yet.")
     return head_of(row)
 
 
-async def head_at(connection: Any, size: int) -> SignedHead:
-    """The signed head of this size. Raises Problem CR-132 (404) when no head has it."""
+async def head_at(connection: Any, size: int, upto: int | None = None) -> SignedHead:
+    """The signed head of this size. Raises Problem CR-132 (404) when no head has it, or it is beyond `upto`."""
     row = await connection.fetchrow(_HEAD, size)
-    if row is None:
+    if row is None or (upto is not None and size > upto):
         raise Problem(
             "CR-132",
             f"No head of {size} entries has been signed.",
@@ -78,8 +81,8 @@ async def published_keys(connection: Any) -> list[PublicKey]:
     return [PublicKey(kid=row["id"], x=row["x"]) for row in await connection.fetch(_KEYS)]
 
 
-async def prove(connection: Any, message: str, party: str) -> InclusionProof:
-    """What this party may see of a message's entries, in the ledger of the newest head.
+async def prove(connection: Any, message: str, party: str, upto: int | None = None) -> InclusionProof:
+    """What this party may see of a message's entries, in the ledger of the newest head (of those up to a size).
 
     Raises Problem CR-005 (404) when there is no such message for the party, CR-131 (404) when no head covers it yet.
     """
@@ -89,7 +92,7 @@ async def prove(connection: Any, message: str, party: str) -> InclusionProof:
         raise Problem(
             "CR-005", "There is no such message for you.", status=404, where="message", remedy=remedy
         )
-    head = await newest_head(connection)
+    head = await newest_head(connection, upto)
     covered = [row for row in rows if row["place"] is not None and row["place"] < head.size]
     if not covered:
         raise _problem_not_yet("No signed head covers the message yet.")
@@ -105,13 +108,15 @@ async def prove(connection: Any, message: str, party: str) -> InclusionProof:
     )
 
 
-async def prove_consistency(connection: Any, old: int, new: int | None = None) -> ConsistencyProof:
+async def prove_consistency(
+    connection: Any, old: int, new: int | None = None, upto: int | None = None
+) -> ConsistencyProof:
     """That the ledger of the head of size `new` (the newest without it) begins with that of the head of size `old`.
 
     Raises Problem CR-131 or CR-132 (404) when there are no such heads, CR-050 when `old` is the larger.
     """
-    older = await head_at(connection, old)
-    newer = await newest_head(connection) if new is None else await head_at(connection, new)
+    older = await head_at(connection, old, upto)
+    newer = await (newest_head(connection, upto) if new is None else head_at(connection, new, upto))
     if older.size > newer.size:
         raise Problem(
             "CR-050", "The old head is larger than the new one.", where="old, new", remedy="Swap them."

@@ -1,10 +1,11 @@
-"""`commonroom standard`: look up the common language and check a file of records against it. Thin: parse, call, print.
+"""`commonroom standard`: look up the common language, export it, check a file of records against it.
 
-`check` prints no values: what is on a screen or in a job's output may be read by anyone.
+Thin: parse, call, print. `check` prints no values: what is on a screen or in a job's output may be read by anyone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +14,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from commonroom.standard import exports
+from commonroom.standard.definitions import common_data_definitions
 from commonroom.standard.files import check_file
 from commonroom.standard.loader import load, named
 from commonroom.standard.model import Code, Codeset, Entity, Event, Item
+from commonroom.standard.versions import differences, load_version, versions
 
-app = typer.Typer(no_args_is_help=True, help="The common language: entities, code sets, checks.")
+app = typer.Typer(no_args_is_help=True, help="The common language: entities, code sets, checks, exports.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -84,6 +88,51 @@ def check(file: Path) -> None:
         raise typer.Exit(1)
 
 
+@app.command("versions")
+def list_versions() -> None:
+    """List the versions this program knows, oldest first."""
+    for version in versions():
+        typer.echo(version)
+
+
+@app.command("diff")
+def diff(older: str, newer: str, as_json: AsJson = False) -> None:
+    """Say what changed from one version to a later one, and what that breaks."""
+    found = differences(older, newer)
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+        return
+    typer.echo(f"From {older} to {newer}: {len(found)} changes. Record sets of {older} still load.")
+    rows = [(one.kind, one.place, one.why, one.breaks) for one in found]
+    _print_table("Changes", ("change", "where", "why", "what it breaks"), rows)
+
+
+@app.command("export")
+def export(
+    form: Annotated[str, typer.Option("--format", help="json-schema, csv or html.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the files; it is made.")],
+    version: Annotated[
+        str, typer.Option("--version", help="An older version; without it the present one.")
+    ] = "",
+) -> None:
+    """Write the standard for other programs or for readers."""
+    names = exports.write(load_version(version) if version else load(), form, out)
+    typer.echo(f"{len(names)} files are in {out}.")
+
+
+@app.command("definitions")
+def definitions() -> None:
+    """Show the Common Data Definitions: what is published of learning after 14, and where a ULN is mandatory."""
+    published = common_data_definitions()
+    typer.echo(f"{published.title}: {published.description}")
+    rows = [(one.entity, one.uln, one.when, one.source) for one in published.entities]
+    _print_table("Where a ULN is mandatory", ("entity", "ULN", "when", "source"), rows)
+    items = [
+        (item.title, f"{entity.name}.{item.name}", item.description) for entity, item in published.items()
+    ]
+    _print_table("Definitions", ("definition", "item", "description"), items)
+
+
 def _event_row(event: Event) -> tuple[str, str]:
     areas = [f"area {area}" for area in event.areas]
     carried = event.media_types or (*areas, *(event.entities if not areas else ()))
@@ -104,7 +153,7 @@ def _code_row(code: Code, attributes: tuple[str, ...]) -> tuple[str, ...]:
     return (code.code, title, *dates, *(code.attributes[name] for name in attributes))
 
 
-def _print_table(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     table = Table(title=title, title_justify="left")
     for column in columns:
         table.add_column(column, overflow="fold")

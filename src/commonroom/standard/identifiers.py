@@ -136,6 +136,14 @@ def nino_fits(value: str, reading: str = "strict") -> bool:
     return bool(_NINO_READINGS[reading].fullmatch(value)) and not never_given
 
 
+def form(kind: str) -> str:
+    """The stored form as a regular expression of the whole text, for programs that cannot reckon check characters.
+
+    No valid value fails to fit. Of the kinds in `CHECKED` a value may fit and yet have a wrong check character.
+    """
+    return _FORMS[kind]
+
+
 def canonical(kind: str, value: str) -> str:
     """The form in which a value is stored: LAESTAB without its slash, TRN as digits only, others as they are."""
     if kind == "LAESTAB":
@@ -236,3 +244,16 @@ _CHECKS: dict[str, Callable[[str], tuple[str, str]]] = {
     "PARTY": _form(_PARTY, "a party is urn:commonroom:org: and a UUID in lower case"),
 }
 KINDS = tuple(_CHECKS)
+CHECKED = ("UPN", "ULN", "UCI")
+_FORMS = {
+    "UPN": _UPN.pattern,
+    "ULN": _ULN.pattern,
+    "UKPRN": _UKPRN.pattern,
+    "URN": _URN.pattern,
+    "LAESTAB": "[0-9]{7}",
+    "NINO": f"(?!{'|'.join(_NINO_NEVER_GIVEN)}){_NINO_READINGS['strict'].pattern}",
+    "TRN": f"(?!0000000){_TRN.pattern}",
+    "UCI": _UCI.pattern,
+    "EMPLOYER": _EMPLOYER.pattern,
+    "PARTY": _PARTY.pattern,
+}

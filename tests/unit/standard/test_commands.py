@@ -126,3 +126,39 @@ def test_a_missing_or_an_over_large_file_is_a_problem(tmp_path: Path) -> None:
         file.truncate(MAX_BYTES + 1)
     with pytest.raises(Problem, match="larger than"):
         check_file(large)
+
+
+def test_diff_says_what_changed_and_what_it_breaks() -> None:
+    result = run("diff", "2025.1", "2026.1")
+    assert result.exit_code == 0
+    assert "From 2025.1 to 2026.1: 11 changes." in result.output
+    assert "learning_aim.traineeship" in result.output
+    assert "Senders must leave it out." in " ".join(result.output.split())
+    found = json.loads(run("diff", "2024.1", "2026.1", "--json").output)
+    assert {one["kind"] for one in found} >= {"item renamed", "item removed", "code recoded", "entity added"}
+
+
+def test_diff_of_versions_in_the_wrong_order_is_a_problem() -> None:
+    problem = run("diff", "2026.1", "2025.1").exception
+    assert isinstance(problem, Problem)
+    assert problem.remedy == "Name the older version first."
+
+
+def test_versions_are_listed_oldest_first() -> None:
+    assert run("versions").output.split() == ["2024.1", "2025.1", "2026.1"]
+
+
+def test_a_file_of_an_older_version_is_judged_as_what_it_becomes(tmp_path: Path) -> None:
+    aim = {
+        "school": "990001",
+        "upn": UPN,
+        "qualification": "60146084",
+        "start_date": "2025-09-03",
+        "traineeship": True,
+    }
+    file = tmp_path / "older.json"
+    file.write_text(json.dumps({"standard": "2025.1", "records": {"learning_aim": [aim]}}), "utf-8")
+    result = run("check", str(file))
+    assert result.exit_code == 0
+    assert "1 of 1 records are good; 0 errors." in result.output
+    assert "`traineeship` of 1 record says more in version 2025.1" in " ".join(result.output.split())

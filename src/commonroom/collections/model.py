@@ -84,6 +84,9 @@ class Module(Strict):
     # Names of items and of modules right below, as they follow one another in a file; the others come after.
     order: tuple[str, ...] = ()
     also_at: tuple[Place, ...] = ()
+    # What tells its rows apart within their parent: items, or `Module.Item` of a module with `many: false` below.
+    # Without it, the items that are the key of their entity of the standard.
+    identity: tuple[str, ...] = ()
     items: tuple[ColumnDef, ...] = ()
 
     @cached_property
@@ -327,6 +330,8 @@ class Workflow(Strict):
     collector: str = "department"
     # Days before the deadline.
     reminders: tuple[int, ...] = (14, 7, 1)
+    # Whether the authority also approves the returns of its academies; else they send theirs to the collector.
+    approves_academies: bool = False
     description: str = ""
 
 

@@ -151,6 +151,7 @@ def _module(below: Module | None, above: Module) -> Module:
         also_at=above.also_at or below.also_at,
         set=above.set or below.set,
         order=above.order or below.order,
+        identity=above.identity or below.identity,
         items=tuple(items.values()),
     )
 

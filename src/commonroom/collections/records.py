@@ -32,7 +32,7 @@ class Rows:
         buffer = self.buffers[module]
         buffer.count += 1
         key = buffer.count
-        buffer.rows.append([key, parent, key if person is None else person, ordinal, *texts])
+        buffer.rows.append([key, parent or 0, key if person is None else person, ordinal, *texts])
         if len(buffer.rows) >= BATCH:
             self._tables.insert(self._schema, buffer)
         return key

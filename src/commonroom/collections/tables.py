@@ -7,8 +7,10 @@ within the parent (`_ordinal`), each item typed, and the item's text as written 
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from typing import Any
 
@@ -22,6 +24,7 @@ from commonroom.collections.working_days import calendar
 CURRENT, LAST_RETURN = "main", "last_return"
 # Rows that wait in memory until they go into the database together.
 BATCH = 65_536
+_MANY = 20_000
 
 _CONFIGURATION = {
     "autoinstall_known_extensions": "false",
@@ -86,8 +89,28 @@ class Limits:
     value_length: int = 100_000
 
 
+def _array(values: Sequence[Any], kind: Any) -> Any:
+    """An Arrow array of texts or keys.
+
+    `pa.array` imports pandas, where that is installed, for the first list it is given: a second for which a small return, or
+    the edit of one record, need not wait. For many values it is worth it.
+    """
+    if len(values) > _MANY:
+        return pa.array(values, kind)
+    if kind == pa.string():
+        builder = pa.lib.StringBuilder()
+        builder.append_values(values)
+        return builder.finish()
+    return _integers(values)
+
+
+def _integers(values: Sequence[int]) -> Any:
+    return pa.Array.from_buffers(pa.int32(), len(values), [None, pa.py_buffer(array("i", values))])
+
+
 class Buffer:
-    """Rows of one module on their way into the database. A row is `[*KEYS, *texts of the items in order]`."""
+    """Rows of one module on their way into the database. A row is `[*KEYS, *texts of the items in order]`; a row at the
+    top has 0 for its parent, which is nobody's key."""
 
     def __init__(self, module: Module) -> None:
         self.module = module
@@ -99,7 +122,7 @@ class Buffer:
     def table(self) -> Any:
         """The waiting rows as an Arrow table; none wait after this."""
         columns = list(zip(*self.rows, strict=True)) if self.rows else [()] * len(self._schema)
-        arrays = [pa.array(column, kind.type) for column, kind in zip(columns, self._schema, strict=True)]
+        arrays = [_array(column, kind.type) for column, kind in zip(columns, self._schema, strict=True)]
         self.rows = []
         return pa.table(arrays, schema=self._schema)
 
@@ -161,6 +184,27 @@ class Tables:
         finally:
             self._connection.unregister("_batch")
 
+    def texts(self, module: str, schema: str = CURRENT) -> Any:
+        """The rows of a module as written, in file order: an Arrow reader of `[*KEYS, *texts of the items]`."""
+        items = self.collection.modules[module].items
+        columns = [*KEYS, *(f"{raw_name(item.name)} AS {quoted(item.name)}" for item in items)]
+        name = table_name(schema, module)
+        found = self._connection.execute(f"SELECT {', '.join(columns)} FROM {name} ORDER BY _row")
+        return found.fetch_record_batch(BATCH)
+
+    def insert_texts(self, module: str, rows: Any, schema: str = CURRENT) -> None:
+        """Write an Arrow table of rows in the form that `texts` gives."""
+        if not rows.num_rows:
+            return
+        self._filled.add((schema, module))
+        if schema == CURRENT:
+            self.highest[module] = max(self.highest[module], max(rows.column("_row").to_pylist()))
+        self._connection.register("_batch", rows)
+        try:
+            self._connection.execute(_insert(schema, self.collection.modules[module]))
+        finally:
+            self._connection.unregister("_batch")
+
     def clear(self) -> None:
         """Take all rows away: the tables are as new."""
         for schema, module in self._filled:
@@ -182,7 +226,7 @@ class Tables:
 
     def paths(self, module: str, rows: Iterable[int]) -> dict[int, str]:
         """Row -> ordinal path, such as `Child[682]/CINdetails[1]/Section47[1]`."""
-        asked = pa.table({"_row": pa.array(sorted(set(rows)), pa.int32())})
+        asked = pa.table({"_row": _integers(sorted(set(rows)))})
         found = self.query_with(_paths(self.collection, module), "_asked", asked)
         return dict(found)
 
@@ -228,8 +272,13 @@ def unreadable(table: str, item: ColumnDef) -> str:
 @cache
 def _calendar() -> Any:
     days, numbers, working = zip(*calendar(), strict=True)
+    epoch = date(1970, 1, 1)
     return pa.table(
-        {"day": pa.array(days, pa.date32()), "number": pa.array(numbers, pa.int32()), "working": working}
+        {
+            "day": _integers([(day - epoch).days for day in days]).view(pa.date32()),
+            "number": _integers(numbers),
+            "working": _integers(working),
+        }
     )
 
 

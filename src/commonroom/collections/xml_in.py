@@ -236,7 +236,7 @@ class _Reader:
 
     def _top(self, element: Any, plan: Plan) -> None:
         self._tops[plan.number] += 1
-        self._row(element, plan, None, None, self._tops[plan.number])
+        self._row(element, plan, 0, None, self._tops[plan.number])
         if plan.module.name == "Header" and self._schema == CURRENT:
             self._check_collection(plan)
         if self._find_attributes(element):
@@ -253,7 +253,7 @@ class _Reader:
             before.getparent().remove(before)
             before = element.getprevious()
 
-    def _row(self, element: Any, plan: Plan, parent: int | None, person: int | None, ordinal: int) -> None:
+    def _row(self, element: Any, plan: Plan, parent: int, person: int | None, ordinal: int) -> None:
         number = plan.number
         self._keys[number] = key = self._keys[number] + 1
         row: list[Any] = [

@@ -6,6 +6,7 @@ not one, bytes that are not UTF-8) is a fault of the row.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
@@ -21,6 +22,7 @@ Record = dict[str, Scalar]
 Convert = Callable[[Any], Scalar]
 
 TIMES = ("valid_from", "valid_to")
+_SECONDS = re.compile(r"[0-9]{2}:[0-9]{2}:00(\.0+)?")
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -147,6 +149,8 @@ def _converter(read: Read, name: str, item: Item | None) -> Convert:
         words = read.booleans.get(name)
         # Words of the vendor's own take the place of 1 and 0: what they leave out is a finding, never a guess.
         return _boolean(words.true, words.false) if words else _boolean(("1",), ("0",))
+    if kind == "time":
+        return _time
     convert = _integer if kind == "integer" else _text
     codes = read.codes.get(name)
     return _coded(codes, convert) if codes else convert
@@ -176,6 +180,12 @@ def _text(value: Any) -> Scalar:
             "Store the text as UTF-8 in the school system; it looks like another code page, such as Windows-1252.",
         )
     return text.strip() or None
+
+
+def _time(value: Any) -> Scalar:
+    text = _text(value)
+    # A time of day with seconds is how databases store one to the minute.
+    return str(text)[:5] if text is not None and _SECONDS.fullmatch(str(text)) else text
 
 
 def _integer(value: Any) -> Scalar:

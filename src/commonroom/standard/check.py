@@ -157,7 +157,7 @@ class _Checker:
             return
         if not is_date(valid_to):
             yield not_a_date("standard-valid-to", "valid_to", valid_to)
-        elif is_date(valid_from) and valid_to < valid_from:
+        elif is_date(begins := valid_from or record.get(self.day_item)) and valid_to < begins:
             message = "`valid_to` is before `valid_from`."
             yield Fault("standard-valid-to", "valid_to", valid_to, message, "Check both dates.")
 

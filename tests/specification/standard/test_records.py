@@ -60,6 +60,8 @@ GOOD: dict[str, dict[str, Any]] = {
         "session": "AM",
         "code": "/",
     },
+    "role": {"employer": "997", "staff": "S7", "contract": "1", "role": "TCHR", "base_pay": "38982.00"},
+    "childcare": {"school": "990001", "childcare_type": "B", "provider": "SCH", "opening_time": "07:30"},
 }
 
 
@@ -115,6 +117,17 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
     ("attendance_mark", {"code": "H"}, "standard-code-date", "error"),
     ("attendance_mark", {"session": "EVE"}, "standard-code", "error"),
     ("attendance_mark", {"valid_from": "2025-09-09"}, "standard-valid-from", "error"),
+    ("attendance_mark", {"valid_to": "2025-09-07", "valid_from": None}, "standard-valid-to", "error"),
+    ("role", {"base_pay": "38982.005"}, "standard-type", "error"),
+    ("role", {"base_pay": "38,982"}, "standard-type", "error"),
+    ("role", {"base_pay": "12345678"}, "standard-type", "error"),
+    ("role", {"base_pay": "038982"}, "standard-type", "error"),
+    ("role", {"base_pay": 38982}, "standard-type", "error"),
+    ("role", {"base_pay": 38982.5}, "standard-type", "error"),
+    ("role", {"employer": "99001"}, "standard-identifier", "error"),
+    ("childcare", {"opening_time": "7:30"}, "standard-type", "error"),
+    ("childcare", {"opening_time": "24:00"}, "standard-type", "error"),
+    ("childcare", {"opening_time": 730}, "standard-type", "error"),
     ("organisation", {"organisation": "990001"}, "standard-identifier", "error"),
     ("organisation", {"laestab": "997/2001"}, "standard-identifier", "error"),
     ("organisation", {"low_age": "3"}, "standard-type", "error"),

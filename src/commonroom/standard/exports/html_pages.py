@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -232,11 +233,16 @@ def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]])
 
 
 def _cell(value: Cell) -> str:
-    return f"<td>{value if isinstance(value, _Html) else escape('' if value is None else str(value))}</td>"
+    return f"<td>{value if isinstance(value, _Html) else _prose('' if value is None else str(value))}</td>"
 
 
 def _paragraph(text: str) -> str:
-    return _Html(f"<p>{escape(text)}</p>")
+    return _Html(f"<p>{_prose(text)}</p>")
+
+
+def _prose(text: str) -> str:
+    """A sentence as HTML; what stands between backticks is a name."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _code_text(text: str) -> str:

@@ -158,6 +158,9 @@ BY_DAY = [
     ("exclusion", {"category": "FIXD", "start_date": "2021-07-31", "reason_1": "PP"}, True),
     ("exclusion", {"category": "FIXD", "start_date": "2021-08-01", "reason_1": "PP"}, False),
     ("exclusion", {"category": "SUSP", "start_date": "2021-08-01", "reason_1": "OT"}, False),
+    ("exclusion", {"category": "PERM", "start_date": "2020-08-31", "reason_2": "PP"}, False),
+    ("exclusion", {"category": "PERM", "start_date": "2020-08-31", "reason_2": None}, True),
+    ("exclusion", {"category": "PERM", "start_date": "2020-09-01", "reason_2": "PP"}, True),
     ("sen_need", {"sen_type": "DS", "valid_from": "2025-12-31"}, False),
     ("sen_need", {"sen_type": "DS", "valid_from": "2026-01-01"}, True),
 ]

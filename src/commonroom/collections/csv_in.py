@@ -6,10 +6,12 @@ Without a map (map.yaml) the files are called as the modules are, with the headi
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
 from collections.abc import Iterator
 from datetime import datetime
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ add_codes({"CR-194": "The CSV files do not fit the collection"})
 
 # Characters of one value.
 _LONGEST = 1024 * 1024
+_WHOLE = re.compile(r"\.0+\s*$")
 _COLUMN = re.compile(r"(?:(\w+)(?:\[(\d+)\])?\.)?(\w+)")
 # `Module`, number of its row in the record, item.
 Cell = tuple[str, int, str]
@@ -41,6 +44,7 @@ class _CsvReader:
         self._collection = tables.collection
         self._tables = tables
         self._map = tables.collection.files.csv or CsvMap()
+        self._dates = (self._map.dates,) if isinstance(self._map.dates, str) else self._map.dates
         self._rows = Rows(tables, schema)
         self.found: list[Raised] = []
 
@@ -101,13 +105,18 @@ class _CsvReader:
         return found
 
     def _text(self, module: Module, item: str, value: str) -> str:
-        """The value; a date in the form that the map declares is written as the tables want it."""
-        if self._map.dates and module.by_name[item].type == "date" and value.strip():
-            try:
-                return datetime.strptime(value.strip(), self._map.dates).date().isoformat()  # noqa: DTZ007 - a day
-            except ValueError:
-                return value
+        """The value as the tables want it, where the map declares how programs write dates and numbers."""
+        kind = module.by_name[item].type
+        if kind == "date":
+            for form in self._dates:
+                with contextlib.suppress(ValueError):
+                    return datetime.strptime(value.strip(), form).date().isoformat()  # noqa: DTZ007 - a day
+        if kind == "integer" and self._map.decimal_integers:
+            return _WHOLE.sub("", value)
         return value
+
+    def _ignored(self, name: str) -> bool:
+        return any(fnmatch(name.lower(), pattern.lower()) for pattern in self._map.ignore)
 
     def _fault(self, path: Path, line: int, detail: str) -> Problem:
         return Problem(
@@ -119,24 +128,29 @@ class _CsvReader:
 
 
 class _Folder(_CsvReader):
-    """One file for each module."""
+    """One file for each module, or several."""
+
+    def __init__(self, tables: Tables, schema: str) -> None:
+        super().__init__(tables, schema)
+        # Module -> heading of the key -> name of a row -> its key and its record's.
+        self._keys: dict[str, dict[str, dict[str, tuple[int, int]]]] = {}
+        # Module -> parent's key -> rows so far.
+        self._counts: dict[str, dict[int, int]] = {}
 
     def read(self, path: Path) -> None:
-        files = {file.name.lower(): file for file in sorted(path.glob("*.csv"))}
+        files = {file.stem.lower(): file for file in sorted(path.glob("*.csv"))}
         constants = self._constants()
-        keys: dict[str, dict[str, tuple[int, int]]] = {}
         for module in self._in_depth(None):
-            declared = self._map.modules.get(module.name) or CsvModule(file=f"{module.name}.csv")
-            file = files.pop(declared.file.lower(), None)
             given = constants.get(module.name, {})
-            if file is not None:
-                keys[module.name] = self._module(
-                    file, module, declared, keys.get(module.parent or "", {}), given
-                )
-            elif given and module.parent is None:
+            for declared in self._map.files_of(module.name):
+                file = _take(files, declared.file)
+                if file is not None:
+                    self._module(file, module, declared, given)
+            if given and module.parent is None and module.name not in self._keys:
                 self._rows.add(module.name, Reader(self._collection).split(module, given)[0], None, None, 1)
-        if files:
-            raise self._fault(next(iter(files.values())), 1, "no module of the collection has this file")
+        unknown = [file for stem, file in files.items() if not self._ignored(stem)]
+        if unknown:
+            raise self._fault(unknown[0], 1, "no module of the collection has this file")
         self._rows.flush()
 
     def _in_depth(self, parent: str | None) -> Iterator[Module]:
@@ -144,42 +158,53 @@ class _Folder(_CsvReader):
             yield module
             yield from self._in_depth(module.name)
 
-    def _module(
-        self,
-        path: Path,
-        module: Module,
-        declared: CsvModule,
-        parents: dict[str, tuple[int, int]],
-        given: dict[str, str],
-    ) -> dict[str, tuple[int, int]]:
-        """The rows of one file; for each name of a row its key and its record's."""
-        keys: dict[str, tuple[int, int]] = {}
-        counts: dict[int, int] = {}
-        key_heading, parent_heading = declared.key or "id", declared.parent_key or "parent"
-        unknown: set[str] = set()
+    def _module(self, path: Path, module: Module, declared: CsvModule, given: dict[str, str]) -> None:
+        """The rows of one file."""
+        keys = self._keys.setdefault(module.name, {}).setdefault(declared.key.lower(), {})
+        counts = self._counts.setdefault(module.name, {})
+        parents = self._parents(module, declared)
+        columns: dict[str, str | None] = {}
         for line, values in self._lines(path):
-            parent, person = None, None
+            columns = columns or self._columns(module, declared, values)
+            named = {heading.lower(): value.strip() for heading, value in values.items()}
+            parent, person = 0, None
             if module.parent is not None:
-                name = values.get(parent_heading, "").strip()
+                name = named.get(declared.parent_key.lower(), "")
                 if name not in parents:
-                    raise self._fault(path, line, f"{parent_heading} names no row of {module.parent}")
+                    raise self._fault(path, line, f"{declared.parent_key} names no row of {module.parent}")
                 parent, person = parents[name]
-            counts[parent or 0] = ordinal = counts.get(parent or 0, 0) + 1
-            row: dict[str, Any] = dict(given)
+            row: dict[str, Any] = {**given, **declared.set}
             for heading, value in values.items():
-                item = declared.columns.get(heading, heading)
-                if item in module.by_name:
+                item = columns[heading]
+                if item is not None:
                     row[item] = self._text(module, item, value)
-                elif heading not in (key_heading, parent_heading, *unknown):
-                    unknown.add(heading)
-                    self._unknown(heading, module.name)
+            counts[parent] = ordinal = counts.get(parent, 0) + 1
             texts, _ = Reader(self._collection).split(module, row)
             made = self._rows.add(module.name, texts, parent, person, ordinal)
-            own = values.get(key_heading, str(line)).strip()
+            own = named.get(declared.key.lower(), str(line))
             if own in keys:
-                raise self._fault(path, line, f"{key_heading} names two rows")
+                raise self._fault(path, line, f"{declared.key} names two rows")
             keys[own] = (made, made if person is None else person)
-        return keys
+
+    def _parents(self, module: Module, declared: CsvModule) -> dict[str, tuple[int, int]]:
+        """The rows above, by their names: those of the file whose key is meant, or of the only one there is."""
+        above = self._keys.get(module.parent or "", {})
+        if declared.parent_key.lower() in above:
+            return above[declared.parent_key.lower()]
+        return next(iter(above.values())) if len(above) == 1 else {}
+
+    def _columns(self, module: Module, declared: CsvModule, values: dict[str, str]) -> dict[str, str | None]:
+        """Heading -> item; None for a key, or for what the collection has not, which is a finding."""
+        renamed = {heading.lower(): item for heading, item in declared.columns.items()}
+        items = {name.lower(): name for name in module.by_name}
+        found: dict[str, str | None] = {}
+        for heading in values:
+            lower = heading.lower()
+            found[heading] = items.get(renamed.get(lower, lower).lower())
+            known = lower in (declared.key.lower(), declared.parent_key.lower()) or self._ignored(heading)
+            if found[heading] is None and not known:
+                self._unknown(heading, module.name)
+        return found
 
 
 class _Flat(_CsvReader):
@@ -198,7 +223,8 @@ class _Flat(_CsvReader):
             for name, rows in content.items():
                 if name not in mine:
                     singles.setdefault(name, rows[0])
-            whole = arrange(self._collection, mine or {record.name: {}}, path.name)
+            empty: dict[str, list[dict[str, Any]]] = {record.name: [{}]}
+            whole = arrange(self._collection, mine or empty, path.name)
             reader.read_row(record, whole[record.name][0], None, None, number, self._rows)
         for name, given in self._constants().items():
             singles[name] = {**given, **singles.get(name, {})}
@@ -215,7 +241,8 @@ class _Flat(_CsvReader):
             fitting = [one for one in named if module in (None, one.name)]
             if len(fitting) == 1:
                 return fitting[0].name, number, item
-        self._unknown(heading, "")
+        if not self._ignored(heading):
+            self._unknown(heading, "")
         return None
 
     def _content(
@@ -230,3 +257,10 @@ class _Flat(_CsvReader):
             text = self._text(self._collection.modules[module], item, values[heading])
             found.setdefault(module, {})[number] = {**found.get(module, {}).get(number, {}), item: text}
         return {module: [rows[number] for number in sorted(rows)] for module, rows in found.items()}
+
+
+def _take(files: dict[str, Path], name: str) -> Path | None:
+    """The file of that name, taken off the list; exports put their own words before it, as in `2026_pupils`."""
+    wanted = name.lower().removesuffix(".csv")
+    stem = next((stem for stem in files if stem == wanted or stem.endswith(f"_{wanted}")), None)
+    return files.pop(stem) if stem is not None else None

@@ -145,8 +145,8 @@ class _RowReader:
 
     def finding(self, row: Sequence[Any]) -> Raised:
         message = _PLACEHOLDER.sub(lambda match: self._value(match.group(1), row), self._rule.message)
-        places = tuple(place for point in self._points for place in point(row)) + self._twins(row)
-        return Raised(self._rule.code, self._rule.severity, message, places or (self._whole(row),))
+        places = [place for point in self._points for place in point(row)] or [self._whole(row)]
+        return Raised(self._rule.code, self._rule.severity, message, (*places, *self._twins(row)))
 
     def _whole(self, row: Sequence[Any]) -> Place:
         return Place(self._each or self._rule.belongs_to, None, row[0] if self._each else None, None)

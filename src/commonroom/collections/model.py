@@ -28,7 +28,7 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
     """A part of a declaration: unknown keys are faults."""
 
 
-class ColumnDef(Strict):
+class ColumnDef(Strict, frozen=True):
     """One item of a module: a column of its table, an element of its files."""
 
     name: str
@@ -59,14 +59,14 @@ class ColumnDef(Strict):
         return self.path or self.name
 
 
-class Place(Strict):
+class Place(Strict, frozen=True):
     """A further element whose occurrences are rows of the same module; `set` fills items the element lacks."""
 
     path: str
     set: dict[str, str] = {}
 
 
-class Module(Strict):
+class Module(Strict, frozen=True):
     """A table of the return. `path` is the element of one row: from the root, or from the parent's element."""
 
     name: str
@@ -95,7 +95,7 @@ class Module(Strict):
         return {item.name: item for item in self.items}
 
 
-class Other(Strict):
+class Other(Strict, frozen=True):
     """Rows of a module beside the row that is judged: under the same ancestor, or anywhere in the return.
 
     `where` may read them under the name `as` (without it, the module's name) and the judged row.
@@ -130,7 +130,7 @@ class Other(Strict):
         return self.module.removeprefix(LAST)
 
 
-class Unique(Strict):
+class Unique(Strict, frozen=True):
     """Items that no other row may repeat; a blank in any of them never counts."""
 
     items: tuple[str, ...]
@@ -138,7 +138,7 @@ class Unique(Strict):
     where: str | None = None
 
 
-class Measure(Strict):
+class Measure(Strict, frozen=True):
     """Figures over the rows of a module: for the whole return, or for each row of an ancestor."""
 
     over: str
@@ -155,7 +155,7 @@ class Measure(Strict):
         return Other(module=self.over, name=self.name, same=self.each, reach=self.reach, where=self.where)
 
 
-class Rule(Strict):
+class Rule(Strict, frozen=True):
     """One rule of a collection. It fails for a row where its condition holds."""
 
     code: str
@@ -249,7 +249,7 @@ class Rule(Strict):
         return self.module or self.for_each or (self.others[0].table if self.others else RETURN)
 
 
-class Change(Strict):
+class Change(Strict, frozen=True):
     """What an overlay changes of a rule it inherits, apart from the condition."""
 
     code: str
@@ -260,14 +260,14 @@ class Change(Strict):
     reason_wanted: str | None = None
 
 
-class Period(Strict):
+class Period(Strict, frozen=True):
     """First and last day of what the return speaks of, both inclusive."""
 
     start: date
     end: date
 
 
-class LocalCode(Strict):
+class LocalCode(Strict, frozen=True):
     """One code of a code set that only this collection knows."""
 
     code: str
@@ -276,7 +276,7 @@ class LocalCode(Strict):
     until: date | None = None
 
 
-class LocalCodeset(Strict):
+class LocalCodeset(Strict, frozen=True):
     """A list of codes of the collection itself; lists that others use too belong to the standard."""
 
     name: str
@@ -286,34 +286,50 @@ class LocalCodeset(Strict):
     open: bool = False
 
 
-class CsvModule(Strict):
-    """A module in a CSV file of its own. `key` names its rows, `parent_key` its parent's rows."""
+class CsvModule(Strict, frozen=True):
+    """A module in a CSV file of its own. `key` names its rows, `parent_key` its parent's rows: headings.
 
+    Where the parent has several files, `parent_key` is the `key` of the one that is meant.
+    """
+
+    # Its name without `.csv`; a name that ends in `_` and this will do.
     file: str
-    key: str | None = None
-    parent_key: str | None = None
+    key: str = "id"
+    parent_key: str = "parent"
     # Heading -> item, where they differ.
     columns: dict[str, str] = {}
+    # Item -> value of all rows of this file.
+    set: dict[str, str] = {}
 
 
-class Flat(Strict):
+class Flat(Strict, frozen=True):
     """One CSV file with a row for each record: heading -> `Module.Item`."""
 
     columns: dict[str, str]
 
 
-class CsvMap(Strict):
+class CsvMap(Strict, frozen=True):
     """How the collection stands in CSV: one file a module, or one flat file, or either."""
 
-    modules: dict[str, CsvModule] = {}
+    # One file, or several that hold rows of the same module.
+    modules: dict[str, CsvModule | tuple[CsvModule, ...]] = {}
     flat: Flat | None = None
     # Items of modules that no file carries, such as the header's: `Module.Item` -> value.
     constants: dict[str, str] = {}
-    # How dates are written, such as `%d/%m/%Y`; without it CCYY-MM-DD.
-    dates: str = ""
+    # How dates are written, such as `%d/%m/%Y`, one way or several; CCYY-MM-DD is always understood.
+    dates: str | tuple[str, ...] = ()
+    # True where programs write whole numbers as `134.0`.
+    decimal_integers: bool = False
+    # Headings, and names of files, that are known and carry no item; `*` stands for any letters.
+    ignore: tuple[str, ...] = ()
+
+    def files_of(self, module: str) -> tuple[CsvModule, ...]:
+        """The files of a module; without a declaration one of its name."""
+        declared = self.modules.get(module) or CsvModule(file=module)
+        return declared if isinstance(declared, tuple) else (declared,)
 
 
-class FileMap(Strict):
+class FileMap(Strict, frozen=True):
     """How the modules stand in files: map.yaml. What a module says of its own path counts first."""
 
     root: str = "Message"
@@ -323,7 +339,7 @@ class FileMap(Strict):
     csv: CsvMap | None = None
 
 
-class Workflow(Strict):
+class Workflow(Strict, frozen=True):
     """Who checks the return and when its sender is reminded."""
 
     approver: str = "local_authority"
@@ -335,7 +351,7 @@ class Workflow(Strict):
     description: str = ""
 
 
-class Cover(Strict):
+class Cover(Strict, frozen=True):
     """The file collection.yaml, as written: an overlay may leave out what it inherits."""
 
     name: str
@@ -367,13 +383,13 @@ class Cover(Strict):
     parameters: dict[str, str] = {}
 
 
-class RuleFile(Strict):
+class RuleFile(Strict, frozen=True):
     """The file rules.yaml, or one of the folder rules/."""
 
     rules: tuple[Rule, ...]
 
 
-class Collection(Strict):
+class Collection(Strict, frozen=True):
     """One collection of one year, complete: what it inherits is in it."""
 
     name: str

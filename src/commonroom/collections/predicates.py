@@ -315,6 +315,10 @@ class _Reader:
         )
         return exp.Nullif(this=place, expression=_literal(0))
 
+    def _months_between(self, node: exp.MonthsBetween) -> exp.Expr:
+        """Known to the parser by a meaning of its own; here it is completed months."""
+        return _macro("_months_between")(self._build(node.this), self._build(node.expression))
+
     def _arguments(self, name: str, given: list[exp.Expr], count: int) -> None:
         if len(given) != count:
             raise self._fault(f"`{name}` takes {count} value{'s' if count > 1 else ''}")
@@ -419,7 +423,6 @@ _HELPERS: dict[str, tuple[int, Callable[..., exp.Expr]]] = {
     "working_days_before": (2, _macro("_working_days_before")),
     "working_days_after": (2, _macro("_working_days_after")),
     "age_on": (2, _macro("_age_on")),
-    "months_between": (2, _macro("_months_between")),
     "minutes_between": (2, _macro("_minutes_between")),
     "upn_check_letter": (1, _macro("_upn_check_letter")),
     "uln_check_digit": (1, _macro("_uln_check_digit")),
@@ -431,4 +434,5 @@ _SPECIAL: dict[type[exp.Expr], Callable[[_Reader, Any], exp.Expr]] = {
     exp.Interval: _Reader._interval,
     exp.In: _Reader._in,
     exp.Anonymous: _Reader._call,
+    exp.MonthsBetween: _Reader._months_between,
 }

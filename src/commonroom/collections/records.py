@@ -45,7 +45,8 @@ class Rows:
 
 def arrange(collection: Collection, content: Mapping[str, Any], where: str = "") -> Record:
     """Modules written side by side, put below one another; rows above them are made where they are not written."""
-    return Arranger(collection, where).arrange(None, content)
+    whole: Record = Arranger(collection, where).arrange(None, content)
+    return whole
 
 
 def load_records(tables: Tables, content: Mapping[str, Any], schema: str = CURRENT, where: str = "") -> None:
@@ -55,10 +56,11 @@ def load_records(tables: Tables, content: Mapping[str, Any], schema: str = CURRE
     rows.flush()
 
 
-def replace_record(tables: Tables, top: str, row: int, record: Mapping[str, Any]) -> None:
+def replace_record(tables: Tables, top: str, row: int, record: Mapping[str, Any]) -> dict[str, list[int]]:
     """Put a record in the place of one: its rows keep the old keys as far as they go, further ones get new keys.
 
-    Raises Problem CR-183 where a name is not the collection's, before anything is changed.
+    The keys of the old rows by module. Raises Problem CR-183 where a name is not the collection's, before anything is
+    changed.
     """
     collection = tables.collection
     inside = [name for name in collection.modules if collection.top(name) == top]
@@ -82,6 +84,7 @@ def replace_record(tables: Tables, top: str, row: int, record: Mapping[str, Any]
             else:
                 made_row[1] = keys[parent][made_row[1]]
     rows.flush()
+    return old
 
 
 def _keys(tables: Tables, modules: list[str], person: int) -> tuple[dict[str, list[int]], int]:

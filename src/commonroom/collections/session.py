@@ -72,10 +72,11 @@ class Session:
 
         What the reading of the file found in the old record is forgotten. Raises Problem CR-183; then nothing is changed.
         """
-        replace_record(self.tables, module, row, record)
-        inside = set(self._engine.below(module))
+        old = replace_record(self.tables, module, row, record)
         self._found_at_load = [
-            one for one in self._found_at_load if not any(place.module in inside for place in one.places)
+            one
+            for one in self._found_at_load
+            if not any(place.row in old.get(place.module, ()) for place in one.places)
         ]
 
     def record(self, module: str, row: int) -> Record:

@@ -59,7 +59,9 @@ _MACROS = (
     "CREATE MACRO _working_day(n) AS (SELECT c.day FROM _calendar AS c WHERE c.working AND c.number = n)",
     "CREATE MACRO _working_days_before(d, n) AS _working_day(_working_days_to(CAST(d AS DATE) - 1) + 1 - n)",
     "CREATE MACRO _working_days_after(d, n) AS _working_day(_working_days_to(d) + n)",
-    "CREATE MACRO _age_on(born, d) AS date_sub('year', CAST(born AS DATE), CAST(d AS DATE))",
+    # Who was born on 29 February is a year older on 1 March, where there is no such day.
+    "CREATE MACRO _age_on(born, d) AS year(d) - year(born)"
+    " - CAST(month(d) * 100 + day(d) < month(born) * 100 + day(born) AS INTEGER)",
     "CREATE MACRO _months_between(a, b) AS date_sub('month', CAST(a AS DATE), CAST(b AS DATE))",
     "CREATE MACRO _minutes_between(a, b) AS date_sub('minute', CAST(a AS TIME), CAST(b AS TIME))",
     f"CREATE MACRO _upn_value(c) AS CASE WHEN c BETWEEN '0' AND '9' THEN ascii(c) - 48 "
@@ -190,7 +192,7 @@ class Tables:
         columns = [*KEYS, *(f"{raw_name(item.name)} AS {quoted(item.name)}" for item in items)]
         name = table_name(schema, module)
         found = self._connection.execute(f"SELECT {', '.join(columns)} FROM {name} ORDER BY _row")
-        return found.fetch_record_batch(BATCH)
+        return found.to_arrow_reader(BATCH)
 
     def insert_texts(self, module: str, rows: Any, schema: str = CURRENT) -> None:
         """Write an Arrow table of rows in the form that `texts` gives."""

@@ -323,7 +323,7 @@ class _Reader:
 
     def _skeleton(self, root: Any) -> None:
         """What is left when all records are read: elements that stand where nothing is expected."""
-        waiting = [(root, (root.tag,))]
+        waiting: list[tuple[Any, tuple[str, ...]]] = [(root, (root.tag,))]
         while waiting:
             element, path = waiting.pop()
             for child in element:

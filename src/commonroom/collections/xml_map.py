@@ -109,7 +109,7 @@ class _Mapper:
             module, self._numbers[module.name], steps, {places[name]: value for name, value in given.items()}
         )
         own = row_item(module)
-        elsewhere = {name for place in (module, *module.also_at) for name in place.set}
+        elsewhere = {*module.set, *(name for place in module.also_at for name in place.set)}
         for place, item in enumerate(module.items):
             if item is own:
                 plan.own = place

@@ -154,6 +154,9 @@ class _Mutation:
         removed = mutate.get("remove") or []
         self._picked = {self._known(name): wanted for name, wanted in (mutate.get("pick") or {}).items()}
         self._choose([*changes, *copied, *removed, *self._picked], list(added))
+        for name, values in (mutate.get("every") or {}).items():
+            for row in list(_rows(self._collection, self._content, self._known(name))):
+                self._set(row, name, values)
         for name, values in changes.items():
             self._set(self._row(name), self._named(name)[0], values)
         for name, values in copied.items():
@@ -163,9 +166,6 @@ class _Mutation:
                 self._siblings_for(name).append(self._arranged(name, row))
         for name in removed:
             self._remove(name)
-        for name, values in (mutate.get("every") or {}).items():
-            for row in list(_rows(self._collection, self._content, self._known(name))):
-                self._set(row, name, values)
         return self._content
 
     def _choose(self, named: list[str], added: list[str]) -> None:

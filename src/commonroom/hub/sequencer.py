@@ -27,7 +27,7 @@ from commonroom.hub.ledger_form import (
     signed,
     text_digest,
 )
-from commonroom.hub.merkle import Frontier
+from commonroom.merkle import Frontier
 from commonroom.settings import Settings
 
 LOCK = 0x6C656467_65720001  # any number that no other advisory lock of ours uses

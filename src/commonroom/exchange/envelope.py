@@ -47,8 +47,10 @@ Text = Annotated[str, Meta(min_length=1, max_length=255, pattern=_TEXT)]
 MediaType = Annotated[str, Meta(min_length=3, max_length=255, pattern=_MEDIA_TYPE)]
 Digest = Annotated[str, Meta(pattern=r"^sha-256=:[A-Za-z0-9+/]{43}=:" + _END)]
 UploadId = Annotated[str, Meta(max_length=36, pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}" + _END)]
-# A compact JWS without its payload (RFC 7515 appendix F) by an Ed25519 key.
-Signature = Annotated[str, Meta(max_length=512, pattern=r"^[A-Za-z0-9_-]{1,400}\.\.[A-Za-z0-9_-]{86}" + _END)]
+# A compact JWS without its payload (RFC 7515 appendix F) by an Ed25519 key; a batch's is followed by the message's proof
+# of at most 9 hashes, enough for MAX_BATCH_ITEMS.
+_SIGNATURE = r"^[A-Za-z0-9_-]{1,400}\.\.[A-Za-z0-9_-]{86}(\.[A-Za-z0-9_-]{6,390})?" + _END
+Signature = Annotated[str, Meta(max_length=879, pattern=_SIGNATURE)]
 Moment = Annotated[datetime, Meta(tz=True)]
 Classification = Literal["public", "internal", "confidential", "restricted"]
 

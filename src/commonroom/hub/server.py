@@ -39,6 +39,8 @@ def make_server(settings: Settings) -> HubServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here asks where a request came from
+            ws="none",
             backlog=2048,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=DRAIN_SECONDS,

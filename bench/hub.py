@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import uvloop
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(1, str(ROOT))  # `tests.hub_server` starts the hub's process
 
 from hub_bench import floor, growth, load, peer  # noqa: E402
+from hub_bench.client import connections  # noqa: E402
 from hub_bench.installation import TO_NEXT, TO_ONE, TO_THREE, Installation, installation  # noqa: E402
 from hub_bench.meters import Cost, cost_of, load_average, middle, percentile, table  # noqa: E402
 
@@ -96,7 +98,7 @@ async def cycle_of_batches(hub: Installation, plan: Plan, batches: int, size: in
 
 async def _accept_and_drain(hub: Installation, requests: list[load.Ready], limit: int) -> tuple[Cost, Cost]:
     messages = sum(request.messages for request in requests)
-    async with load.connections(hub.url, CONNECTIONS) as http:
+    async with connections(hub.url, CONNECTIONS) as http:
         accept = await cost_of(
             load.send_all(http, requests, CONNECTIONS), hub.processes, settled=hub.sequenced
         )
@@ -167,7 +169,7 @@ async def measure_latency(hub: Installation, plan: Plan) -> dict[str, Any]:
     for rate in (plan.rate / 5, plan.rate):
         number = int(rate * plan.rate_seconds)
         requests = [load.ready_single(hub.schools[n % CONNECTIONS], TO_ONE) for n in range(number)]
-        async with load.connections(hub.url, 500) as http:
+        async with connections(hub.url, 500) as http:
             seen = await load.at_rate(http, requests, hub.authorities, rate)
         await hub.sequenced()
         found[f"{rate:g}/s"] = {
@@ -189,7 +191,7 @@ async def measure_fan_out(hub: Installation, plan: Plan) -> dict[str, Any]:
     """(d): the accept of batches of 100 to one recipient and to three, by turns."""
     costs: dict[str, list[Cost]] = {TO_ONE: [], TO_THREE: []}
     recipients = [*hub.authorities, *hub.trusts, hub.warehouse]
-    async with load.connections(hub.url, CONNECTIONS) as http:
+    async with connections(hub.url, CONNECTIONS) as http:
         for _ in range(plan.rounds):
             for kind, found in costs.items():
                 requests = [load.ready_batch(s, kind, 100, sign_each=plan.sign_each) for s in hub.schools][
@@ -317,7 +319,7 @@ def main() -> None:
         plan = msgspec.structs.replace(plan, stored=(*plan.stored, 1_000_000))
     if given.rate:
         plan = msgspec.structs.replace(plan, rate=given.rate)
-    found = asyncio.run(measure(plan, set(given.only), given.peer_python))
+    found = uvloop.run(measure(plan, set(given.only), given.peer_python))
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
     show(found)

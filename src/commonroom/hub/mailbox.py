@@ -6,6 +6,7 @@ offered again, so recipients must be able to load the same letter twice. Leases 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -49,7 +50,8 @@ class Look(msgspec.Struct, frozen=True):
 
 
 # Movements and assurance are looked at again here: what is accepted under an agreement is not delivered after its end.
-# No CTE is joined with another one that can be long: without statistics the planner takes both to be short.
+# No list that can be long is joined with another one: without statistics the planner takes every list to be short.
+# `IS TRUE` keeps the list of active movements a list, read once; as a join it would be looked up for every letter.
 _LEASE = f"""
 WITH asked AS MATERIALIZED (
     SELECT given.*, coalesce(max(e.rank), 0) AS level
@@ -66,7 +68,7 @@ WITH asked AS MATERIALIZED (
         WHERE d.recipient = a.party AND d.finished_at IS NULL
             AND (d.state = 'offered' OR d.lease_until <= clock_timestamp())
             AND (d.expires_at IS NULL OR d.expires_at > (SELECT engines.domain_now()))
-            AND d.movement IN (SELECT id FROM hub.active_movement)
+            AND (d.movement IN (SELECT id FROM hub.active_movement)) IS TRUE
             AND d.needs <= a.level
             AND d.movement <> ALL($6::text[])
         ORDER BY d.message
@@ -74,36 +76,40 @@ WITH asked AS MATERIALIZED (
         FOR UPDATE OF d SKIP LOCKED
     ) d
 ), sized AS (
-    SELECT c.*, m.position, m.envelope, m.accepted_at, m.id AS message_id, m.size, m.digest,
-        sum(w.size) OVER (PARTITION BY c.place ORDER BY m.position) - w.size AS bytes_before
+    SELECT c.*, m.envelope, m.accepted_at, m.id AS message_id, m.size, m.digest,
+        sum(w.size) OVER in_order - w.size AS bytes_before,
+        count(*) FILTER (WHERE c.sequence IS NULL) OVER in_order AS number
     FROM candidates c JOIN hub.message m ON m.position = c.message
-    CROSS JOIN LATERAL (SELECT CASE WHEN m.envelope ? 'bodyref' THEN 0 ELSE m.size END AS size) w
+    CROSS JOIN LATERAL (SELECT CASE WHEN m.envelope ? 'bodyref' THEN 0 ELSE m.size::int END AS size) w
+    WINDOW in_order AS (PARTITION BY c.place ORDER BY c.message ROWS UNBOUNDED PRECEDING)
 ), fitting AS (
-    SELECT *, row_number() OVER (PARTITION BY place, sequence IS NULL ORDER BY position) AS number,
-        count(*) FILTER (WHERE sequence IS NULL) OVER (PARTITION BY place) AS new
-    FROM sized WHERE bytes_before < $5
+    SELECT * FROM sized WHERE bytes_before < $5
+), unnumbered AS (
+    SELECT place, party, max(number) AS new FROM fitting WHERE sequence IS NULL GROUP BY place, party
 ), numbered AS (
     INSERT INTO hub.mailbox AS box (party, last_sequence)
-    SELECT DISTINCT party, new FROM fitting WHERE new > 0 ORDER BY party
+    SELECT party, new FROM unnumbered ORDER BY party
     ON CONFLICT (party) DO UPDATE SET last_sequence = box.last_sequence + excluded.last_sequence
     RETURNING party, last_sequence
+), begun AS (
+    SELECT array_agg(coalesce(n.last_sequence - u.new, 0) ORDER BY a.place) AS by_place
+    FROM asked a LEFT JOIN unnumbered u ON u.place = a.place LEFT JOIN numbered n ON n.party = u.party
 ), leased AS (
     UPDATE hub.delivery d
     SET state = 'leased', lease_holder = f.end_point, attempt = attempt + 1,
         lease_until = clock_timestamp() + make_interval(secs => $4), leased_at = (SELECT engines.domain_now()),
-        sequence = coalesce(d.sequence, numbered.last_sequence - f.new + f.number)
-    FROM fitting f LEFT JOIN numbered ON numbered.party = f.party
+        sequence = coalesce(d.sequence, (SELECT by_place FROM begun)[f.place] + f.number)
+    FROM fitting f
     WHERE d.id = f.id
-    RETURNING d.id, d.attempt, d.sequence, f.place, f.party, f.position, f.accepted_at, f.envelope, f.message_id,
+    RETURNING d.id, d.attempt, d.sequence, f.place, f.party, f.message, f.accepted_at, f.envelope, f.message_id,
         f.size, f.digest
 ), entries AS (
     {ledger.APPEND}
-    SELECT '{ledger.LEASED}', position, party, NULL, NULL FROM leased ORDER BY position
+    SELECT '{ledger.LEASED}', message, party, NULL, NULL FROM leased ORDER BY message
 )
-SELECT l.place, l.id, l.attempt, l.sequence, l.position, l.accepted_at, l.envelope, b.body, b.master, b.wrapped,
-    l.message_id, l.size, l.digest
-FROM leased l JOIN hub.body b ON b.message = l.position
-ORDER BY l.place, l.position
+SELECT l.place, l.id, l.attempt, l.sequence, l.message AS position, l.accepted_at, l.envelope, b.body, b.master,
+    b.wrapped, l.message_id, l.size, l.digest
+FROM leased l JOIN hub.body b ON b.message = l.message
 """  # noqa: S608 - constants of ledger.py
 
 # The same gates for letters that somebody has chosen before: push.
@@ -205,6 +211,8 @@ async def lease_all(
     found: list[list[LeasedLetter]] = [[] for _ in looks]
     for row in await connection.fetch(statement, *arguments, timeout=COMMAND_SECONDS):
         found[row["place"] - 1].append(_leased(row))
+    for letters in found:
+        letters.sort(key=_position)  # which they nearly always are
     return found
 
 
@@ -212,6 +220,9 @@ async def waiting(connection: Any, parties: Sequence[str]) -> set[str]:
     """Which of these parties may have something to collect: a quick look that says yes too often and never no."""
     rows = await connection.fetch(_WAITING, list(parties), timeout=COMMAND_SECONDS)
     return {row["party"] for row in rows}
+
+
+_position = operator.attrgetter("position")
 
 
 def _leased(row: Any) -> LeasedLetter:

@@ -281,8 +281,5 @@ async def _read(request: Call, limit: int, remedy: str) -> tuple[bytes, bytes]:
             digest.update(chunk)
             chunks.append(chunk)
     except InternalServerException as error:  # the framework's word for a caller that hung up
-        hung_up = Problem(
-            "CR-050", "The body ended early.", where="the body", remedy="Send the message again."
-        )
-        raise hung_up from error
+        raise hot.ended_early() from error
     return b"".join(chunks), digest.digest()

@@ -47,10 +47,6 @@ class _NotHere(Exception):
         self.body = body
 
 
-class _HungUp(Exception):
-    """Nobody waits for an answer any more."""
-
-
 class FastPaths:
     """An ASGI application before another one."""
 
@@ -75,8 +71,6 @@ class FastPaths:
             status, headers, body = await path(office, scope, receive)
         except _NotHere as left:
             await self._app(scope, receive if left.body is None else _again(left.body, receive), send)
-            return
-        except _HungUp:
             return
         except Exception as error:
             status, headers, body = answers.of_error(office, error)
@@ -137,7 +131,7 @@ def _short_enough(headers: dict[bytes, bytes], limit: int) -> None:
 
 
 async def _read(receive: Receive) -> bytes:
-    """A body whose length was stated: the server delivers no more than that."""
+    """A body whose length was stated: the server delivers no more than that. Raises Problem CR-050 for less."""
     event = await receive()
     if event["type"] == "http.request" and not event.get("more_body"):
         body: bytes = event["body"]
@@ -148,7 +142,7 @@ async def _read(receive: Receive) -> bytes:
         if not event.get("more_body"):
             return b"".join(chunks)
         event = await receive()
-    raise _HungUp
+    raise hot.ended_early()
 
 
 @lru_cache(maxsize=256)

@@ -78,6 +78,11 @@ def too_large(limit: int, remedy: str) -> Problem:
     )
 
 
+def ended_early() -> Problem:
+    """Problem CR-050, for the metrics: whoever sent the body has hung up."""
+    return Problem("CR-050", "The body ended early.", where="the body", remedy="Send the message again.")
+
+
 async def collect(
     office: Office,
     errand: Errand,

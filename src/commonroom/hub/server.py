@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from commonroom import log
 from commonroom.hub.api import create_app
@@ -14,6 +17,59 @@ DRAIN_SECONDS = 10
 KEEP_ALIVE_SECONDS = (
     75  # longer than our client keeps an idle connection, so that it never uses one just closed
 )
+
+
+_HEAD = b"HTTP/1.1 "
+
+
+class OneWrite:
+    """A transport that sends the head of an answer with what follows it, as one packet.
+
+    The server writes them apart, and a system call costs as much as all the rest of a small answer.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+        self._soon: asyncio.Handle | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the transport's."""
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Write now; a head, when more comes or before anything else happens."""
+        if self._head:
+            self._transport.write(self._taken() + data)
+        elif data.startswith(_HEAD):
+            self._head = data
+            self._soon = self._loop.call_soon(self._flush)
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Close when all is written."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._head:
+            self._transport.write(self._taken())
+
+    def _taken(self) -> bytes:
+        head, self._head = self._head, b""
+        if self._soon is not None:
+            self._soon.cancel()
+        return head
+
+
+class HubProtocol(HttpToolsProtocol):
+    """HTTP/1.1 with answers in one write."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A caller has connected."""
+        super().connection_made(OneWrite(transport, self.loop))  # type: ignore[arg-type]
 
 
 class HubServer(uvicorn.Server):
@@ -35,7 +91,7 @@ def make_server(settings: Settings) -> HubServer:
             host=settings.bind,
             port=settings.hub_port,
             loop="uvloop",
-            http="httptools",
+            http=HubProtocol,
             log_config=None,
             access_log=False,
             server_header=False,

@@ -22,6 +22,8 @@ CHANNEL = "hub_mail"
 CALM_SECONDS = 10.0
 DEAF_SECONDS = 1.0
 RECONNECT_SECONDS = 1.0
+# Other processes hear of mail at most so much later: rings of that time are one statement and one commit.
+TELL_SECONDS = 0.02
 EVERYBODY = ""
 
 _RING = "SELECT pg_notify($1, party) FROM unnest($2::text[]) AS party"
@@ -140,6 +142,7 @@ class Doorbell:
                 parties, self._to_tell = self._to_tell, set()
                 if parties:
                     await connection.execute(_RING, CHANNEL, list(parties))
+                    await asyncio.sleep(TELL_SECONDS)
         finally:
             self._hears = False
             connection.terminate()

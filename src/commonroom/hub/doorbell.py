@@ -26,7 +26,9 @@ RECONNECT_SECONDS = 1.0
 TELL_SECONDS = 0.02
 EVERYBODY = ""
 
-_RING = "SELECT pg_notify($1, party) FROM unnest($2::text[]) AS party"
+MAX_PARTIES = 30  # in one notification, which holds 8,000 bytes; names have 255 at most
+
+_RING = "SELECT pg_notify($1, parties) FROM unnest($2::text[]) AS parties"
 
 # A lost ring costs CALM_SECONDS and no more, so it need not wait for the disk.
 _NO_FSYNC = "SET synchronous_commit = off"
@@ -141,12 +143,19 @@ class Doorbell:
                 self._something_to_tell.clear()
                 parties, self._to_tell = self._to_tell, set()
                 if parties:
-                    await connection.execute(_RING, CHANNEL, list(parties))
+                    await connection.execute(_RING, CHANNEL, _lists(parties))
                     await asyncio.sleep(TELL_SECONDS)
         finally:
             self._hears = False
             connection.terminate()
 
-    def _heard(self, connection: Any, process: int, channel: str, party: str) -> None:
+    def _heard(self, connection: Any, process: int, channel: str, parties: str) -> None:
         if process != connection.get_server_pid():  # our own rings were heard when they were rung
-            self._wake(party)
+            for party in parties.split("\n"):
+                self._wake(party)
+
+
+def _lists(parties: set[str]) -> list[str]:
+    """The parties as payloads of notifications, one a line."""
+    names = sorted(parties)
+    return ["\n".join(names[first : first + MAX_PARTIES]) for first in range(0, len(names), MAX_PARTIES)]

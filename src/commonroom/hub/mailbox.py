@@ -117,11 +117,15 @@ _LEASE_CHOSEN = _LEASE.replace(
     "WHERE d.recipient = a.party", "WHERE d.id = ANY($7::uuid[]) AND d.recipient = a.party"
 )
 
-# The index alone answers; leased letters count too, since a lease may have ended.
+# Leased letters count too, since a lease may have ended. LIMIT keeps it a look at one row of each.
 _WAITING = """
-SELECT given.party FROM unnest($1::text[]) AS given(party)
-WHERE EXISTS (SELECT FROM hub.delivery d WHERE d.recipient = given.party AND d.finished_at IS NULL)
-    OR EXISTS (SELECT FROM hub.report r WHERE r.party = given.party)
+SELECT given.party
+FROM unnest($1::text[]) AS given(party)
+CROSS JOIN LATERAL (
+    (SELECT FROM hub.delivery d WHERE d.recipient = given.party AND d.finished_at IS NULL LIMIT 1)
+    UNION ALL
+    (SELECT FROM hub.report r WHERE r.party = given.party LIMIT 1)
+) something
 """
 
 _UNDELIVERABLE = f"""

@@ -71,7 +71,7 @@ class Stale(Exception):
 
 
 # Plans are made once and stay. They must not read whole tables because these were small when the plan was made.
-_PLANS = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off"
+_SESSION = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off"}
 
 # The subquery stays one: as a join it could be planned as a scan of all messages.
 LOOK = """
@@ -143,9 +143,7 @@ LEFT JOIN LATERAL (
 
 async def open_connection(settings: Settings) -> Any:
     """A connection for these statements alone."""
-    connection = await connect(settings)
-    await connection.execute(_PLANS)
-    return connection
+    return await connect(settings, _SESSION)
 
 
 async def look(connection: Any, submissions: Sequence[Submission]) -> Moment:
@@ -216,21 +214,26 @@ async def _write(
         [uploads[_upload(one)] if one.is_large else len(one.submission.body) for one in routed],
         [one.submission.end_point for one in routed],
         [one.way.route.retention_days for one in routed],
-        [one.way.route.left_out or None for one in routed],
+        _sparse([one.way.route.left_out or None for one in routed]),
         master,
         [body for body, _, _ in letters],
         [wrapped for _, wrapped, _ in letters],
-        [stored for _, _, stored in letters],
+        _sparse([stored for _, _, stored in letters]),
         new_ids(len(stops)),
         [one.position for one, _ in stops],
         [stop.recipient for _, stop in stops],
         [stop.movement for _, stop in stops],
-        [one.submission.envelope.expirytime for one, _ in stops],
+        _sparse([one.submission.envelope.expirytime for one, _ in stops]),
         [stop.needs for _, stop in stops],
         timeout=COMMAND_SECONDS,
     )
     if found is None:
         raise Stale
+
+
+def _sparse(values: list[Any]) -> list[Any]:
+    """The same, or nothing when all are None: `unnest` fills up with NULL, and each element costs something to send."""
+    return [] if all(value is None for value in values) else values
 
 
 def _letters(

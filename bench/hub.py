@@ -21,11 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import uvloop
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(1, str(ROOT))  # `tests.hub_server` starts the hub's process
 
 from hub_bench import floor, goals, growth, load, peer  # noqa: E402
+from hub_bench.client import connections  # noqa: E402
 from hub_bench.installation import TO_NEXT, TO_ONE, TO_THREE, Installation, installation  # noqa: E402
 from hub_bench.meters import Cost, cost_of, load_average, middle, percentile, table  # noqa: E402
 
@@ -47,6 +49,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rate: float  # messages a second
     rate_seconds: float
     stored: tuple[int, ...]
+    sign_each: bool = False  # in batches too, in place of one signature for a batch
 
 
 SHORT = Plan(
@@ -84,15 +87,18 @@ async def cycle_of_singles(hub: Installation, messages: int) -> tuple[Cost, Cost
     return await _accept_and_drain(hub, requests, limit=1)
 
 
-async def cycle_of_batches(hub: Installation, batches: int, size: int = 100) -> tuple[Cost, Cost]:
+async def cycle_of_batches(hub: Installation, plan: Plan, batches: int, size: int = 100) -> tuple[Cost, Cost]:
     """So many messages in every request."""
-    requests = [load.ready_batch(hub.schools[n % CONNECTIONS], TO_NEXT, size) for n in range(batches)]
+    requests = [
+        load.ready_batch(hub.schools[n % CONNECTIONS], TO_NEXT, size, sign_each=plan.sign_each)
+        for n in range(batches)
+    ]
     return await _accept_and_drain(hub, requests, limit=size)
 
 
 async def _accept_and_drain(hub: Installation, requests: list[load.Ready], limit: int) -> tuple[Cost, Cost]:
     messages = sum(request.messages for request in requests)
-    async with load.connections(hub.url, CONNECTIONS) as http:
+    async with connections(hub.url, CONNECTIONS) as http:
         accept = await cost_of(
             load.send_all(http, requests, CONNECTIONS), hub.processes, settled=hub.sequenced
         )
@@ -109,7 +115,7 @@ async def measure_cycles(
     costs: dict[str, list[Cost]] = {}
     floors: dict[str, list[float]] = {"same_rows": [], "one_table": []}
     await floor.prepare(hub.database)
-    await cycle_of_batches(hub, CONNECTIONS, 10)  # warms caches, plans and connections up
+    await cycle_of_batches(hub, plan, CONNECTIONS, 10)  # warms caches, plans and connections up
     for number in range(plan.rounds):
         if "cycle" in parts:
             if peer_at is not None:
@@ -118,7 +124,7 @@ async def measure_cycles(
                 costs.setdefault("peer", []).append(await cost_of(work, [pid]))
             for name, (accept, drained) in (
                 ("single", await cycle_of_singles(hub, plan.singles)),
-                ("batch", await cycle_of_batches(hub, plan.hundreds)),
+                ("batch", await cycle_of_batches(hub, plan, plan.hundreds)),
             ):
                 costs.setdefault(f"{name} accept", []).append(accept)
                 costs.setdefault(f"{name} receive + acknowledge", []).append(drained)
@@ -126,9 +132,13 @@ async def measure_cycles(
         if "floor" in parts:
             station, groups = hub.schools[0], plan.floor_groups
             first = 1 + number * groups * floor.ROWS
-            floors["same_rows"].append(await floor.same_rows(hub.database, station, groups, first))
-            floors["one_table"].append(await floor.one_table(hub.database, station, groups))
-            accept, _ = await cycle_of_batches(hub, plan.five_hundreds, 500)
+            floors["same_rows"].append(
+                await floor.same_rows(hub.database, station, groups, first, sign_each=plan.sign_each)
+            )
+            floors["one_table"].append(
+                await floor.one_table(hub.database, station, groups, sign_each=plan.sign_each)
+            )
+            accept, _ = await cycle_of_batches(hub, plan, plan.five_hundreds, 500)
             costs.setdefault("batch of 500 accept", []).append(accept)
         say(f"round {number + 1} of {plan.rounds}: cycles and floor")
     found = {name: middle(rounds) for name, rounds in costs.items()}
@@ -159,7 +169,7 @@ async def measure_latency(hub: Installation, plan: Plan) -> dict[str, Any]:
     for rate in (plan.rate / 5, plan.rate):
         number = int(rate * plan.rate_seconds)
         requests = [load.ready_single(hub.schools[n % CONNECTIONS], TO_ONE) for n in range(number)]
-        async with load.connections(hub.url, 500) as http:
+        async with connections(hub.url, 500) as http:
             seen = await load.at_rate(http, requests, hub.authorities, rate)
         await hub.sequenced()
         found[f"{rate:g}/s"] = {
@@ -181,10 +191,10 @@ async def measure_fan_out(hub: Installation, plan: Plan) -> dict[str, Any]:
     """(d): the accept of batches of 100 to one recipient and to three, by turns."""
     costs: dict[str, list[Cost]] = {TO_ONE: [], TO_THREE: []}
     recipients = [*hub.authorities, *hub.trusts, hub.warehouse]
-    async with load.connections(hub.url, CONNECTIONS) as http:
+    async with connections(hub.url, CONNECTIONS) as http:
         for _ in range(plan.rounds):
             for kind, found in costs.items():
-                requests = [load.ready_batch(s, kind, 100) for s in hub.schools][
+                requests = [load.ready_batch(s, kind, 100, sign_each=plan.sign_each) for s in hub.schools][
                     : max(32, plan.hundreds // 4)
                 ]
                 work = load.send_all(http, requests, CONNECTIONS)
@@ -207,8 +217,8 @@ async def measure_growth(hub: Installation, plan: Plan) -> list[dict[str, Any]]:
         stored = await growth.fill(hub.database, size, say)
         await hub.sequenced()
         say("ledger in order")
-        await cycle_of_batches(hub, CONNECTIONS, 2)
-        rounds = [await cycle_of_batches(hub, GROWTH_BATCHES) for _ in range(3)]
+        await cycle_of_batches(hub, plan, CONNECTIONS, 2)
+        rounds = [await cycle_of_batches(hub, plan, GROWTH_BATCHES) for _ in range(3)]
         accept, drained = middle([r[0] for r in rounds]), middle([r[1] for r in rounds])
         curve.append({"stored": stored, "accept": accept.as_json(), "receive": drained.as_json()})
     return curve
@@ -300,16 +310,17 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="more rounds and messages")
     parser.add_argument("--million", action="store_true", help="the growth curve up to 10^6 stored messages")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="some parts alone")
+    parser.add_argument("--sign-each", action="store_true", help="each message of a batch signed by itself")
     parser.add_argument("--rate", type=float, default=None, help="of the latency part, messages a second")
     parser.add_argument("--peer-python", type=Path, help="a Python that has the peer; else one is made")
     parser.add_argument("--out", type=Path, default=RESULT)
     given = parser.parse_args()
-    plan = FULL if given.full else SHORT
+    plan = msgspec.structs.replace(FULL if given.full else SHORT, sign_each=given.sign_each)
     if given.million:
         plan = msgspec.structs.replace(plan, stored=(*plan.stored, 1_000_000))
     if given.rate:
         plan = msgspec.structs.replace(plan, rate=given.rate)
-    found = asyncio.run(measure(plan, set(given.only), given.peer_python))
+    found = uvloop.run(measure(plan, set(given.only), given.peer_python))
     verdicts = goals.judged(found)
     found["goals"] = msgspec.to_builtins(verdicts)
     given.out.parent.mkdir(parents=True, exist_ok=True)

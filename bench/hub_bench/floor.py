@@ -15,11 +15,13 @@ from typing import Any
 import msgspec
 
 from commonroom.exchange import Envelope
+from commonroom.exchange.keys import base64url
 from commonroom.ids import uuid7
 from hub_bench.installation import TO_ONE, Station
 from hub_bench.load import BODY_BYTES
 
 ROWS = 500  # in one statement: the largest batch the hub takes
+SIGNATURE, SIGNATURE_IN_BATCH = 180, 607  # characters: alone, and with its proof in a batch of ROWS
 
 _MAKE = """
 DROP SCHEMA IF EXISTS floor CASCADE;
@@ -69,10 +71,13 @@ async def prepare(database: Any) -> None:
     await database.execute(_MAKE)
 
 
-async def same_rows(database: Any, station: Station, groups: int, first: int) -> float:
+async def same_rows(
+    database: Any, station: Station, groups: int, first: int, *, sign_each: bool = False
+) -> float:
     """Messages a second, in groups of ROWS; `first` is the number of the first one and must not come twice."""
     made = [
-        [_row(station, first + ROWS * group + number) for number in range(ROWS)] for group in range(groups)
+        [_row(station, first + ROWS * group + number, sign_each) for number in range(ROWS)]
+        for group in range(groups)
     ]
     now = datetime.now(UTC)
     begun = time.perf_counter()
@@ -96,9 +101,9 @@ async def same_rows(database: Any, station: Station, groups: int, first: int) ->
     return groups * ROWS / (time.perf_counter() - begun)
 
 
-async def one_table(database: Any, station: Station, groups: int) -> float:
+async def one_table(database: Any, station: Station, groups: int, *, sign_each: bool = False) -> float:
     """Messages a second, in groups of ROWS."""
-    made = [[_row(station, number) for number in range(ROWS)] for _ in range(groups)]
+    made = [[_row(station, number, sign_each) for number in range(ROWS)] for _ in range(groups)]
     begun = time.perf_counter()
     for rows in made:
         await database.execute(
@@ -108,7 +113,7 @@ async def one_table(database: Any, station: Station, groups: int) -> float:
     return groups * ROWS / (time.perf_counter() - begun)
 
 
-def _row(station: Station, position: int) -> _Row:
+def _row(station: Station, position: int, sign_each: bool) -> _Row:
     body = os.urandom(BODY_BYTES + 28)  # as long as the hub's sealed body
     digest = hashlib.sha256(body).digest()
     envelope = Envelope(
@@ -116,6 +121,6 @@ def _row(station: Station, position: int) -> _Row:
         source=station.party,
         type=TO_ONE,
         datacontenttype="application/octet-stream",
-        signature=os.urandom(105).hex(),
+        signature=base64url(os.urandom(SIGNATURE_IN_BATCH))[: SIGNATURE if sign_each else SIGNATURE_IN_BATCH],
     )
     return _Row(position, station.party, envelope.id, msgspec.to_builtins(envelope), digest, body)

@@ -7,18 +7,17 @@ import hashlib
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-import aiohttp
 import msgspec
 
 from commonroom.exchange import Envelope
 from commonroom.exchange.contract import BATCH_TYPE
 from commonroom.exchange.envelope import encode_batch
-from commonroom.exchange.signatures import sign
+from commonroom.exchange.signatures import sign, sign_batch
 from commonroom.ids import uuid7
+from hub_bench.client import Http, encoded
 from hub_bench.installation import TO_NEXT, Station
 
 BODY_BYTES = 1024
@@ -27,9 +26,7 @@ BODY_BYTES = 1024
 class Ready(msgspec.Struct, frozen=True):
     """One request as it will be sent."""
 
-    path: str
-    headers: dict[str, str]
-    body: bytes
+    request: bytes
     messages: int
     ids: tuple[str, ...]
 
@@ -65,20 +62,23 @@ _LETTERS = msgspec.json.Decoder(_Letters)
 def ready_single(station: Station, kind: str) -> Ready:
     """One signed message in one request."""
     envelope, body = _message(station, kind)
-    return Ready("/messages", {**station.headers, **envelope.to_headers()}, body, 1, (envelope.id,))
+    envelope = sign(envelope, hashlib.sha256(body).digest(), station.key)
+    headers = {**station.headers, **envelope.to_headers()}
+    return Ready(encoded("POST", "/messages", headers, body), 1, (envelope.id,))
 
 
-def ready_batch(station: Station, kind: str, size: int) -> Ready:
-    """So many signed messages in one request."""
+def ready_batch(station: Station, kind: str, size: int, *, sign_each: bool = False) -> Ready:
+    """So many messages in one request, with one signature for all unless each is to have its own."""
     messages = [_message(station, kind) for _ in range(size)]
-    ids = tuple(envelope.id for envelope, _ in messages)
-    return Ready(
-        "/messages:batch",
-        {**station.headers, "content-type": BATCH_TYPE},
-        encode_batch(messages),
-        size,
-        ids,
-    )
+    digests = [(envelope, hashlib.sha256(body).digest()) for envelope, body in messages]
+    if sign_each:
+        envelopes = [sign(envelope, digest, station.key) for envelope, digest in digests]
+    else:
+        envelopes = sign_batch(digests, station.key)
+    headers = {**station.headers, "content-type": BATCH_TYPE}
+    body = encode_batch(zip(envelopes, (body for _, body in messages), strict=True))
+    request = encoded("POST", "/messages:batch", headers, body)
+    return Ready(request, size, tuple(envelope.id for envelope in envelopes))
 
 
 def _message(station: Station, kind: str) -> tuple[Envelope, bytes]:
@@ -90,24 +90,14 @@ def _message(station: Station, kind: str) -> tuple[Envelope, bytes]:
         datacontenttype="application/octet-stream",
         recipient=station.next_party if kind == TO_NEXT else None,
     )
-    return sign(envelope, hashlib.sha256(body).digest(), station.key), body
+    return envelope, body
 
 
-@asynccontextmanager
-async def connections(url: str, number: int) -> AsyncIterator[aiohttp.ClientSession]:
-    """A session with at most so many connections."""
-    async with aiohttp.ClientSession(
-        url, connector=aiohttp.TCPConnector(limit=number), timeout=aiohttp.ClientTimeout(total=120)
-    ) as session:
-        yield session
-
-
-async def post(http: aiohttp.ClientSession, request: Ready) -> int:
+async def post(http: Http, request: Ready) -> int:
     """Send it; how many messages. Raises RuntimeError when any was not accepted: a refusal is no speed."""
-    async with http.post(request.path, headers=request.headers, data=request.body) as answer:
-        body = await answer.read()
-        if answer.status >= 300:
-            raise RuntimeError(f"{answer.status}: {body[:300]!r}")
+    status, body = await http.ask(request.request)
+    if status >= 300:
+        raise RuntimeError(f"{status}: {body[:300]!r}")
     if request.messages > 1:
         refused = [one.status for one in _RESULTS.decode(body).results if one.status != 202]
         if refused:
@@ -115,7 +105,7 @@ async def post(http: aiohttp.ClientSession, request: Ready) -> int:
     return request.messages
 
 
-async def send_all(http: aiohttp.ClientSession, requests: Iterable[Ready], workers: int) -> int:
+async def send_all(http: Http, requests: Iterable[Ready], workers: int) -> int:
     """All requests by so many workers at the same time; how many messages."""
     left = deque(requests)
 
@@ -128,30 +118,26 @@ async def send_all(http: aiohttp.ClientSession, requests: Iterable[Ready], worke
     return sum(await asyncio.gather(*(work() for _ in range(workers))))
 
 
-async def receive(
-    http: aiohttp.ClientSession, station: Station, limit: int, wait: float = 0
-) -> list[GotLetter]:
+async def receive(http: Http, station: Station, limit: int, wait: float = 0) -> list[GotLetter]:
     """One look into the mailbox."""
     query = f"/mailbox?kind=letters&limit={limit}&wait={wait}"
-    async with http.get(query, headers=station.headers) as answer:
-        body = await answer.read()
-        if answer.status != 200:
-            raise RuntimeError(f"{answer.status}: {body[:300]!r}")
+    status, body = await http.ask(encoded("GET", query, station.headers))
+    if status != 200:
+        raise RuntimeError(f"{status}: {body[:300]!r}")
     return _LETTERS.decode(body).letters
 
 
-async def acknowledge(http: aiohttp.ClientSession, station: Station, letters: Sequence[GotLetter]) -> int:
+async def acknowledge(http: Http, station: Station, letters: Sequence[GotLetter]) -> int:
     """All these letters in one request; how many."""
     body = msgspec.json.encode({"deliveries": [letter.delivery for letter in letters]})
     headers = {**station.headers, "content-type": "application/json"}
-    async with http.post("/mailbox/acknowledge", headers=headers, data=body) as answer:
-        text = await answer.read()
-        if answer.status != 200 or msgspec.json.decode(text)["ignored"]:
-            raise RuntimeError(f"{answer.status}: {text[:300]!r}")
+    status, text = await http.ask(encoded("POST", "/mailbox/acknowledge", headers, body))
+    if status != 200 or msgspec.json.decode(text)["ignored"]:
+        raise RuntimeError(f"{status}: {text[:300]!r}")
     return len(letters)
 
 
-async def drain(http: aiohttp.ClientSession, stations: Sequence[Station], limit: int) -> int:
+async def drain(http: Http, stations: Sequence[Station], limit: int) -> int:
     """Receive and acknowledge until every mailbox is empty, one worker a mailbox; how many letters."""
 
     async def empty(station: Station) -> int:
@@ -173,7 +159,7 @@ class Latencies(msgspec.Struct):
 
 
 async def at_rate(
-    http: aiohttp.ClientSession, requests: Sequence[Ready], stations: Sequence[Station], rate: float
+    http: Http, requests: Sequence[Ready], stations: Sequence[Station], rate: float
 ) -> Latencies:
     """Send by the clock, whatever the answers take, while the recipients wait in long polls."""
     sent: dict[str, float] = {}

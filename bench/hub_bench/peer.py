@@ -19,9 +19,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import psutil
 
-from hub_bench.load import BODY_BYTES, connections
+from hub_bench.client import connections, encoded
+from hub_bench.load import BODY_BYTES
 from tests.hub_server import free_port
 
 PACKAGE = "mesh-sandbox"
@@ -111,28 +113,26 @@ async def cycle(url: str, messages: int, workers: int) -> int:
     """Send, receive and acknowledge so many messages by so many connections; how many."""
     body = os.urandom(BODY_BYTES)
     recipient = _headers(RECIPIENT)
+    given = {
+        "mex-to": RECIPIENT,
+        "mex-workflowid": WORKFLOW,
+        "content-type": "application/octet-stream",
+    }
+    outgoing = encoded("POST", f"/messageexchange/{SENDER}/outbox", {**_headers(SENDER), **given}, body)
+    inbox = f"/messageexchange/{RECIPIENT}/inbox"
     async with connections(url, workers) as http:
         left = deque(range(messages))
 
         async def send() -> None:
-            headers = {
-                "mex-to": RECIPIENT,
-                "mex-workflowid": WORKFLOW,
-                "content-type": "application/octet-stream",
-            }
             while left:
                 left.popleft()
-                path = f"/messageexchange/{SENDER}/outbox"
-                async with http.post(path, headers={**_headers(SENDER), **headers}, data=body) as answer:
-                    await answer.read()
-                    answer.raise_for_status()
+                _checked(await http.ask(outgoing))
 
         await asyncio.gather(*(send() for _ in range(workers)))
         done = 0
-        inbox = f"/messageexchange/{RECIPIENT}/inbox"
         while True:
-            async with http.get(inbox, headers=recipient) as answer:
-                found = deque((await answer.json(content_type=None))["messages"])
+            listed = _checked(await http.ask(encoded("GET", inbox, recipient)))
+            found = deque(_LISTED.decode(listed).messages)
             if not found:
                 return done
             done += len(found)
@@ -140,14 +140,25 @@ async def cycle(url: str, messages: int, workers: int) -> int:
             async def collect(found: deque[str]) -> None:
                 while found:
                     path = f"{inbox}/{found.popleft()}"
-                    async with http.get(path, headers=recipient) as answer:
-                        if await answer.read() != body:
-                            raise RuntimeError("the peer gave another body")
-                    async with http.put(f"{path}/status/acknowledged", headers=recipient) as answer:
-                        await answer.read()
-                        answer.raise_for_status()
+                    if _checked(await http.ask(encoded("GET", path, recipient))) != body:
+                        raise RuntimeError("the peer gave another body")
+                    _checked(await http.ask(encoded("PUT", f"{path}/status/acknowledged", recipient)))
 
             await asyncio.gather(*(collect(found) for _ in range(workers)))
+
+
+class _Listed(msgspec.Struct, frozen=True):
+    messages: list[str]
+
+
+_LISTED = msgspec.json.Decoder(_Listed)
+
+
+def _checked(answer: tuple[int, bytes]) -> bytes:
+    status, body = answer
+    if status >= 300:
+        raise RuntimeError(f"the peer answered {status}: {body[:300]!r}")
+    return body
 
 
 def _headers(mailbox: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
@@ -41,15 +42,28 @@ def dsn(settings: Settings) -> str:
 
 
 async def open_pool(settings: Settings, *, size: int = 8) -> asyncpg.Pool:
-    """A pool of connections; `jsonb` columns come and go as plain Python values."""
+    """A pool of connections; `jsonb` columns come and go as plain Python values.
+
+    Whoever takes one leaves nothing behind on it: no setting, no lock of the session, no listener. Clearing the session
+    after each use would cost as much as many a statement.
+    """
     return await asyncpg.create_pool(
-        dsn(settings), min_size=1, max_size=size, connect=primary.connect, init=prepare_connection
+        dsn(settings),
+        min_size=1,
+        max_size=size,
+        connect=primary.connect,
+        init=prepare_connection,
+        reset=_leave_as_it_is,
     )
 
 
-async def connect(settings: Settings) -> asyncpg.Connection:
-    """One connection, set up like those of the pool."""
-    connection = await primary.connect(dsn(settings))
+async def _leave_as_it_is(connection: Any) -> None:
+    """asyncpg has rolled back what was left open before it calls this."""
+
+
+async def connect(settings: Settings, session: Mapping[str, str] | None = None) -> asyncpg.Connection:
+    """One connection, set up like those of the pool, with the server's settings for its `session`."""
+    connection = await primary.connect(dsn(settings), server_settings=dict(session or {}))
     await prepare_connection(connection)
     return connection
 

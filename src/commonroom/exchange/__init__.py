@@ -4,14 +4,8 @@ Used by the agent alone on a small install, so nothing here may need a database 
 """
 
 from commonroom.exchange import contract, envelope, gaps, record_sets, reports, signatures
-from commonroom.exchange.client import (
-    Client,
-    Letter,
-    Refusal,
-    SignInRefused,
-    enrol,
-    make_http_client,
-)
+from commonroom.exchange.batches import Refusal
+from commonroom.exchange.client import Client, SignInRefused
 from commonroom.exchange.contract import (
     AcknowledgeRequest,
     AddKeyRequest,
@@ -40,6 +34,7 @@ from commonroom.exchange.contract import (
     UploadState,
 )
 from commonroom.exchange.cuts import Unreachable
+from commonroom.exchange.enrolment import enrol
 from commonroom.exchange.envelope import (
     BatchItem,
     Envelope,
@@ -50,8 +45,10 @@ from commonroom.exchange.envelope import (
     encode_batch,
 )
 from commonroom.exchange.gaps import Seen
+from commonroom.exchange.letters import Letter
 from commonroom.exchange.record_sets import RECORDS_TYPE, RECORDS_ZSTD_TYPE, RecordSet, decode, encode
 from commonroom.exchange.reports import HUB_SOURCE, REPORT_TYPE, Report, is_report, read_report
+from commonroom.exchange.wire import make_http_client
 
 __all__ = [
     "HUB_SOURCE",

@@ -1,4 +1,4 @@
-"""The client with which an end point reaches a hub: enrol, post, pull, acknowledge, refuse, track.
+"""The client with which an end point reaches a hub: post, pull, acknowledge, refuse, track.
 
 Every call either succeeds, raises `Unreachable` (nothing is wrong with what was sent: try again later) or raises
 `Problem` (the hub understood and refuses: trying again will not help). Every send may be repeated safely.
@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, TypeVar
@@ -19,20 +18,20 @@ from typing import Literal, TypeVar
 import httpx2
 import msgspec
 
-from commonroom.exchange import contract, keys, large_bodies, reports, signatures, wire
+from commonroom.exchange import batches, contract, keys, large_bodies, reports, signatures, wire
+from commonroom.exchange.batches import Refusal
 from commonroom.exchange.cuts import Unreachable
-from commonroom.exchange.envelope import Envelope, check, encode_batch
+from commonroom.exchange.envelope import Envelope
 from commonroom.exchange.key_file import KeyFile
 from commonroom.exchange.key_ring import KeyRing
 from commonroom.exchange.keys import SigningKey
+from commonroom.exchange.letters import Letter, as_letter
 from commonroom.exchange.own_keys import OwnKeys
 from commonroom.problems import Problem
 
 T = TypeVar("T")
 
 RENEW_BEFORE_SECONDS = 60.0
-TIMEOUT = httpx2.Timeout(30.0, connect=10.0)
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 class SignInRefused(Unreachable):
@@ -43,64 +42,8 @@ class SignInRefused(Unreachable):
         self.problem = problem
 
 
-class Letter(msgspec.Struct, frozen=True, kw_only=True):
-    """A leased message from the mailbox."""
-
-    envelope: Envelope
-    body: bytes  # empty when the body is large
-    delivery: str  # to acknowledge or refuse it by
-    position: int  # the hub's order of acceptance
-    accepted_at: datetime  # when the hub accepted it
-    attempt: int  # 1 the first time it is delivered
-    stored: contract.StoredBody | None = None  # set when the body is large: `Client.fetch_body` fetches it
-    sequence: int | None = None  # its number in the mailbox, for `gaps.Seen`; None: a report
-    previous: int | None = None  # the number before it
-
-
-class Refusal(msgspec.Struct, frozen=True):
-    """One item of a batch that the hub will not take."""
-
-    id: str  # of the envelope
-    problem: Problem
-
-
-def make_http_client(connections: int = 100) -> httpx2.AsyncClient:
-    """A pool that many `Client`s may share; each waiting long-poll holds one connection. Close it with `aclose()`."""
-    limits = httpx2.Limits(
-        max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=60
-    )
-    return httpx2.AsyncClient(
-        timeout=TIMEOUT,
-        limits=limits,
-        follow_redirects=False,
-        headers={"accept-encoding": "identity"},
-        mounts={
-            f"all://{host}": None for host in LOOPBACK
-        },  # a proxy of the machine's is not for its own hub
-    )
-
-
-async def enrol(
-    hub_url: str, code: str, key_file: Path, name: str, *, http: httpx2.AsyncClient | None = None
-) -> contract.Enrolment:
-    """Register this end point with a one-time code; its key is made at `key_file` when there is none.
-
-    Safe to repeat with the same code and key file: the hub answers the same again. Raises Unreachable, Problem.
-    """
-    key = keys.load_or_create(key_file)
-    request = contract.EnrolRequest(code=code, name=name, jwk=keys.public_jwk(key))
-    url, body = f"{hub_url.rstrip('/')}/end-points", msgspec.json.encode(request)
-    headers = {"content-type": "application/json"}
-    if http is not None:
-        status, text = await wire.call(http, "POST", url, headers, body)
-    else:
-        async with make_http_client(1) as own:
-            status, text = await wire.call(own, "POST", url, headers, body)
-    return wire.answer(status, text, contract.Enrolment)
-
-
 class Client:
-    """One end point's connection to its hub. Give `http` (see `make_http_client`) to share a pool among many.
+    """One end point's connection to its hub. Give `http` (see `wire.make_http_client`) to share a pool among many.
 
     `hub_url` is the address the hub knows itself by (it is the audience of our assertions). Everything sent is signed.
     With `verify` everything pulled is checked too, and what its sender has not rightly signed is refused, not returned.
@@ -121,7 +64,7 @@ class Client:
         self._ring = KeyRing(self.keys_of)
         self._verify = verify
         self._own_http = http is None
-        self._http = http or make_http_client()
+        self._http = http or wire.make_http_client()
         self._token = ""
         self._renew_at = 0.0  # on the monotonic clock
         self._signing_in = asyncio.Lock()
@@ -156,7 +99,9 @@ class Client:
 
         Raises Unreachable when the hub could not finish: send all of them again, what it has is not taken twice.
         """
-        fates: list[contract.Receipt | Refusal | None] = [_unsendable(envelope) for envelope, _ in messages]
+        fates: list[contract.Receipt | Refusal | None] = [
+            batches.unsendable(envelope) for envelope, _ in messages
+        ]
         sendable = [message for message, fate in zip(messages, fates, strict=True) if fate is None]
         results = iter(await self._post_items(sendable) if sendable else [])
         return [fate if fate is not None else next(results) for fate in fates]
@@ -171,7 +116,7 @@ class Client:
         wait = min(wait, contract.MAX_WAIT_SECONDS)
         path = f"/mailbox?limit={limit}&wait={wait:g}" + ("" if kind == "all" else f"&kind={kind}")
         answer = await self._ask("GET", path, contract.MailboxResponse, patience=wait)
-        return await self._usable([_letter(letter) for letter in answer.letters])
+        return await self._usable([as_letter(letter) for letter in answer.letters])
 
     async def acknowledge(self, deliveries: Sequence[str]) -> contract.Settled:
         """Say that these are loaded and safe: they never come again."""
@@ -248,7 +193,7 @@ class Client:
         signed = {**headers, "authorization": f"Bearer {token}"}
         try:
             async with self._http.stream(
-                method, self.hub_url + path, headers=signed, content=content, timeout=TIMEOUT
+                method, self.hub_url + path, headers=signed, content=content, timeout=wire.TIMEOUT
             ) as response:
                 if response.status_code == 401:
                     await self._renewed_token(token)
@@ -296,13 +241,14 @@ class Client:
 
     async def _post_items(self, messages: list[tuple[Envelope, bytes]]) -> list[contract.Receipt | Refusal]:
         key = await self._signing_key()
-        body = await asyncio.to_thread(_signed_batch, messages, key)
+        body = await asyncio.to_thread(batches.signed, messages, key)
         headers = {"content-type": contract.BATCH_TYPE}
         answer = await self._ask("POST", "/messages:batch", contract.BatchResponse, body, headers)
         if len(answer.results) != len(messages):
             raise Unreachable("the hub answered for another number of messages than were sent")
         fates = [
-            _fate(envelope, result) for (envelope, _), result in zip(messages, answer.results, strict=True)
+            batches.fate(envelope, result)
+            for (envelope, _), result in zip(messages, answer.results, strict=True)
         ]
         for fate in fates:
             if isinstance(fate, Refusal):
@@ -426,44 +372,3 @@ class Client:
             return wire.answer(status, text, contract.TokenResponse)
         except Problem as problem:
             raise SignInRefused(problem) from None
-
-
-def _signed_batch(messages: Sequence[tuple[Envelope, bytes]], key: SigningKey) -> bytes:
-    """The body of POST /messages:batch, each item signed."""
-    return encode_batch(
-        [
-            (signatures.sign(envelope, signatures.message_digest(envelope, body), key), body)
-            for envelope, body in messages
-        ]
-    )
-
-
-def _unsendable(envelope: Envelope) -> Refusal | None:
-    try:
-        check(envelope)
-    except Problem as problem:
-        return Refusal(envelope.id, problem)
-    return None
-
-
-def _fate(envelope: Envelope, result: contract.BatchResult) -> contract.Receipt | Refusal:
-    if result.receipt is not None:
-        return result.receipt
-    if result.status >= 500 or result.status in wire.RETRY_LATER:
-        raise Unreachable(f"the hub answered {result.status} for a message of the batch")
-    return Refusal(envelope.id, wire.problem_of(result.problem or {}, result.status))
-
-
-def _letter(letter: contract.MailboxLetter) -> Letter:
-    envelope, body = Envelope.from_batch_item(letter.message)
-    return Letter(
-        envelope=envelope,
-        body=body,
-        delivery=letter.delivery,
-        position=letter.position,
-        accepted_at=letter.accepted_at,
-        attempt=letter.attempt,
-        sequence=letter.sequence,
-        previous=letter.previous,
-        stored=letter.body,
-    )

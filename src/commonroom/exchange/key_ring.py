@@ -65,15 +65,20 @@ def _public_key(listed: contract.PublicKey) -> Ed25519PublicKey | None:
 def _faults(
     letters: Sequence[Signed], names: Sequence[str | None], keys: Sequence[Ed25519PublicKey | None]
 ) -> list[str]:
-    return [_fault(letter, name, key) for letter, name, key in zip(letters, names, keys, strict=True)]
+    checker = signatures.Checker()
+    return [
+        _fault(checker, letter, name, key) for letter, name, key in zip(letters, names, keys, strict=True)
+    ]
 
 
-def _fault(letter: Signed, name: str | None, key: Ed25519PublicKey | None) -> str:
+def _fault(
+    checker: signatures.Checker, letter: Signed, name: str | None, key: Ed25519PublicKey | None
+) -> str:
     envelope, body = letter
     if name is None:
         return "The message carries no signature of its sender."
     if key is None:
         return "The message is signed with a key that is none of its sender's."
-    if not signatures.is_right(envelope, signatures.message_digest(envelope, body), key):
+    if not checker.is_right(envelope, signatures.message_digest(envelope, body), key):
         return "The signature does not fit the message: envelope or body were changed."
     return ""

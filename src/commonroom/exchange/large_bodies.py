@@ -23,7 +23,8 @@ from commonroom.exchange.envelope import Envelope, check_digest, digest_text
 from commonroom.problems import Problem
 
 if TYPE_CHECKING:
-    from commonroom.exchange.client import Client, Letter
+    from commonroom.exchange.client import Client
+    from commonroom.exchange.letters import Letter
 
 SMALL_BYTES = 1_048_576  # up to here a file travels in the message, unless the hub takes less
 PART_BYTES = 32 * 1_048_576  # one PUT

@@ -13,8 +13,26 @@ from commonroom.problems import CODES, Problem
 
 T = TypeVar("T")
 
+TIMEOUT = httpx2.Timeout(30.0, connect=10.0)
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 MAX_ANSWER_BYTES = 128 * 1024 * 1024  # a mailbox answer may hold many bodies; nothing honest is larger
 RETRY_LATER = frozenset({408, 425, 429})  # 4xx that say nothing about the message
+
+
+def make_http_client(connections: int = 100) -> httpx2.AsyncClient:
+    """A pool that many `Client`s may share; each waiting long-poll holds one connection. Close it with `aclose()`."""
+    limits = httpx2.Limits(
+        max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=60
+    )
+    return httpx2.AsyncClient(
+        timeout=TIMEOUT,
+        limits=limits,
+        follow_redirects=False,
+        headers={"accept-encoding": "identity"},
+        mounts={
+            f"all://{host}": None for host in LOOPBACK
+        },  # a proxy of the machine's is not for its own hub
+    )
 
 
 async def call(

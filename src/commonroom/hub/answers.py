@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException
 from commonroom.exchange.contract import PROBLEM_TYPE
 from commonroom.hub import codes  # noqa: F401 - registers the hub's problem codes
 from commonroom.hub.faults import DATABASE_AWAY, log_fault
+from commonroom.hub.office import Office
 from commonroom.problems import Problem
 
 _CODES = {401: "CR-031", 403: "CR-006", 404: "CR-005", 405: "CR-005", 413: "CR-046"}
@@ -23,17 +24,21 @@ _REMEDIES = {
 
 def answer(problem: Problem) -> Response[bytes]:
     """The problem as an HTTP answer."""
-    headers = {"cache-control": "no-store"}
-    if problem.status == 401:
-        headers["www-authenticate"] = "Bearer"
-    if "retry_after" in problem.extra:
-        headers["retry-after"] = str(problem.extra["retry_after"])
     return Response(
         msgspec.json.encode(problem.as_json()),
         status_code=problem.status,
         media_type=PROBLEM_TYPE,
-        headers=headers,
+        headers=_headers(problem),
     )
+
+
+def of_error(office: Office, error: Exception) -> tuple[int, tuple[tuple[bytes, bytes], ...], bytes]:
+    """Status, headers and body of the answer to whatever went wrong where no framework helps."""
+    problem = error if isinstance(error, Problem) else _fault(error)
+    office.metrics.problems.labels(problem.code).inc()
+    headers = {"content-type": PROBLEM_TYPE, **_headers(problem)}
+    encoded = tuple((name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items())
+    return problem.status, encoded, msgspec.json.encode(problem.as_json())
 
 
 def on_problem(request: Request[Any, Any, Any], problem: Problem) -> Response[bytes]:
@@ -56,21 +61,31 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
 
 def on_fault(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """A fault of ours: 503 when the database is away, else 500; logged without values."""
+    return on_problem(request, _fault(error))
+
+
+def _fault(error: Exception) -> Problem:
     if isinstance(error, DATABASE_AWAY):
         remedy = "Nothing is wrong with the request; send it again in a few seconds."
-        away = Problem(
+        return Problem(
             "CR-003",
             "The database is away at the moment.",
             status=503,
             remedy=remedy,
             extra={"retry_after": 2},
         )
-        return on_problem(request, away)
     log_fault("request failed", error)
     remedy = "The operator finds it in the hub's log; sending the same again is safe."
-    return on_problem(
-        request, Problem("CR-007", "The hub could not finish the request.", status=500, remedy=remedy)
-    )
+    return Problem("CR-007", "The hub could not finish the request.", status=500, remedy=remedy)
+
+
+def _headers(problem: Problem) -> dict[str, str]:
+    headers = {"cache-control": "no-store"}
+    if problem.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if "retry_after" in problem.extra:
+        headers["retry-after"] = str(problem.extra["retry_after"])
+    return headers
 
 
 def _detail(error: HTTPException) -> str:

@@ -9,8 +9,9 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated
 
+import msgspec
 from litestar import Litestar, Response, get, post
 from litestar.exceptions import HTTPException, InternalServerException
 from litestar.openapi.datastructures import ResponseSpec
@@ -19,7 +20,6 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from commonroom.exchange import (
     AcknowledgeRequest,
     BatchResponse,
-    BatchResult,
     Enrolment,
     EnrolRequest,
     Envelope,
@@ -31,19 +31,16 @@ from commonroom.exchange import (
     Settled,
     TokenResponse,
     Tracking,
-    check_digest,
-    decode_batch,
 )
-from commonroom.exchange.contract import ASSERTION_TYPE, BATCH_TYPE, MAX_WAIT_SECONDS
+from commonroom.exchange.contract import ASSERTION_TYPE, MAX_WAIT_SECONDS
 from commonroom.exchange.envelope import MAX_BATCH_ITEMS
 from commonroom.hub import (
     answers,
-    bodies,
     governance_api,
+    hot,
     keys_api,
+    ledger,
     ledger_api,
-    mail,
-    mailbox,
     movements,
     openapi,
     push_api,
@@ -55,20 +52,20 @@ from commonroom.hub.callers import Call
 from commonroom.hub.callers import caller_of as _caller
 from commonroom.hub.callers import json_answer as _json
 from commonroom.hub.callers import office_of as _office
-from commonroom.hub.mailbox import LeasedLetter
+from commonroom.hub.collector import Errand, Kind
+from commonroom.hub.fast_paths import FastPaths
 from commonroom.hub.movements import ListedMovement
-from commonroom.hub.office import Office, open_office
-from commonroom.hub.post import Outcome, Submission
-from commonroom.identity import Principal, enrol
+from commonroom.hub.office import open_office
+from commonroom.hub.settling import wish
+from commonroom.identity import enrol
 from commonroom.problems import Problem
 from commonroom.settings import Settings
 
-SMALL_BODY_BYTES = 128 * 1024  # requests that are not messages
 HEALTH_SECONDS = 2.0
 GRANT_TYPE = "client_credentials"
 
 
-def create_app(settings: Settings) -> Litestar:
+def create_app(settings: Settings) -> FastPaths:
     """The hub as an ASGI application. Its parts open with the application's lifespan: `app.state.office`."""
 
     @asynccontextmanager
@@ -77,7 +74,7 @@ def create_app(settings: Settings) -> Litestar:
             app.state.office = office
             yield
 
-    return Litestar(
+    app = Litestar(
         route_handlers=[
             post_message,
             post_batch,
@@ -107,9 +104,10 @@ def create_app(settings: Settings) -> Litestar:
             Exception: answers.on_fault,
         },
         openapi_config=openapi.config(),
-        request_max_body_size=SMALL_BODY_BYTES,
+        request_max_body_size=hot.SMALL_BODY_BYTES,
         logging_config=None,
     )
+    return FastPaths(app)
 
 
 @post(
@@ -122,14 +120,11 @@ def create_app(settings: Settings) -> Litestar:
 )
 async def post_message(request: Call) -> Response[bytes]:
     """Post one message: the envelope in ce- headers, the body as it is."""
-    caller = _caller(request)
+    caller, office = _caller(request), _office(request)
     envelope = Envelope.from_headers(request.scope["headers"])
-    limit = _office(request).settings.max_body_bytes
+    limit = office.settings.max_body_bytes
     body, digest = await _read(request, limit, "Send fewer records in a message, or compress them.")
-    [outcome] = await _office(request).submit([_submission(caller, envelope, body, digest)])
-    if isinstance(outcome, Problem):
-        raise outcome
-    return _json(outcome, 202)
+    return _json(await hot.post(office, caller, envelope, body, digest), 202)
 
 
 @post(
@@ -142,27 +137,10 @@ async def post_message(request: Call) -> Response[bytes]:
 )
 async def post_batch(request: Call) -> Response[bytes]:
     """Post 1 to 500 messages in one transaction. Each has its own result: a bad one does not stop the others."""
-    caller = _caller(request)
-    settings = _office(request).settings
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != BATCH_TYPE:
-        raise Problem(
-            "CR-022",
-            f"A batch is {BATCH_TYPE}.",
-            status=415,
-            where="content-type",
-            remedy="Set the content type.",
-        )
-    body, _ = await _read(request, settings.max_batch_bytes, "Send fewer messages in a batch.")
-    outcomes: list[Outcome | None] = []
-    submissions: list[Submission] = []
-    for item in decode_batch(body):
-        try:
-            submissions.append(_batched(caller, item, settings.max_body_bytes))
-            outcomes.append(None)
-        except Problem as problem:
-            outcomes.append(problem)
-    answered = iter(await _office(request).submit(submissions) if submissions else [])
-    return _json(BatchResponse([_result(outcome or next(answered)) for outcome in outcomes]), 200)
+    caller, office = _caller(request), _office(request)
+    hot.check_batch_type(request.headers.get("content-type", ""))
+    body, _ = await _read(request, office.settings.max_batch_bytes, "Send fewer messages in a batch.")
+    return _json(await hot.post_batch(office, caller, body), 200)
 
 
 @get(
@@ -172,71 +150,39 @@ async def post_batch(request: Call) -> Response[bytes]:
 )
 async def get_mailbox(
     request: Call,
-    limit: Annotated[int, QueryParameter(ge=1, le=MAX_BATCH_ITEMS)] = 100,
+    limit: Annotated[int, QueryParameter(ge=1, le=MAX_BATCH_ITEMS)] = hot.DEFAULT_LIMIT,
     wait: Annotated[float, QueryParameter(ge=0, le=MAX_WAIT_SECONDS)] = 0,
-    kind: FromQuery[mail.Kind] = "all",
+    kind: FromQuery[Kind] = "all",
 ) -> Response[bytes]:
     """Collect up to `limit` letters and reports under a lease, waiting up to `wait` seconds for the first one."""
     caller, office = _caller(request), _office(request)
-    party = caller.party or ""
-
-    async def look() -> list[LeasedLetter]:
-        _caller(request)  # whoever waits a minute may have been revoked meanwhile
-        office.pulse.check_standby()  # a lease would wait for it, and keep a connection from everybody
-        async with office.pool.acquire() as connection:
-            return await mail.collect(
-                connection,
-                office.master_keys,
-                party,
-                caller.id,
-                limit,
-                office.settings.lease_seconds,
-                kind=kind,
-                closed=office.windows.closed,
-            )
-
-    gone = asyncio.ensure_future(_hung_up(request))
-    try:
-        with office.metrics.waiting.track_inprogress():
-            letters = await mailbox.wait_for_mail(look, office.doorbell, party, wait, gone)
-    finally:
-        gone.cancel()
-    office.metrics.leased.inc(len(letters))
-    held = office.held_of(party)
-    return _json(
-        {"letters": [_letter(letter) for letter in letters], **({"held": held} if held else {})}, 200
-    )
+    errand = Errand(caller.party or "", caller.id, limit, kind)
+    answer = await hot.collect(office, errand, wait, lambda: _caller(request), request.receive)
+    return _json(msgspec.Raw(answer), 200)
 
 
 @post("/mailbox/acknowledge", status_code=200, security=openapi.SIGNED_IN)
 async def acknowledge(request: Call, data: JSONBody[AcknowledgeRequest]) -> Settled:
     """Loaded and safe: never deliver these again."""
-    caller, office = _caller(request), _office(request)
-    async with office.pool.acquire() as connection:
-        settled = await mailbox.acknowledge(connection, data.deliveries, caller.party or "", caller.id)
-    return _counted(office, "acknowledge", settled)
+    return await hot.acknowledge(_office(request), _caller(request), data.deliveries)
 
 
 @post("/mailbox/refuse", status_code=200, security=openapi.SIGNED_IN)
 async def refuse(request: Call, data: JSONBody[RefuseRequest]) -> Settled:
     """These cannot be used; the sender is told the reason, which must hold no personal data."""
     caller, office = _caller(request), _office(request)
-    async with office.pool.acquire() as connection:
-        settled = await mailbox.refuse(
-            connection, data.deliveries, caller.party or "", caller.id, data.reason
-        )
-    return _counted(office, "refuse", settled)
+    refused = wish(
+        "finish", data.deliveries, caller.party or "", caller.id, state=ledger.REFUSED, reason=data.reason
+    )
+    return hot.counted(office, "refuse", await office.settler.ask(refused))
 
 
 @post("/mailbox/extend", status_code=200, security=openapi.SIGNED_IN)
 async def extend(request: Call, data: JSONBody[ExtendRequest]) -> Settled:
     """Keep the lease for so many more seconds from now."""
     caller, office = _caller(request), _office(request)
-    async with office.pool.acquire() as connection:
-        settled = await mailbox.extend(
-            connection, data.deliveries, caller.party or "", caller.id, data.seconds
-        )
-    return _counted(office, "extend", settled)
+    longer = wish("extend", data.deliveries, caller.party or "", caller.id, seconds=float(data.seconds))
+    return hot.counted(office, "extend", await office.settler.ask(longer))
 
 
 @post("/mailbox/release", status_code=200, security=openapi.SIGNED_IN)
@@ -244,11 +190,10 @@ async def release(request: Call, data: JSONBody[ReleaseRequest]) -> Settled:
     """Give the lease back: the letters are offered again at once."""
     caller, office = _caller(request), _office(request)
     party = caller.party or ""
-    async with office.pool.acquire() as connection:
-        settled = await mailbox.release(connection, data.deliveries, party, caller.id)
+    settled = await office.settler.ask(wish("release", data.deliveries, party, caller.id))
     if settled.settled:
         office.doorbell.ring([party])
-    return _counted(office, "release", settled)
+    return hot.counted(office, "release", settled)
 
 
 @get("/messages/{message:str}", security=openapi.SIGNED_IN)
@@ -330,9 +275,7 @@ async def _need_a_standby(request: Call) -> None:
 
 async def _read(request: Call, limit: int, remedy: str) -> tuple[bytes, bytes]:
     """The body and its SHA-256, hashed as it comes in. Raises Problem CR-046 (413) as soon as it is over the limit."""
-    too_large = Problem(
-        "CR-046", f"The body is over {limit:,} bytes.", status=413, where="the body", remedy=remedy
-    )
+    too_large = hot.too_large(limit, remedy)
     if (request.content_length or 0) > limit:
         raise too_large
     digest = hashlib.sha256()
@@ -346,60 +289,5 @@ async def _read(request: Call, limit: int, remedy: str) -> tuple[bytes, bytes]:
             digest.update(chunk)
             chunks.append(chunk)
     except InternalServerException as error:  # the framework's word for a caller that hung up
-        hung_up = Problem(
-            "CR-050", "The body ended early.", where="the body", remedy="Send the message again."
-        )
-        raise hung_up from error
+        raise hot.ended_early() from error
     return b"".join(chunks), digest.digest()
-
-
-def _submission(caller: Principal, envelope: Envelope, body: bytes, digest: bytes) -> Submission:
-    if envelope.bodyref is not None:
-        digest = bodies.referred(envelope, body)
-    else:
-        check_digest(envelope, body)
-    return Submission(
-        envelope=envelope, body=body, digest=digest, party=caller.party or "", end_point=caller.id
-    )
-
-
-def _batched(caller: Principal, item: tuple[Envelope, bytes] | Problem, limit: int) -> Submission:
-    if isinstance(item, Problem):
-        raise item
-    envelope, body = item
-    if len(body) > limit:
-        remedy = "Send fewer records in a message."
-        raise Problem(
-            "CR-046", f"The body is over {limit:,} bytes.", status=413, where="data_base64", remedy=remedy
-        )
-    return _submission(caller, envelope, body, hashlib.sha256(body).digest())
-
-
-def _result(outcome: Outcome) -> BatchResult:
-    if isinstance(outcome, Problem):
-        return BatchResult(status=outcome.status, problem=outcome.as_json())
-    return BatchResult(status=202, receipt=outcome)
-
-
-def _letter(letter: LeasedLetter) -> dict[str, Any]:
-    # The stored envelope goes out as it came in; it was checked at accept.
-    return {
-        "delivery": letter.delivery,
-        "position": letter.position,
-        "accepted_at": letter.accepted_at,
-        "attempt": letter.attempt,
-        "sequence": letter.sequence,
-        "previous": letter.sequence - 1 if letter.sequence is not None else None,
-        **bodies.enclosed(letter),
-    }
-
-
-def _counted(office: Office, verb: str, settled: Settled) -> Settled:
-    office.metrics.settled.labels(verb).inc(len(settled.settled))
-    return settled
-
-
-async def _hung_up(request: Call) -> None:
-    """Returns when the caller has closed its connection."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -84,10 +85,19 @@ _KNOWN = "SELECT EXISTS (SELECT FROM hub.stored_body WHERE digest = $1)"
 _UPLOADING = "SELECT id FROM hub.upload WHERE id = ANY($1::uuid[])"
 
 
-# For the statement that stores messages: $17 are the uploads they name. The lock keeps the sweeper off until the commit.
-COMPLETE_UPLOADS = """SELECT id, party, digest, size FROM hub.upload
-    WHERE id = ANY($17::uuid[]) AND stored_at IS NOT NULL AND expires_at > clock_timestamp()
-    FOR KEY SHARE"""
+# The lock keeps the sweeper off until the transaction that stores the messages has ended.
+_COMPLETE_UPLOADS = """
+SELECT id, party, digest, size FROM hub.upload
+WHERE id = ANY($1::uuid[]) AND stored_at IS NOT NULL AND expires_at > clock_timestamp()
+ORDER BY id
+FOR KEY SHARE
+"""
+
+
+async def complete_uploads(connection: Any, names: Sequence[str]) -> dict[tuple[str, str, bytes], int]:
+    """Sizes of those of these uploads that are complete, by name, party and digest; kept until the transaction ends."""
+    rows = await connection.fetch(_COMPLETE_UPLOADS, names)
+    return {(str(row["id"]), row["party"], row["digest"]): row["size"] for row in rows}
 
 
 async def find(

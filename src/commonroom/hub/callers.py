@@ -23,11 +23,15 @@ def office_of(request: Call) -> Office:
 
 def caller_of(request: Call) -> Principal:
     """The end point that signed in. Raises Problem CR-031 (401) or CR-006 (403)."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return signed_in(office_of(request), request.headers.get("authorization", ""))
+
+
+def signed_in(office: Office, authorization: str) -> Principal:
+    """The end point with this `Authorization`. Raises Problem CR-031 (401) or CR-006 (403)."""
+    scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not token:
         remedy = "Ask POST /token for a token and send it as `Authorization: Bearer <token>`."
         raise Problem("CR-031", "There is no access token.", status=401, where="Authorization", remedy=remedy)
-    office = office_of(request)
     caller = office.tokens.authenticate(token.strip())
     if caller.kind != "end_point" or not caller.party:
         raise Problem(

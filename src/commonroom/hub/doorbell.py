@@ -22,9 +22,13 @@ CHANNEL = "hub_mail"
 CALM_SECONDS = 10.0
 DEAF_SECONDS = 1.0
 RECONNECT_SECONDS = 1.0
+# Other processes hear of mail at most so much later: rings of that time are one statement and one commit.
+TELL_SECONDS = 0.02
 EVERYBODY = ""
 
-_RING = "SELECT pg_notify($1, party) FROM unnest($2::text[]) AS party"
+MAX_PARTIES = 30  # in one notification, which holds 8,000 bytes; names have 255 at most
+
+_RING = "SELECT pg_notify($1, parties) FROM unnest($2::text[]) AS parties"
 
 # A lost ring costs CALM_SECONDS and no more, so it need not wait for the disk.
 _NO_FSYNC = "SET synchronous_commit = off"
@@ -32,12 +36,44 @@ _NO_FSYNC = "SET synchronous_commit = off"
 _logger = log.get("hub")
 
 
+class Bell:
+    """What one who waits listens to. Rings between two waits are not lost."""
+
+    def __init__(self) -> None:
+        self.rung = False
+        self._woken: asyncio.Future[None] | None = None
+
+    def ring(self, _: Any = None) -> None:
+        """Wake whoever waits, or the next wait at once."""
+        self.rung = True
+        self._wake()
+
+    async def wait(self, seconds: float, gone: asyncio.Future[Any]) -> bool:
+        """Until it rings, the listener is `gone` or so much time has passed; whether it rang."""
+        if not self.rung and not gone.done():
+            loop = asyncio.get_running_loop()
+            self._woken = loop.create_future()
+            timer = loop.call_later(seconds, self._wake)
+            gone.add_done_callback(self._wake)
+            try:
+                await self._woken
+            finally:
+                timer.cancel()
+                gone.remove_done_callback(self._wake)
+        rung, self.rung = self.rung, False
+        return rung
+
+    def _wake(self, _: Any = None) -> None:
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
+
+
 class Doorbell:
     """One per hub process. `run` must be running for rings to pass between processes."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._waiting: dict[str, set[Bell]] = defaultdict(set)
         self._to_tell: set[str] = set()
         self._something_to_tell = asyncio.Event()
         self._hears = False
@@ -50,14 +86,14 @@ class Doorbell:
         return CALM_SECONDS if self._hears else DEAF_SECONDS
 
     @contextmanager
-    def waiter(self, party: str) -> Iterator[asyncio.Event]:
-        """An event that every ring for this party sets, while the context lasts."""
-        event = asyncio.Event()
-        self._waiting[party].add(event)
+    def waiter(self, party: str) -> Iterator[Bell]:
+        """A bell that every ring for this party rings, while the context lasts."""
+        bell = Bell()
+        self._waiting[party].add(bell)
         try:
-            yield event
+            yield bell
         finally:
-            self._waiting[party].discard(event)
+            self._waiting[party].discard(bell)
             if not self._waiting[party]:
                 del self._waiting[party]
 
@@ -79,9 +115,9 @@ class Doorbell:
         self._wake(EVERYBODY)
 
     def _wake(self, party: str) -> None:
-        events = [*self._waiting.values()] if party == EVERYBODY else [self._waiting.get(party, set())]
-        for event in (event for group in events for event in group):
-            event.set()
+        groups = [*self._waiting.values()] if party == EVERYBODY else [self._waiting.get(party, ())]
+        for bell in (bell for group in groups for bell in group):
+            bell.ring()
         for listener in self._overheard_by:
             listener(party)
 
@@ -107,10 +143,19 @@ class Doorbell:
                 self._something_to_tell.clear()
                 parties, self._to_tell = self._to_tell, set()
                 if parties:
-                    await connection.execute(_RING, CHANNEL, list(parties))
+                    await connection.execute(_RING, CHANNEL, _lists(parties))
+                    await asyncio.sleep(TELL_SECONDS)
         finally:
             self._hears = False
             connection.terminate()
 
-    def _heard(self, connection: Any, process: int, channel: str, party: str) -> None:
-        self._wake(party)
+    def _heard(self, connection: Any, process: int, channel: str, parties: str) -> None:
+        if process != connection.get_server_pid():  # our own rings were heard when they were rung
+            for party in parties.split("\n"):
+                self._wake(party)
+
+
+def _lists(parties: set[str]) -> list[str]:
+    """The parties as payloads of notifications, one a line."""
+    names = sorted(parties)
+    return ["\n".join(names[first : first + MAX_PARTIES]) for first in range(0, len(names), MAX_PARTIES)]

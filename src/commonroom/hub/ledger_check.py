@@ -15,9 +15,9 @@ from commonroom.hub.body_store import BLOCK_BYTES, BodyStore
 from commonroom.hub.ledger_file import HeadChecker, Verdict, check_keys
 from commonroom.hub.ledger_form import PublicKey, leaf_of
 from commonroom.hub.master_keys import MasterKeys
-from commonroom.hub.merkle import Frontier, Node
 from commonroom.hub.proofs import head_of
 from commonroom.hub.sequencer import CHUNK, ENTRY, TILE_LEVELS, entry_of
+from commonroom.merkle import Frontier, Node
 from commonroom.problems import Problem
 
 BODIES_AT_ONCE = 32  # each up to the largest that a message may have

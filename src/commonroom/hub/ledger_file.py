@@ -26,9 +26,9 @@ from commonroom.hub.ledger_form import (
     key_id,
     leaf_of,
 )
-from commonroom.hub.merkle import Frontier
 from commonroom.hub.proofs import head_of
 from commonroom.hub.sequencer import CHUNK, ENTRY, entry_of
+from commonroom.merkle import Frontier
 from commonroom.problems import Problem
 
 MAX_LINE = 64 * 1024

@@ -16,8 +16,8 @@ from cryptography.exceptions import InvalidSignature
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
+from commonroom import merkle
 from commonroom.exchange.keys import base64url
-from commonroom.hub import merkle
 
 HEAD_PREFIX = b"commonroom ledger head 1\n"  # so that a signature of a head can pass for nothing else
 

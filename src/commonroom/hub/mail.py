@@ -1,41 +1,29 @@
-"""Mail: what one look into a mailbox brings, letters first, then the hub's own reports."""
+"""Mail: what one look into a mailbox brought, opened: letters first, then the hub's own reports."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from commonroom.exchange.reports import report_envelope
-from commonroom.hub import mailbox, reports, sealed_letters
+from commonroom.hub import sealed_letters
+from commonroom.hub.collector import Errand, Found
 from commonroom.hub.mailbox import LeasedLetter
 from commonroom.hub.master_keys import MasterKeys
 from commonroom.hub.reports import LeasedReport
 
-Kind = Literal["letters", "reports", "all"]
 
-
-async def collect(
-    connection: Any,
-    master_keys: MasterKeys,
-    party: str,
-    end_point: str,
-    limit: int,
-    seconds: float,
-    *,
-    kind: Kind = "all",
-    closed: Sequence[str] = (),
+async def opened(
+    connection: Any, master_keys: MasterKeys, errand: Errand, found: Found
 ) -> list[LeasedLetter]:
-    """Up to `limit` letters and reports under a lease. Reports get the room that letters leave."""
-    found: list[LeasedLetter] = []
-    if kind != "reports":
-        leased = await mailbox.lease(connection, party, end_point, limit, seconds, closed=closed)
-        found = await sealed_letters.open_all(connection, master_keys, leased, party, end_point)
-    if kind != "letters" and (room := limit - len(found)):
-        told = await reports.lease(connection, party, end_point, room, seconds)
-        found += [_as_letter(report, party) for report in told]
-    return found
+    """The letters and reports that a collector has leased, as they are handed out."""
+    letters = found.letters
+    if letters:
+        letters = await sealed_letters.open_all(
+            connection, master_keys, letters, errand.party, errand.end_point
+        )
+    return [*letters, *(_as_letter(report, errand.party) for report in found.reports)]
 
 
 def _as_letter(leased: LeasedReport, party: str) -> LeasedLetter:

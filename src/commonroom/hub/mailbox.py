@@ -6,9 +6,8 @@ offered again, so recipients must be able to load the same letter twice. Leases 
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable, Sequence
+import operator
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -16,12 +15,14 @@ from uuid import UUID
 import msgspec
 
 from commonroom.exchange import Settled
-from commonroom.hub import ledger, reports
-from commonroom.hub.doorbell import Doorbell
+from commonroom.hub import ledger
 from commonroom.hub.master_keys import SealedBody, sealed_in
+from commonroom.hub.rounds import COMMAND_SECONDS
+from commonroom.hub.settling import Wish, printable, settle, wish
 
 # A mailbox answer holds at most so many bytes of bodies, and always at least one letter.
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
+MAX_ROUND_BYTES = 64 * 1024 * 1024  # of all answers that are collected together
 
 
 class LeasedLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,101 +41,92 @@ class LeasedLetter(msgspec.Struct, frozen=True, kw_only=True):
     sealed: SealedBody | None = None  # its body before `sealed_letters.open_all`: not to be handed out
 
 
-# Movements are looked at again here: what is accepted under an agreement is not delivered after its end.
+class Look(msgspec.Struct, frozen=True):
+    """Who wants letters, and how many at most."""
+
+    party: str
+    end_point: str
+    limit: int
+
+
+# Movements and assurance are looked at again here: what is accepted under an agreement is not delivered after its end.
+# No list that can be long is joined with another one: without statistics the planner takes every list to be short.
+# `IS TRUE` keeps the list of active movements a list, read once; as a join it would be looked up for every letter.
 _LEASE = f"""
-WITH candidates AS (
-    SELECT d.id, d.message, d.sequence
-    FROM hub.delivery d
-    WHERE d.recipient = $1 AND d.finished_at IS NULL
-        AND (d.state = 'offered' OR d.lease_until <= clock_timestamp())
-        AND (d.expires_at IS NULL OR d.expires_at > (SELECT engines.domain_now()))
-        AND d.movement IN (SELECT id FROM hub.active_movement)
-        AND d.needs <= (SELECT hub.level_of($1, $2))
-        AND d.movement <> ALL($6::text[])
-    ORDER BY d.message
-    LIMIT $3
-    FOR UPDATE OF d SKIP LOCKED
+WITH asked AS MATERIALIZED (
+    SELECT given.*, coalesce(max(e.rank), 0) AS level
+    FROM unnest($1::text[], $2::text[], $3::int[]) WITH ORDINALITY AS given(party, end_point, most, place)
+    LEFT JOIN hub.valid_evidence e
+        ON e.party = given.party AND (e.end_point IS NULL OR e.end_point = given.end_point)
+    GROUP BY given.place, given.party, given.end_point, given.most
+), candidates AS (
+    SELECT a.place, a.party, a.end_point, d.id, d.message, d.sequence
+    FROM asked a
+    CROSS JOIN LATERAL (
+        SELECT d.id, d.message, d.sequence
+        FROM hub.delivery d
+        WHERE d.recipient = a.party AND d.finished_at IS NULL
+            AND (d.state = 'offered' OR d.lease_until <= clock_timestamp())
+            AND (d.expires_at IS NULL OR d.expires_at > (SELECT engines.domain_now()))
+            AND (d.movement IN (SELECT id FROM hub.active_movement)) IS TRUE
+            AND d.needs <= a.level
+            AND d.movement <> ALL($6::text[])
+        ORDER BY d.message
+        LIMIT a.most
+        FOR UPDATE OF d SKIP LOCKED
+    ) d
 ), sized AS (
-    SELECT c.id, c.sequence, m.position, m.envelope, m.accepted_at, m.id AS message_id, m.size, m.digest,
-        sum(w.size) OVER (ORDER BY m.position) - w.size AS bytes_before
+    SELECT c.*, m.envelope, m.accepted_at, m.id AS message_id, m.size, m.digest,
+        sum(w.size) OVER in_order - w.size AS bytes_before,
+        count(*) FILTER (WHERE c.sequence IS NULL) OVER in_order AS number
     FROM candidates c JOIN hub.message m ON m.position = c.message
-    CROSS JOIN LATERAL (SELECT CASE WHEN m.envelope ? 'bodyref' THEN 0 ELSE m.size END AS size) w
+    CROSS JOIN LATERAL (SELECT CASE WHEN m.envelope ? 'bodyref' THEN 0 ELSE m.size::int END AS size) w
+    WINDOW in_order AS (PARTITION BY c.place ORDER BY c.message ROWS UNBOUNDED PRECEDING)
 ), fitting AS (
-    SELECT id, row_number() OVER (PARTITION BY sequence IS NULL ORDER BY position) AS place,
-        count(*) FILTER (WHERE sequence IS NULL) OVER () AS new
-    FROM sized WHERE bytes_before < $5
+    SELECT * FROM sized WHERE bytes_before < $5
+), unnumbered AS (
+    SELECT place, party, max(number) AS new FROM fitting WHERE sequence IS NULL GROUP BY place, party
 ), numbered AS (
     INSERT INTO hub.mailbox AS box (party, last_sequence)
-    SELECT $1::text, new FROM fitting WHERE new > 0 LIMIT 1
+    SELECT party, new FROM unnumbered ORDER BY party
     ON CONFLICT (party) DO UPDATE SET last_sequence = box.last_sequence + excluded.last_sequence
-    RETURNING last_sequence
+    RETURNING party, last_sequence
+), begun AS (
+    SELECT array_agg(coalesce(n.last_sequence - u.new, 0) ORDER BY a.place) AS by_place
+    FROM asked a LEFT JOIN unnumbered u ON u.place = a.place LEFT JOIN numbered n ON n.party = u.party
 ), leased AS (
     UPDATE hub.delivery d
-    SET state = 'leased', lease_holder = $2, attempt = attempt + 1,
+    SET state = 'leased', lease_holder = f.end_point, attempt = attempt + 1,
         lease_until = clock_timestamp() + make_interval(secs => $4), leased_at = (SELECT engines.domain_now()),
-        sequence = coalesce(d.sequence, numbered.last_sequence - fitting.new + fitting.place)
-    FROM fitting LEFT JOIN numbered ON true
-    WHERE d.id = fitting.id
-    RETURNING d.id, d.attempt, d.sequence
+        sequence = coalesce(d.sequence, (SELECT by_place FROM begun)[f.place] + f.number)
+    FROM fitting f
+    WHERE d.id = f.id
+    RETURNING d.id, d.attempt, d.sequence, f.place, f.party, f.message, f.accepted_at, f.envelope, f.message_id,
+        f.size, f.digest
 ), entries AS (
     {ledger.APPEND}
-    SELECT '{ledger.LEASED}', position, $1, NULL, NULL FROM leased JOIN sized USING (id) ORDER BY position
+    SELECT '{ledger.LEASED}', message, party, NULL, NULL FROM leased ORDER BY message
 )
-SELECT l.id, l.attempt, l.sequence, s.position, s.accepted_at, s.envelope, b.body, b.master, b.wrapped,
-    s.message_id, s.size, s.digest
-FROM leased l JOIN sized s USING (id) JOIN hub.body b ON b.message = s.position
-ORDER BY s.position
+SELECT l.place, l.id, l.attempt, l.sequence, l.message AS position, l.accepted_at, l.envelope, b.body, b.master,
+    b.wrapped, l.message_id, l.size, l.digest
+FROM leased l JOIN hub.body b ON b.message = l.message
 """  # noqa: S608 - constants of ledger.py
 
 # The same gates for letters that somebody has chosen before: push.
-_LEASE_CHOSEN = _LEASE.replace("WHERE d.recipient = $1", "WHERE d.id = ANY($7::uuid[]) AND d.recipient = $1")
-
-# The rows are locked first, in one order, so that two end points of a party settling the same letters cannot deadlock.
-_MINE = """
-WITH mine AS (
-    SELECT id, message, state, lease_holder
-    FROM hub.delivery
-    WHERE id = ANY($1::uuid[]) AND recipient = $2
-    ORDER BY id
-    FOR UPDATE
-), held AS (
-    SELECT id FROM mine WHERE state = 'leased' AND lease_holder = $3
+_LEASE_CHOSEN = _LEASE.replace(
+    "WHERE d.recipient = a.party", "WHERE d.id = ANY($7::uuid[]) AND d.recipient = a.party"
 )
+
+# Leased letters count too, since a lease may have ended. LIMIT keeps it a look at one row of each.
+_WAITING = """
+SELECT given.party
+FROM unnest($1::text[]) AS given(party)
+CROSS JOIN LATERAL (
+    (SELECT FROM hub.delivery d WHERE d.recipient = given.party AND d.finished_at IS NULL LIMIT 1)
+    UNION ALL
+    (SELECT FROM hub.report r WHERE r.party = given.party LIMIT 1)
+) something
 """
-
-_FINISH = f"""
-{_MINE}, done AS (
-    UPDATE hub.delivery d
-    SET state = $4, reason = $5, finished_at = (SELECT engines.domain_now()), lease_until = NULL
-    FROM held WHERE d.id = held.id
-    RETURNING d.id, d.message
-), entries AS (
-    {ledger.APPEND}
-    SELECT $4, message, $2, NULL, $5 FROM done ORDER BY message
-), {reports.TAKEN}
-SELECT id FROM done UNION ALL SELECT id FROM mine WHERE state = $4
-UNION ALL SELECT id FROM taken UNION ALL SELECT id FROM taken_before
-"""  # noqa: S608 - constants
-
-_EXTEND = f"""
-{_MINE}
-UPDATE hub.delivery d SET lease_until = clock_timestamp() + make_interval(secs => $4)
-FROM held WHERE d.id = held.id
-RETURNING d.id
-"""  # noqa: S608 - constants
-
-# The holder stays written, so that releasing twice is seen to be the same release.
-_RELEASE = f"""
-{_MINE}, done AS (
-    UPDATE hub.delivery d SET state = 'offered', lease_until = NULL
-    FROM held WHERE d.id = held.id
-    RETURNING d.id, d.message
-), entries AS (
-    {ledger.APPEND}
-    SELECT '{ledger.RELEASED}', message, $2, NULL, NULL FROM done ORDER BY message
-)
-SELECT id FROM done UNION ALL SELECT id FROM mine WHERE state = 'offered' AND lease_holder = $3
-"""  # noqa: S608 - constants
 
 _UNDELIVERABLE = f"""
 WITH hopeless AS (
@@ -193,90 +185,94 @@ async def lease(
     Only what the end point is assured for today; their bodies are still sealed.
     Not of the `closed` movements, whose delivery window is shut; only of the `chosen` deliveries when they are given.
     """
-    arguments = [party, end_point, limit, float(seconds), MAX_ANSWER_BYTES, list(closed)]
-    if chosen is None:
-        rows = await connection.fetch(_LEASE, *arguments)
-    else:
-        rows = await connection.fetch(_LEASE_CHOSEN, *arguments, list(chosen))
-    return [
-        LeasedLetter(
-            delivery=row["id"],
-            position=row["position"],
-            accepted_at=row["accepted_at"],
-            attempt=row["attempt"],
-            sequence=row["sequence"],
-            envelope=row["envelope"],
-            body=None,
-            sealed=sealed_in(row),
-            message=row["message_id"],
-            size=row["size"],
-            digest=row["digest"],
-        )
-        for row in rows
-    ]
+    [letters] = await lease_all(
+        connection, [Look(party, end_point, limit)], seconds, closed=closed, chosen=chosen
+    )
+    return letters
 
 
-async def wait_for_mail(
-    look: Callable[[], Awaitable[list[LeasedLetter]]],
-    doorbell: Doorbell,
-    party: str,
+async def lease_all(
+    connection: Any,
+    looks: Sequence[Look],
     seconds: float,
-    gone: asyncio.Future[Any],
-) -> list[LeasedLetter]:
-    """What `look` finds, as soon as it finds something; nothing when `seconds` have passed or the caller is `gone`.
+    *,
+    closed: Sequence[str] = (),
+    chosen: Sequence[UUID] | None = None,
+) -> list[list[LeasedLetter]]:
+    """`lease` for many in one statement, no party twice; the letters of each, in the order of `looks`."""
+    arguments: list[Any] = [
+        [look.party for look in looks],
+        [look.end_point for look in looks],
+        [look.limit for look in looks],
+        float(seconds),
+        max(1, min(MAX_ANSWER_BYTES, MAX_ROUND_BYTES // len(looks))),
+        list(closed),
+    ]
+    statement = _LEASE
+    if chosen is not None:
+        statement = _LEASE_CHOSEN
+        arguments.append(list(chosen))
+    found: list[list[LeasedLetter]] = [[] for _ in looks]
+    for row in await connection.fetch(statement, *arguments, timeout=COMMAND_SECONDS):
+        found[row["place"] - 1].append(_leased(row))
+    for letters in found:
+        letters.sort(key=_position)  # which they nearly always are
+    return found
 
-    `gone` is looked at before every look, so that nothing is leased to a caller that has hung up.
-    """
-    deadline = time.monotonic() + seconds
-    with doorbell.waiter(party) as rung:
-        while not gone.done():
-            rung.clear()
-            if letters := await look():
-                return letters
-            left = deadline - time.monotonic()
-            if left <= 0 or doorbell.closed:
-                return []
-            await _first_of(rung, gone, min(left, doorbell.look_again_seconds))
-    return []
+
+async def waiting(connection: Any, parties: Sequence[str]) -> set[str]:
+    """Which of these parties may have something to collect: a quick look that says yes too often and never no."""
+    rows = await connection.fetch(_WAITING, list(parties), timeout=COMMAND_SECONDS)
+    return {row["party"] for row in rows}
 
 
-async def _first_of(rung: asyncio.Event, gone: asyncio.Future[Any], seconds: float) -> None:
-    ring: asyncio.Future[Any] = asyncio.ensure_future(rung.wait())
-    try:
-        await asyncio.wait([ring, gone], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        ring.cancel()
+_position = operator.attrgetter("position")
+
+
+def _leased(row: Any) -> LeasedLetter:
+    return LeasedLetter(
+        delivery=row["id"],
+        position=row["position"],
+        accepted_at=row["accepted_at"],
+        attempt=row["attempt"],
+        sequence=row["sequence"],
+        envelope=row["envelope"],
+        body=None,
+        sealed=sealed_in(row),
+        message=row["message_id"],
+        size=row["size"],
+        digest=row["digest"],
+    )
 
 
 async def acknowledge(connection: Any, deliveries: Sequence[str], party: str, end_point: str) -> Settled:
     """Loaded and safe. Works for the holder of the lease, also after its end while nobody else has the letter."""
-    return await _settle(connection, _FINISH, deliveries, party, end_point, ledger.ACKNOWLEDGED, None)
+    return await _settle(connection, wish("finish", deliveries, party, end_point, state=ledger.ACKNOWLEDGED))
 
 
 async def refuse(
     connection: Any, deliveries: Sequence[str], party: str, end_point: str, reason: str
 ) -> Settled:
     """Cannot be used; the sender sees the reason, which must hold no personal data."""
-    return await _settle(
-        connection, _FINISH, deliveries, party, end_point, ledger.REFUSED, _printable(reason)
-    )
+    refused = wish("finish", deliveries, party, end_point, state=ledger.REFUSED, reason=reason)
+    return await _settle(connection, refused)
 
 
 async def extend(
     connection: Any, deliveries: Sequence[str], party: str, end_point: str, seconds: int
 ) -> Settled:
     """Keep the lease for so many seconds from now."""
-    return await _settle(connection, _EXTEND, deliveries, party, end_point, float(seconds))
+    return await _settle(connection, wish("extend", deliveries, party, end_point, seconds=float(seconds)))
 
 
 async def release(connection: Any, deliveries: Sequence[str], party: str, end_point: str) -> Settled:
     """Give the lease back: the letters are offered again at once."""
-    return await _settle(connection, _RELEASE, deliveries, party, end_point)
+    return await _settle(connection, wish("release", deliveries, party, end_point))
 
 
 async def undeliverable(connection: Any, deliveries: Sequence[UUID], reasons: Sequence[str]) -> int:
     """Finish deliveries that nobody holds and that cannot reach their recipient, each with its reason; how many."""
-    count: int = await connection.fetchval(_UNDELIVERABLE, list(deliveries), list(map(_printable, reasons)))
+    count: int = await connection.fetchval(_UNDELIVERABLE, list(deliveries), list(map(printable, reasons)))
     return count
 
 
@@ -286,24 +282,6 @@ async def expire(connection: Any) -> int:
     return count
 
 
-async def _settle(
-    connection: Any, statement: str, deliveries: Sequence[str], party: str, end_point: str, *more: Any
-) -> Settled:
-    named = {text: found for text in dict.fromkeys(deliveries) if (found := _uuid(text)) is not None}
-    rows = await connection.fetch(statement, list(named.values()), party, end_point, *more)
-    done = {row["id"] for row in rows}
-    settled = [text for text, delivery in named.items() if delivery in done]
-    return Settled(
-        settled=settled, ignored=[text for text in dict.fromkeys(deliveries) if named.get(text) not in done]
-    )
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
-
-
-def _printable(reason: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in reason)
+async def _settle(connection: Any, one: Wish) -> Settled:
+    [settled] = await settle(connection, [one])
+    return settled

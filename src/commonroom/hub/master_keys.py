@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -33,8 +34,11 @@ add_codes(
 KEY_BYTES = 32
 NONCE_BYTES = 12
 OVERHEAD = NONCE_BYTES + 16  # how much longer a sealed body is: nonce and tag
+_RANDOM_BYTES = KEY_BYTES + 2 * NONCE_BYTES  # what sealing one body takes
 KEEP_OLD = timedelta(hours=1)  # a process may have wrapped with it shortly before it learnt of the new one
 GROUP = 1_000
+_ABOUT_BODY = b"commonroom body "
+_ABOUT_KEY = b"commonroom key "
 _NAME_FORM = "%Y%m%dT%H%M%S%fZ"
 _SUFFIX = ".master"
 
@@ -64,12 +68,30 @@ class MasterKeys:
 
     def seal(self, message: UUID, body: bytes) -> SealedBody:
         """Encrypt a body under a new key."""
+        master, [(sealed, wrapped)] = self.seal_all([(message, body)])
+        return SealedBody(sealed, master, wrapped)
+
+    def seal_all(self, letters: Sequence[tuple[UUID, bytes]]) -> tuple[str, list[tuple[bytes, bytes]]]:
+        """The master key's name, and each body encrypted under a new key of its own with that key wrapped."""
         self._look()
         if not self._newest:
             self.add()
-        key, nonce = os.urandom(KEY_BYTES), os.urandom(NONCE_BYTES)
-        sealed = nonce + AESGCM(key).encrypt(nonce, body, _about_body(message))
-        return SealedBody(sealed, self._newest, self._wrap(message, key))
+        wrap = self._ciphers[self._newest].encrypt
+        random, place = os.urandom(len(letters) * _RANDOM_BYTES), 0
+        sealed = []
+        for message, body in letters:
+            key = random[place : place + KEY_BYTES]
+            nonce = random[place + KEY_BYTES : place + KEY_BYTES + NONCE_BYTES]
+            place += _RANDOM_BYTES
+            other = random[place - NONCE_BYTES : place]
+            number = message.bytes
+            sealed.append(
+                (
+                    nonce + AESGCM(key).encrypt(nonce, body, _ABOUT_BODY + number),
+                    other + wrap(other, key, _ABOUT_KEY + number),
+                )
+            )
+        return self._newest, sealed
 
     def open(self, message: UUID, sealed: SealedBody) -> bytes:
         """The body, exactly as it was sealed for this message.
@@ -200,11 +222,11 @@ async def rotate(settings: Settings, connection: Any) -> Rotated:
 
 
 def _about_body(message: UUID) -> bytes:
-    return b"commonroom body " + message.bytes
+    return _ABOUT_BODY + message.bytes
 
 
 def _about_key(message: UUID) -> bytes:
-    return b"commonroom key " + message.bytes
+    return _ABOUT_KEY + message.bytes
 
 
 def _files(folder: Path) -> list[Path]:

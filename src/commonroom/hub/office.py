@@ -15,6 +15,7 @@ from commonroom.hub import assurance, mailbox, sequencer
 from commonroom.hub.assurance import Held
 from commonroom.hub.backlog import Backlog
 from commonroom.hub.body_store import open_store
+from commonroom.hub.collector import Collector
 from commonroom.hub.doorbell import Doorbell
 from commonroom.hub.faults import DATABASE_AWAY, log_fault
 from commonroom.hub.master_keys import MasterKeys
@@ -24,6 +25,7 @@ from commonroom.hub.presence import Presence
 from commonroom.hub.pulse import Pulse
 from commonroom.hub.push import Pusher
 from commonroom.hub.quotas import Quotas
+from commonroom.hub.settling import Settler
 from commonroom.hub.signatures import Signatures
 from commonroom.hub.uploads import Uploads
 from commonroom.hub.windows import Windows
@@ -55,6 +57,8 @@ class Office:
         self.quotas = Quotas(settings)
         self.backlog = Backlog(self.metrics, settings.unfinished_warning)
         self.windows = Windows(self.doorbell)
+        self.settler = Settler(settings)
+        self.collector = Collector(settings, self.windows, self.doorbell, self.settler)
         self.pusher = Pusher(settings, pool, self.doorbell, self.windows, self.metrics)
         self.ended_keys = EndedKeys()
         self.tokens = Tokens(settings, self.ended_keys)
@@ -105,6 +109,9 @@ async def open_office(settings: Settings) -> AsyncIterator[Office]:
     tasks = [
         asyncio.create_task(_keep_going("pulse", office.pulse.run)),
         asyncio.create_task(_keep_going("post", office.post.run)),
+        asyncio.create_task(_keep_going("collector", office.collector.run)),
+        asyncio.create_task(_keep_going("prober", office.collector.prober.run)),
+        asyncio.create_task(_keep_going("settler", office.settler.run)),
         asyncio.create_task(_keep_going("doorbell", office.doorbell.run)),
         asyncio.create_task(_keep_going("chores", office.chores)),
         asyncio.create_task(_keep_going("windows", lambda: office.windows.run(pool))),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from commonroom.hub import merkle
+from commonroom import merkle
 from commonroom.hub.ledger_form import (
     ConsistencyProof,
     InclusionProof,
@@ -17,8 +17,8 @@ from commonroom.hub.ledger_form import (
     PublicKey,
     SignedHead,
 )
-from commonroom.hub.merkle import Node
 from commonroom.hub.sequencer import ENTRY, HEAD_SECONDS, TILE_LEVELS, entry_of
+from commonroom.merkle import Node
 from commonroom.problems import Problem
 
 MAX_ENTRIES = 1_000  # of one message in one proof: the oldest

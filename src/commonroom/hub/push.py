@@ -54,6 +54,8 @@ WHERE s.state = 'active' AND s.ready_at <= $1 AND ($2::text[] IS NULL OR s.party
 FOR UPDATE SKIP LOCKED
 """
 
+_SUBSCRIBED = "SELECT DISTINCT party FROM hub.subscription WHERE state = 'active'"
+
 # Of these the ones with room for pushes, each with the oldest of its letters that are due; after failures in a row one
 # letter goes as a probe. Large letters stay in the mailbox: their bodies are fetched, not brought.
 _DUE = f"""
@@ -180,6 +182,7 @@ class Pusher:
         self._chance = chance
         self._master_keys = MasterKeys(settings)
         self._rung: set[str] = set()
+        self._subscribed: frozenset[str] = frozenset()  # parties, as of the last look at everybody
         self._wake = asyncio.Event()
         self._on_the_way: set[asyncio.Task[None]] = set()
         doorbell.overheard_by(self._ring)
@@ -195,6 +198,7 @@ class Pusher:
                     now = time.monotonic()
                     if everybody := now - looked >= LOOK_SECONDS:
                         looked = now
+                        self._subscribed = await self._subscribers()
                     await self._start(caller, None if everybody else sorted(rung))
                     if now - swept >= SWEEP_SECONDS:
                         swept = now
@@ -221,8 +225,13 @@ class Pusher:
             await connection.execute(_SWEEP)
 
     def _ring(self, party: str) -> None:
-        self._rung.add(party)
-        self._wake.set()
+        if party in self._subscribed:
+            self._rung.add(party)
+            self._wake.set()
+
+    async def _subscribers(self) -> frozenset[str]:
+        """Who may have something to be pushed; most parties never do, and their mail rings all the time."""
+        return frozenset(row["party"] for row in await self._pool.fetch(_SUBSCRIBED))
 
     async def _sleep(self, seconds: float) -> None:
         try:

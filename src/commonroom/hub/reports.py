@@ -7,51 +7,62 @@ They ring no doorbell: a poll that waits finds those of its last seconds togethe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from commonroom.exchange.reports import Report
+from commonroom.hub.rounds import COMMAND_SECONDS
 
 # The end that was reported stands also when the recipient has asked for the letter again since.
 # Other end points of the party have letters of their own; those of a revoked one are anybody's of the party.
 _LEASE = """
-WITH waiting AS (
-    SELECT r.party, r.delivery
-    FROM hub.report r
-    WHERE r.party = $1 AND (r.lease_until IS NULL OR r.lease_until <= clock_timestamp())
-        AND (r.end_point = $2 OR r.end_point = ANY (ARRAY(
-            SELECT e.id::text FROM identity.end_point e WHERE e.party = $1 AND e.revoked_at IS NOT NULL
-        )))
-    ORDER BY r.delivery
-    LIMIT $3
-    FOR UPDATE OF r SKIP LOCKED
+WITH asked AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::int[]) WITH ORDINALITY AS given(party, end_point, most, place)
+), waiting AS (
+    SELECT a.place, a.end_point, r.party, r.delivery
+    FROM asked a
+    CROSS JOIN LATERAL (
+        SELECT r.party, r.delivery
+        FROM hub.report r
+        WHERE r.party = a.party AND (r.lease_until IS NULL OR r.lease_until <= clock_timestamp())
+            AND (r.end_point = a.end_point OR r.end_point = ANY (ARRAY(
+                SELECT e.id::text FROM identity.end_point e WHERE e.party = a.party AND e.revoked_at IS NOT NULL
+            )))
+        ORDER BY r.delivery
+        LIMIT a.most
+        FOR UPDATE OF r SKIP LOCKED
+    ) r
 ), leased AS (
     UPDATE hub.report r
-    SET lease_holder = $2, attempt = r.attempt + 1, lease_until = clock_timestamp() + make_interval(secs => $4)
+    SET lease_holder = w.end_point, attempt = r.attempt + 1,
+        lease_until = clock_timestamp() + make_interval(secs => $4)
     FROM waiting w
     WHERE r.party = w.party AND r.delivery = w.delivery
-    RETURNING r.delivery, r.attempt
+    RETURNING w.place, r.delivery, r.attempt
 )
-SELECT l.delivery, l.attempt AS handed_out, m.id AS message, m.position, m.ce_id, m.type, d.recipient, m.accepted_at,
-    coalesce(d.ended_state, d.state) AS state, coalesce(d.ended_at, d.finished_at) AS at,
+SELECT l.place, l.delivery, l.attempt AS handed_out, m.id AS message, m.position, m.ce_id, m.type, d.recipient,
+    m.accepted_at, coalesce(d.ended_state, d.state) AS state, coalesce(d.ended_at, d.finished_at) AS at,
     CASE WHEN d.ended_state IS NULL THEN d.reason ELSE d.ended_reason END AS reason, d.attempt AS attempts
 FROM leased l JOIN hub.delivery d ON d.id = l.delivery JOIN hub.message m ON m.position = d.message
-ORDER BY l.delivery
+ORDER BY l.place, l.delivery
 """
 
-# Parts of the mailbox's statement that settles: $1 deliveries, $2 party, $3 end point. A report that is gone was taken.
+# Parts of a statement that settles rows `given` (id, party, end_point). A report that is gone was taken.
 TAKEN = """taken AS (
     DELETE FROM hub.report r
-    WHERE r.party = $2 AND r.delivery = ANY($1::uuid[]) AND r.lease_holder = $3
+    USING given
+    WHERE r.party = given.party AND r.delivery = given.id AND r.lease_holder = given.end_point
     RETURNING r.delivery AS id
 ), taken_before AS (
     SELECT d.id
-    FROM hub.delivery d JOIN hub.message m ON m.position = d.message
-    WHERE d.id = ANY($1::uuid[]) AND d.recipient <> $2 AND m.source = $2
-        AND (d.finished_at IS NOT NULL OR d.replays > 0)
-        AND NOT EXISTS (SELECT FROM hub.report r WHERE r.party = $2 AND r.delivery = d.id)
+    FROM given
+    JOIN hub.delivery d ON d.id = given.id AND d.recipient <> given.party
+    JOIN hub.message m ON m.position = d.message AND m.source = given.party
+    WHERE (d.finished_at IS NOT NULL OR d.replays > 0)
+        AND NOT EXISTS (SELECT FROM hub.report r WHERE r.party = given.party AND r.delivery = d.id)
 )"""
 
 _FORGET = """
@@ -72,29 +83,39 @@ class LeasedReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def lease(
-    connection: Any, party: str, end_point: str, limit: int, seconds: float
-) -> list[LeasedReport]:
-    """Up to `limit` reports on letters of this end point, in the order of acceptance, leased for so many seconds."""
-    rows = await connection.fetch(_LEASE, party, end_point, limit, float(seconds))
-    return [
-        LeasedReport(
-            delivery=row["delivery"],
-            position=row["position"],
-            attempt=row["handed_out"],
-            report=Report(
-                message=str(row["message"]),
-                id=row["ce_id"],
-                type=row["type"],
-                recipient=row["recipient"],
-                state=row["state"],
-                reason=row["reason"],
-                accepted_at=row["accepted_at"],
-                at=row["at"],
-                attempts=row["attempts"],
-            ),
-        )
-        for row in rows
-    ]
+    connection: Any, asked: Sequence[tuple[str, str, int]], seconds: float
+) -> list[list[LeasedReport]]:
+    """For each (party, end point, limit), no party twice: reports on letters of that end point, leased for so long.
+
+    Up to `limit` of them, in the order of acceptance.
+    """
+    parties, end_points, limits = map(list, zip(*asked, strict=True))
+    rows = await connection.fetch(
+        _LEASE, parties, end_points, limits, float(seconds), timeout=COMMAND_SECONDS
+    )
+    found: list[list[LeasedReport]] = [[] for _ in asked]
+    for row in rows:
+        found[row["place"] - 1].append(_leased(row))
+    return found
+
+
+def _leased(row: Any) -> LeasedReport:
+    return LeasedReport(
+        delivery=row["delivery"],
+        position=row["position"],
+        attempt=row["handed_out"],
+        report=Report(
+            message=str(row["message"]),
+            id=row["ce_id"],
+            type=row["type"],
+            recipient=row["recipient"],
+            state=row["state"],
+            reason=row["reason"],
+            accepted_at=row["accepted_at"],
+            at=row["at"],
+            attempts=row["attempts"],
+        ),
+    )
 
 
 async def forget(connection: Any, days: int) -> int:

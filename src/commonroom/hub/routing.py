@@ -23,6 +23,7 @@ from commonroom.problems import Problem
 # `the addressed school`: the envelope's recipient, when it is of kind `school`; `organisation` takes every kind.
 ADDRESSED = "the addressed "
 ANY_KIND = "organisation"
+WAYS_KEPT = 50_000
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -154,6 +155,47 @@ def assure(routing: Routing, way: Route, sender: str, end_point: str, on: date) 
     if not stops:
         raise assurance.nobody(left_out)
     return msgspec.structs.replace(way, stops=tuple(stops), left_out=tuple(left_out))
+
+
+class Way(msgspec.Struct, frozen=True):
+    """A route with what its receipts say of it."""
+
+    route: Route
+    recipients: tuple[str, ...]
+    movement: str
+
+
+class Ways:
+    """The ways found in one routing table on one day: messages that are alike outside take the same.
+
+    What the answer depends on is the key; refusals are not kept, for they name what the message says.
+    """
+
+    def __init__(self, routing: Routing, day: date) -> None:
+        self.routing = routing
+        self.day = day
+        self._found: dict[tuple[str | None, ...], Way] = {}
+
+    def find(self, envelope: Envelope, party: str, end_point: str) -> Way:
+        """The way of a message of this end point of the party. Raises what `route` and `assure` raise."""
+        alike = (
+            end_point,
+            party,
+            envelope.source,
+            envelope.type,
+            envelope.recipient,
+            envelope.dataclassification,
+        )
+        if (way := self._found.get(alike)) is None:
+            found = assure(
+                self.routing, route(self.routing, envelope, party, self.day), party, end_point, self.day
+            )
+            if len(self._found) >= WAYS_KEPT:
+                self._found.clear()
+            recipients = tuple(stop.recipient for stop in found.stops)
+            way = Way(found, recipients, join_movements(stop.movement for stop in found.stops))
+            self._found[alike] = way
+        return way
 
 
 def _addressed(routing: Routing, envelope: Envelope) -> str | None:

@@ -27,7 +27,7 @@ from commonroom.hub.ledger_form import (
     signed,
     text_digest,
 )
-from commonroom.hub.merkle import Frontier
+from commonroom.merkle import Frontier
 from commonroom.settings import Settings
 
 LOCK = 0x6C656467_65720001  # any number that no other advisory lock of ours uses
@@ -52,10 +52,13 @@ SELECT e.entry, e.at, e.event, e.party, e.digest, e.reason, e.tx::text AS tx, m.
     m.accepted_at, m.ce_id, m.end_point, m.id, m.position, m.retain_until, m.size, m.source, m.type
 """
 
+# A table that has just grown has no statistics, and the planner would read the whole ledger four times a second.
+SESSION = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
+
 # By entry: an event is written after what it follows from has committed, so numbers keep that order within a group.
-# Given as values, not as subqueries: the planner must know how few they are, or it reads the whole ledger.
+# Materialized, or the ledger might be read in that order from its beginning.
 _SINCE = f"""
-WITH fresh AS (
+WITH fresh AS MATERIALIZED (
     SELECT l.* FROM hub.ledger l WHERE l.tx >= $1::xid8
     UNION ALL
     SELECT l.* FROM hub.ledger l WHERE l.tx = ANY ($2::xid8[])
@@ -65,6 +68,7 @@ FROM fresh e LEFT JOIN hub.message m ON m.position = e.message
 ORDER BY e.entry
 """  # noqa: S608 - constants
 
+_ALL_WITHOUT_SESSION = "SET LOCAL enable_hashjoin = on; SET LOCAL enable_seqscan = on"
 _ALL_WITHOUT = f"""
 {ENTRY}
 FROM hub.ledger e LEFT JOIN hub.message m ON m.position = e.message
@@ -89,7 +93,7 @@ _SIGN = "INSERT INTO hub.ledger_head (size, root, time, key, signature) VALUES (
 async def run(settings: Settings) -> None:
     """Be the sequencer whenever nobody else is, until cancelled. Raises what the database raises."""
     key = await asyncio.to_thread(signing_key, settings)
-    connection = await connect(settings)
+    connection = await connect(settings, SESSION)
     try:
         while not await connection.fetchval(_TRY_LOCK, LOCK):  # noqa: ASYNC110 - the lock is the database's
             await asyncio.sleep(STANDBY_SECONDS)
@@ -114,6 +118,8 @@ async def sequence(connection: Any) -> int:
         nodes: list[tuple[int, int, bytes]] = []
         rows: list[Any] = []
         query = (_SINCE, state["next_tx"], state["open_txs"]) if state["same_cluster"] else (_ALL_WITHOUT,)
+        if not state["same_cluster"]:
+            await connection.execute(_ALL_WITHOUT_SESSION)
         async for row in connection.cursor(*query, prefetch=CHUNK):
             rows.append(row)
             if len(rows) == CHUNK:

@@ -73,10 +73,22 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     reports: int = 0  # that wait for their senders; in none of the other numbers
 
 
+# `position > 0`, and a branch each for what waits and what is finished, as the indexes are (0017_accept.sql).
 _POSITIONS = """
-(SELECT position FROM hub.message WHERE source = $1 AND position < $2 ORDER BY position DESC LIMIT $3)
+(
+    SELECT position FROM hub.message
+    WHERE source = $1 AND position > 0 AND position < $2 ORDER BY position DESC LIMIT $3
+)
 UNION
-(SELECT message FROM hub.delivery WHERE recipient = $1 AND message < $2 ORDER BY message DESC LIMIT $3)
+(
+    SELECT message FROM hub.delivery
+    WHERE recipient = $1 AND message < $2 AND finished_at IS NULL ORDER BY message DESC LIMIT $3
+)
+UNION
+(
+    SELECT message FROM hub.delivery
+    WHERE recipient = $1 AND message < $2 AND finished_at IS NOT NULL ORDER BY message DESC LIMIT $3
+)
 ORDER BY position DESC LIMIT $3
 """
 

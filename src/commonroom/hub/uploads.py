@@ -89,11 +89,15 @@ _UNLOCK = "SELECT pg_advisory_unlock(hashtextextended('body ' || encode($1, 'hex
 @asynccontextmanager
 async def locked(connection: Any, digest: bytes) -> AsyncIterator[None]:
     """Nobody else puts or deletes this content meanwhile, in any hub process. Outside of a transaction."""
-    await connection.execute(_LOCK, digest)
+    unlocked = False
     try:
+        await connection.execute(_LOCK, digest)
         yield
-    finally:
         await connection.execute(_UNLOCK, digest)
+        unlocked = True
+    finally:
+        if not unlocked:  # the lock is the session's: it ends with it, whatever went wrong
+            connection.terminate()
 
 
 class Uploads:

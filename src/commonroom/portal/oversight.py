@@ -52,15 +52,17 @@ ORDER BY max(found_at) DESC, count(*) DESC
 LIMIT {limit}
 """
 
+# `position > 0`: the index on (source, position) says so.
 _SCHOOLS = """
 SELECT
     p.urn AS party,
     p.name,
     (SELECT min(substr(a.alias, length($1) + 1)) FROM hub.party_alias a
      WHERE a.party = p.urn AND starts_with(a.alias, $1)) AS urn,
-    (SELECT m.accepted_at FROM hub.message m WHERE m.source = p.urn ORDER BY m.position DESC LIMIT 1) AS last_message,
+    (SELECT m.accepted_at FROM hub.message m
+     WHERE m.source = p.urn AND m.position > 0 ORDER BY m.position DESC LIMIT 1) AS last_message,
     (SELECT count(*) FROM hub.message m JOIN hub.delivery d ON d.message = m.position
-     WHERE m.source = p.urn AND d.state IN ('refused', 'expired', 'undeliverable')) AS undelivered,
+     WHERE m.source = p.urn AND m.position > 0 AND d.state IN ('refused', 'expired', 'undeliverable')) AS undelivered,
     (SELECT count(*) FROM warehouse.finding f WHERE f.sender = p.urn) AS found
 FROM (SELECT party, other AS authority FROM hub.relation WHERE role = $2 AND party IS NOT NULL) AS r
 JOIN hub.party p ON p.urn = r.party

@@ -73,6 +73,19 @@ def test_any_batch_comes_back_bit_for_bit(messages: list[tuple[Envelope, bytes]]
     assert decode_batch(encode_batch(messages)) == messages
 
 
+def test_a_batch_loses_no_attribute() -> None:
+    everything = {
+        "id": "1", "source": "s", "type": "t", "time": "2026-01-31T09:00:00Z", "subject": "s", "dataschema": "d",
+        "datacontenttype": "text/plain", "recipient": "r", "dataclassification": "public",
+        "expirytime": "2026-02-01T09:00:00Z", "contentmode": "snapshot", "partitionkey": "p", "sequence": "7",
+        "correlationid": "c", "causationid": "c", "bodydigest": body_digest(b"x"),
+        "bodyref": "00000000-0000-7000-8000-000000000000", "signature": "h.." + 86 * "A",
+    }  # fmt: skip
+    envelope = msgspec.convert(everything, Envelope)
+    assert all(getattr(envelope, name) is not None for name in ATTRIBUTES)
+    assert decode_batch(encode_batch([(envelope, b"x")])) == [(envelope, b"x")]
+
+
 @given(st.text(CHARACTERS, max_size=80))
 def test_percent_encoding_undoes_itself(text: str) -> None:
     assert percent_decode(percent_encode(text).encode("ascii")) == text

@@ -10,8 +10,9 @@ import httpx2
 import msgspec
 import pytest
 
+from commonroom import merkle
 from commonroom.engines.database import connect
-from commonroom.hub import ledger_form, merkle, proofs, sequencer
+from commonroom.hub import ledger_form, proofs, sequencer
 from commonroom.hub.ledger_form import ConsistencyProof, InclusionProof, PublicKey, SignedHead
 from commonroom.settings import Settings
 from tests.hub_server import message

@@ -11,6 +11,7 @@ import pytest
 
 from commonroom.exchange import Envelope, Receipt
 from commonroom.hub import post as post_module
+from commonroom.hub import storing
 from commonroom.hub.doorbell import Doorbell
 from commonroom.hub.metrics import Metrics
 from commonroom.hub.post import Post, Submission
@@ -76,6 +77,67 @@ async def test_receipts_come_in_the_order_of_what_was_sent_and_positions_rise(de
     assert [receipt.id for receipt in receipts] == [each.envelope.id for each in group]
     positions = [receipt.position for receipt in receipts]
     assert positions == sorted(positions)
+
+
+async def test_what_stands_twice_in_a_group_is_stored_once(desk: Desk) -> None:
+    first, other = submission(desk.county), submission(desk.county)
+    changed = msgspec.structs.replace(first, body=b"other", digest=hashlib.sha256(b"other").digest())
+    stored, again, conflict, neighbour = await desk.post.submit([first, first, changed, other])
+    assert isinstance(stored, Receipt)
+    assert isinstance(again, Receipt)
+    assert isinstance(conflict, Problem)
+    assert (stored.repeated, again.repeated, conflict.code) == (False, True, "CR-045")
+    assert (stored.message, stored.position) == (again.message, again.position)
+    assert isinstance(neighbour, Receipt)
+    assert await desk.pool.fetchval("SELECT count(*) FROM hub.message") == 2
+
+
+async def test_two_hubs_storing_the_same_messages_at_once_store_each_once(
+    desk: Desk, settings: Settings
+) -> None:
+    second = Post(settings, Doorbell(settings), Metrics())
+    writer = asyncio.create_task(second.run())
+    try:
+        for _ in range(5):
+            group = [submission(desk.county) for _ in range(40)]
+            ours, theirs = await asyncio.gather(desk.post.submit(group), second.submit(group[::-1]))
+            for mine, other in zip(ours, theirs[::-1], strict=True):
+                assert isinstance(mine, Receipt)
+                assert isinstance(other, Receipt)
+                assert (mine.message, mine.position) == (other.message, other.position)
+                assert {mine.repeated, other.repeated} == {False, True}
+    finally:
+        writer.cancel()
+        await asyncio.wait([writer])
+    counts = [await desk.pool.fetchval(f"SELECT count(*) FROM hub.{table}") for table in ("message", "body")]
+    assert counts == [200, 200]
+
+
+async def test_looking_for_stored_messages_reads_the_index_of_their_keys_alone(
+    desk: Desk, settings: Settings
+) -> None:
+    connection = await storing.open_connection(settings)
+    try:
+        for table in ("nothing", "analysed"):
+            if table == "analysed":
+                await desk.post.submit([submission(desk.county)])
+                await connection.execute("ANALYZE hub.message")
+            rows = await connection.fetch(f"EXPLAIN {storing.LOOK}", ["a"], ["b"])
+            plan = "\n".join(row[0] for row in rows)
+            assert "message_source_ce_id_key" in plan
+            assert "Seq Scan on message" not in plan
+    finally:
+        await connection.close()
+
+
+async def test_deleting_a_message_takes_its_body_and_its_deliveries_along(desk: Desk) -> None:
+    await desk.post.submit([submission(desk.county) for _ in range(3)])
+    await desk.pool.execute(
+        "DELETE FROM hub.message WHERE position = (SELECT min(position) FROM hub.message)"
+    )
+    tables = {"body": "message", "delivery": "DISTINCT message"}
+    for table, what in tables.items():
+        assert await desk.pool.fetchval(f"SELECT count({what}) FROM hub.{table}") == 2
 
 
 async def test_a_senders_ids_are_not_revealed_to_somebody_who_names_it_as_source(desk: Desk) -> None:

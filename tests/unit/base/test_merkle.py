@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commonroom.hub import merkle
-from commonroom.hub.merkle import Frontier
+from commonroom import merkle
+from commonroom.merkle import Frontier
 
 # Test vectors of RFC 6962 implementations (certificate-transparency, merkle_tree tests): leaves and roots.
 LEAVES = [bytes.fromhex(text) for text in ("", "00", "10", "2021", "3031", "40414243")]
@@ -104,6 +104,25 @@ def test_inclusion_proofs_are_those_of_the_rfc_and_verify(data: st.DataObject, s
     proof = answers(merkle.inclusion_ranges(position, size), leaves)
     assert proof == plain_path(position, leaves)
     assert merkle.verify_inclusion(leaves[position], position, size, proof, plain_root(leaves))
+
+
+@given(st.integers(0, 130))
+def test_the_proofs_of_all_leaves_at_once_are_those_of_the_rfc(size: int) -> None:
+    leaves = leaves_of(size)
+    root, proofs = merkle.inclusion_proofs(leaves)
+    assert root == plain_root(leaves)
+    assert proofs == [plain_path(position, leaves) for position in range(size)]
+
+
+@given(st.data(), st.integers(2, 130))
+def test_a_proof_leads_to_one_place_of_one_tree_alone(data: st.DataObject, size: int) -> None:
+    """Another position never leads to the root: whoever vouches for root and size vouches for the position too."""
+    leaves, position = leaves_of(size), data.draw(st.integers(0, size - 1))
+    root, proof = plain_root(leaves), plain_path(position, leaves)
+    places = [
+        other for other in range(size) if merkle.root_from(leaves[position], other, size, proof) == root
+    ]
+    assert places == [position]
 
 
 @given(st.data(), sizes)

@@ -126,21 +126,42 @@ def consistency_ranges(old: int, size: int) -> list[Range]:
     return ranges[::-1]
 
 
-def verify_inclusion(leaf: bytes, position: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
-    """Whether the tree of this size and root has this leaf hash at this position (RFC 9162 section 2.1.3.2)."""
+def inclusion_proofs(leaves: Sequence[bytes]) -> tuple[bytes, list[list[bytes]]]:
+    """The root over these leaf hashes and the inclusion proof of each, for who holds all of them."""
+    if not leaves:
+        return EMPTY_ROOT, []
+    proofs: list[list[bytes]] = [[] for _ in leaves]
+    row, level = list(leaves), 0
+    while len(row) > 1:
+        for position, proof in enumerate(proofs):
+            sibling = (position >> level) ^ 1
+            if sibling < len(row):  # the last of an odd row goes up as it is
+                proof.append(row[sibling])
+        pairs = [node_hash(row[place], row[place + 1]) for place in range(0, len(row) - 1, 2)]
+        row, level = pairs + row[len(pairs) * 2 :], level + 1
+    return row[0], proofs
+
+
+def root_from(leaf: bytes, position: int, size: int, proof: Sequence[bytes]) -> bytes | None:
+    """The root of the tree of this size that this inclusion proof leads to; None when it can be no proof of one."""
     if not 0 <= position < size:
-        return False
+        return None
     node, last, found = position, size - 1, leaf
     for step in proof:
         if last == 0:
-            return False
+            return None
         if node & 1 or node == last:
             found = node_hash(step, found)
             node, last = _up_to_right_child(node, last)
         else:
             found = node_hash(found, step)
         node, last = node >> 1, last >> 1
-    return last == 0 and found == root
+    return found if last == 0 else None
+
+
+def verify_inclusion(leaf: bytes, position: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
+    """Whether the tree of this size and root has this leaf hash at this position (RFC 9162 section 2.1.3.2)."""
+    return root_from(leaf, position, size, proof) == root
 
 
 def verify_consistency(old: int, old_root: bytes, size: int, root: bytes, proof: Sequence[bytes]) -> bool:

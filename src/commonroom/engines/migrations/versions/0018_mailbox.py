@@ -1,0 +1,11 @@
+"""Room for leases: see the SQL file beside this one."""
+
+from commonroom.engines.migrations import run_sql_beside
+
+revision = "0018"
+down_revision = "0017"
+
+
+def upgrade() -> None:
+    """Run the statements."""
+    run_sql_beside(__file__)

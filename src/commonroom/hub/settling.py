@@ -1,0 +1,194 @@
+"""Settling: what whoever holds a lease does with the letter, for many callers in one statement.
+
+Each statement takes arrays of one row for each delivery and changes the rows that are the caller's, in the order of
+their ids, so that two hub processes settling the same letters cannot deadlock. What it did not change is looked at by a
+second statement, which is seldom needed: already in that state, or a report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+
+from commonroom.exchange import Settled
+from commonroom.hub import ledger, reports
+from commonroom.hub.rounds import COMMAND_SECONDS, Asked, Rounds
+
+MAX_ROUND = 2_000  # deliveries
+
+Kind = Literal["finish", "extend", "release"]
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """What one caller wants done with its letters. Made by `wish`."""
+
+    kind: Kind
+    named: dict[str, UUID | None]  # by the caller's own words, each once; None: that is no id
+    party: str
+    end_point: str
+    state: str = ""  # of `finish`: acknowledged or refused
+    reason: str | None = None  # of `finish`: printable
+    seconds: float = 0.0  # of `extend`: from now
+
+    @property
+    def deliveries(self) -> set[UUID]:
+        """Those that can be deliveries."""
+        return {delivery for delivery in self.named.values() if delivery is not None}
+
+
+def wish(
+    kind: Kind,
+    deliveries: Sequence[str],
+    party: str,
+    end_point: str,
+    *,
+    state: str = "",
+    reason: str | None = None,
+    seconds: float = 0.0,
+) -> Wish:
+    """What an end point of a party wants done with these deliveries."""
+    named = {text: _uuid(text) for text in deliveries}
+    said = None if reason is None else printable(reason)
+    return Wish(
+        kind=kind, named=named, party=party, end_point=end_point, state=state, reason=said, seconds=seconds
+    )
+
+
+def printable(reason: str) -> str:
+    """A reason without the characters that no log or page can show."""
+    return "".join(character if character.isprintable() else " " for character in reason)
+
+
+# $1 deliveries, $2 parties, $3 end points.
+_HELD = "d.id = given.id AND d.recipient = given.party AND d.state = 'leased' AND d.lease_holder = given.end_point"
+
+_FINISH = f"""
+WITH done AS (
+    UPDATE hub.delivery d
+    SET state = given.state, reason = given.reason, finished_at = (SELECT engines.domain_now()), lease_until = NULL
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[]) AS given(id, party, end_point, state, reason)
+    WHERE {_HELD}
+    RETURNING d.id, d.message, d.state, d.recipient, d.reason
+), entries AS (
+    {ledger.APPEND}
+    SELECT state, message, recipient, NULL, reason FROM done ORDER BY message
+)
+SELECT id FROM done
+"""  # noqa: S608 - constants
+
+_FINISHED_BEFORE = f"""
+WITH given AS MATERIALIZED (
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS given(id, party, end_point, state)
+), {reports.TAKEN}
+SELECT d.id FROM given JOIN hub.delivery d ON d.id = given.id
+WHERE d.recipient = given.party AND d.state = given.state
+UNION ALL SELECT id FROM taken UNION ALL SELECT id FROM taken_before
+"""  # noqa: S608 - constants
+
+_EXTEND = f"""
+UPDATE hub.delivery d SET lease_until = clock_timestamp() + make_interval(secs => given.seconds)
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::float8[]) AS given(id, party, end_point, seconds)
+WHERE {_HELD}
+RETURNING d.id
+"""  # noqa: S608 - constants
+
+# The holder stays written, so that releasing twice is seen to be the same release.
+_RELEASE = f"""
+WITH done AS (
+    UPDATE hub.delivery d SET state = 'offered', lease_until = NULL
+    FROM unnest($1::uuid[], $2::text[], $3::text[]) AS given(id, party, end_point)
+    WHERE {_HELD}
+    RETURNING d.id, d.message, d.recipient
+), entries AS (
+    {ledger.APPEND}
+    SELECT '{ledger.RELEASED}', message, recipient, NULL, NULL FROM done ORDER BY message
+)
+SELECT id FROM done
+"""  # noqa: S608 - constants
+
+_RELEASED_BEFORE = """
+SELECT d.id
+FROM unnest($1::uuid[], $2::text[], $3::text[]) AS given(id, party, end_point)
+JOIN hub.delivery d ON d.id = given.id
+WHERE d.recipient = given.party AND d.state = 'offered' AND d.lease_holder = given.end_point
+"""
+
+
+async def settle(connection: Any, wishes: Sequence[Wish]) -> list[Settled]:
+    """Do what all these wishes of one kind say; no delivery may be in two of them."""
+    rows = [(delivery, one) for one in wishes for delivery in one.deliveries]
+    rows.sort(key=lambda row: row[0].int)
+    kind = wishes[0].kind
+    done = await _run(connection, kind, rows, before=False)
+    if kind != "extend":
+        left = [row for row in rows if row[0] not in done]
+        done |= await _run(connection, kind, left, before=True)
+    return [_settled(one, done) for one in wishes]
+
+
+async def _run(connection: Any, kind: Kind, rows: Sequence[tuple[UUID, Wish]], *, before: bool) -> set[UUID]:
+    if not rows:
+        return set()
+    wishes = [one for _, one in rows]
+    arguments: list[Any] = [
+        [delivery for delivery, _ in rows],
+        [one.party for one in wishes],
+        [one.end_point for one in wishes],
+    ]
+    if kind == "finish":
+        arguments.append([one.state for one in wishes])
+        if not before:
+            arguments.append([one.reason for one in wishes])
+    elif kind == "extend":
+        arguments.append([one.seconds for one in wishes])
+    found = await connection.fetch(_STATEMENTS[kind][before], *arguments, timeout=COMMAND_SECONDS)
+    return {row[0] for row in found}
+
+
+_STATEMENTS: dict[Kind, tuple[str, str]] = {
+    "finish": (_FINISH, _FINISHED_BEFORE),
+    "extend": (_EXTEND, ""),
+    "release": (_RELEASE, _RELEASED_BEFORE),
+}
+
+
+def _settled(asked: Wish, done: set[UUID]) -> Settled:
+    settled = [text for text, delivery in asked.named.items() if delivery in done]
+    if len(settled) == len(asked.named):
+        return Settled(settled=settled, ignored=[])
+    return Settled(
+        settled=settled, ignored=[text for text, delivery in asked.named.items() if delivery not in done]
+    )
+
+
+class Settler(Rounds[Wish, Settled]):
+    """One per hub process: settles for all callers."""
+
+    def _together(self) -> list[Asked[Wish, Settled]]:
+        """Wishes of the kind that waits longest, without those that name a delivery that is named before them."""
+        group: list[Asked[Wish, Settled]] = []
+        later: list[Asked[Wish, Settled]] = []
+        named: set[UUID] = set()
+        while self._waiting and len(named) < MAX_ROUND:
+            asked = self._waiting.popleft()
+            deliveries = asked.wish.deliveries
+            if named.isdisjoint(deliveries) and (not group or asked.wish.kind == group[0].wish.kind):
+                group.append(asked)
+            else:
+                later.append(asked)
+            named |= deliveries
+        self._waiting.extendleft(reversed(later))
+        return group
+
+    async def _do(self, connection: Any, wishes: Sequence[Wish]) -> list[Settled]:
+        return await settle(connection, wishes)
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

@@ -40,10 +40,15 @@ def dsn(settings: Settings) -> str:
         ) from error
 
 
-async def open_pool(settings: Settings, *, size: int = 8) -> asyncpg.Pool:
-    """A pool of connections; `jsonb` columns come and go as plain Python values."""
+async def open_pool(settings: Settings, *, size: int = 8, seconds: float | None = None) -> asyncpg.Pool:
+    """A pool of connections; `jsonb` columns come and go as plain Python values. No command takes more than `seconds`."""
     return await asyncpg.create_pool(
-        dsn(settings), min_size=1, max_size=size, connect=primary.connect, init=prepare_connection
+        dsn(settings),
+        min_size=1,
+        max_size=size,
+        connect=primary.connect,
+        init=prepare_connection,
+        command_timeout=seconds,
     )
 
 

@@ -36,7 +36,7 @@ from tests.waiting import until_async
 
 SEED = 11
 SOAK_ROUNDS = 12
-SECONDS = 30.0
+SECONDS = 60.0
 
 Hubs = tuple[HubProcess, HubProcess]
 Admin = psycopg.Connection[tuple[Any, ...]]
@@ -165,7 +165,7 @@ async def _lose_the_standby(pair: StandbyPair, running: Traffic, hubs: Hubs) -> 
             await until_async(lambda hub=hub: _unwell(http, hub), SECONDS, "the hub saying what it lacks")  # type: ignore[misc]
         told = time.monotonic() - moment
         for hub in hubs:
-            await until_async(lambda hub=hub: _reads(http, hub), 2 * SECONDS, "reading going on")  # type: ignore[misc]
+            await until_async(lambda hub=hub: _reads(http, hub), SECONDS, "reading going on")  # type: ignore[misc]
     read = time.monotonic() - moment
     await asyncio.to_thread(pair.run, "alone")
     await running.until_answered(50)

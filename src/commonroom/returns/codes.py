@@ -15,6 +15,7 @@ LOCAL_RULES = "CR-204"
 FROZEN = "CR-205"
 UPLOAD = "CR-206"
 NOT_TOLD = "CR-207"
+NOTHING = "CR-208"
 
 add_codes(
     {
@@ -31,5 +32,6 @@ add_codes(
         FROZEN: "The frozen return is not what was authorised",
         UPLOAD: "The upload cannot be taken",
         NOT_TOLD: "The return cannot be told in the common language",
+        NOTHING: "The return cannot be made from the record",
     }
 )

@@ -22,6 +22,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "hub": ("commonroom.hub.commands", "the data exchange: movements, enrolment codes, traffic"),
     "ledger": ("commonroom.hub.ledger_commands", "the tamper-evident ledger: export, verify"),
     "providers": ("commonroom.registers.commands", "the register of providers: load, find, show"),
+    "returns": ("commonroom.returns.commands", "who owes what to a collection: versions, notes, submit, approve"),
     "warehouse": ("commonroom.warehouse.commands", "the warehouse: status, measures"),
     "sandbox": ("commonroom.sandbox.commands", "a hub to try on: partners, a movable clock, faults"),
     "conformance": ("commonroom.sandbox.conformance_commands", "try an end point against a sandbox"),

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
@@ -94,9 +95,9 @@ class StandbyPair:
         """Start a server as it is, as a machine does that knows nothing of what happened meanwhile."""
         self._shell(f"start {name}")
 
-    def admin(self, name: str) -> psycopg.Connection[tuple[object, ...]]:
+    def admin(self, name: str, database: str = "postgres") -> psycopg.Connection[tuple[Any, ...]]:
         """A superuser's session on one of them."""
-        address = f"127.0.0.1:{self.ports[name]}/postgres?connect_timeout=5"
+        address = f"127.0.0.1:{self.ports[name]}/{database}?connect_timeout=5"
         return psycopg.connect(
             f"postgresql://postgres:{self._secrets['POSTGRES']}@{address}", autocommit=True
         )

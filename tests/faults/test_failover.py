@@ -10,12 +10,15 @@ import hashlib
 import random
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import ExitStack, asynccontextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import asyncpg
 import httpx2
+import msgspec
+import psycopg
 import pytest
 
 from commonroom.engines import jobs, primary
@@ -33,12 +36,16 @@ from tests.waiting import until_async
 
 SEED = 11
 SOAK_ROUNDS = 12
-SECONDS = 30.0
+SECONDS = 60.0
 
 Hubs = tuple[HubProcess, HubProcess]
-Way = Literal["postmaster", "machine", "disk"]
+Admin = psycopg.Connection[tuple[Any, ...]]
+Way = Literal["postmaster", "machine", "disk", "standby"]
+WAYS: tuple[Way, ...] = ("postmaster", "machine", "disk", "standby")
+RESULTS = Path(__file__).parents[2] / "test-results"
 
 _WAITS = "SELECT wait_event = 'SyncRep' FROM pg_stat_activity WHERE pid = %s"
+_CANCEL_ALL = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 _WORKERS = "SELECT max(id) FROM procrastinate_workers"
 _STORED = "SELECT position FROM hub.message WHERE ce_id = $1"
 
@@ -62,11 +69,13 @@ def settings(pair: StandbyPair, tmp_path_factory: pytest.TempPathFactory) -> Set
 def hubs(settings: Settings) -> Iterator[Hubs]:
     """Two processes that are started once: whatever happens, they come back by themselves."""
     both = (HubProcess(settings), HubProcess(settings))
-    with ExitStack() as stack:
-        for hub in both:
-            stack.enter_context(hub)
-        yield both
-        assert all(hub.process is not None and hub.process.poll() is None for hub in both)
+    with ThreadPoolExecutor() as at_once:
+        try:
+            list(at_once.map(HubProcess.start, both))
+            yield both
+            assert all(hub.process is not None and hub.process.poll() is None for hub in both)
+        finally:
+            list(at_once.map(HubProcess.__exit__, both))
 
 
 async def test_a_lost_primary_costs_nothing_that_was_answered(
@@ -83,23 +92,42 @@ async def test_a_lost_primary_costs_nothing_that_was_answered(
 
 
 @pytest.mark.soak
-async def test_primaries_are_lost_again_and_again(
+async def test_servers_are_lost_again_and_again(
     pair: StandbyPair, settings: Settings, hubs: Hubs, tmp_path: Path
 ) -> None:
     seed = random.SystemRandom().randrange(1_000_000)
     chance = random.Random(seed)
-    ways: tuple[Way, ...] = ("postmaster", "machine", "disk")
+    losses = []
     async with traffic(settings, hubs, tmp_path, seed) as running:
         for number in range(SOAK_ROUNDS):
             await running.until_answered(chance.randrange(50, 800))
-            await _lose_the_primary(pair, running, ways[number % 3])
-            await running.until_answered(chance.randrange(50, 200))
-            await _bring_together(pair)
+            way = WAYS[number % len(WAYS)]
+            if way == "standby":
+                losses.append(await _lose_the_standby(pair, running, hubs))
+            else:
+                losses.append(await _lose_the_primary(pair, running, way))
+                await running.until_answered(chance.randrange(50, 200))
+                await _bring_together(pair)
         await running.until_answered(100)
         await running.finish(settings)
+        found = {"seed": seed, "messages": len(running.bodies), "heads": len(running.heads), "losses": losses}
+    print(f"seed {seed}: {len(running.bodies)} messages, {len(running.heads)} signed heads that were shown")
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "failover.json").write_bytes(msgspec.json.format(msgspec.json.encode(found)))
 
 
-async def _lose_the_primary(pair: StandbyPair, running: Traffic, way: Way) -> None:
+class Loss(msgspec.Struct, frozen=True):
+    """A server that was lost, and what was on its way then."""
+
+    way: Way
+    server: str
+    in_flight: int
+    answered: int  # before
+    decided: float  # seconds until the standby was promoted, or until both hubs said what they lack
+    served: float  # seconds until a message was answered, or until what only reads was
+
+
+async def _lose_the_primary(pair: StandbyPair, running: Traffic, way: Way) -> Loss:
     """kill -9 of the postmaster or of every process, or everything hangs; then what the page says."""
     lost, moment = pair.primary, time.monotonic()
     in_flight, answered = running.in_flight, running.answered
@@ -111,19 +139,50 @@ async def _lose_the_primary(pair: StandbyPair, running: Traffic, way: Way) -> No
     await asyncio.to_thread(pair.run, "alone")
     promoted = time.monotonic() - moment
     await running.until_answered(1)
-    print(
-        f"seed {running.seed}, {way} of {lost}: {in_flight} messages in flight, {answered} answered before; "
-        f"promoted after {promoted:.1f} s, first answer after {time.monotonic() - moment:.1f} s"
-    )
+    served = time.monotonic() - moment
     if way == "disk":
         pair.thaw(lost)
         await asyncio.to_thread(pair.kill, lost)
+    print(
+        f"seed {running.seed}, {way} of {lost}: {in_flight} messages in flight, {answered} answered before; "
+        f"promoted after {promoted:.1f} s, first answer after {served:.1f} s"
+    )
+    return Loss(way, lost, in_flight, answered, promoted, served)
 
 
 async def _bring_together(pair: StandbyPair) -> None:
     """The lost server becomes the standby of the other."""
     await asyncio.to_thread(pair.run, "rejoin")
     await asyncio.to_thread(pair.run, "two again")
+
+
+async def _lose_the_standby(pair: StandbyPair, running: Traffic, hubs: Hubs) -> Loss:
+    """kill -9 of it, until both hubs say so and let nobody who only reads wait; then one copy, then two again."""
+    moment, in_flight, answered = time.monotonic(), running.in_flight, running.answered
+    await asyncio.to_thread(pair.kill, pair.standby, all_at_once=True)
+    async with httpx2.AsyncClient(timeout=5) as http:
+        for hub in hubs:
+            await until_async(lambda hub=hub: _unwell(http, hub), SECONDS, "the hub saying what it lacks")  # type: ignore[misc]
+        told = time.monotonic() - moment
+        for hub in hubs:
+            await until_async(lambda hub=hub: _reads(http, hub), SECONDS, "reading going on")  # type: ignore[misc]
+    read = time.monotonic() - moment
+    await asyncio.to_thread(pair.run, "alone")
+    await running.until_answered(50)
+    await asyncio.to_thread(pair.start, pair.standby)
+    await asyncio.to_thread(pair.run, "two again")
+    print(
+        f"seed {running.seed}, standby {pair.standby}: {in_flight} messages in flight, {answered} answered before; "
+        f"said so after {told:.1f} s, reads after {read:.1f} s"
+    )
+    return Loss("standby", pair.standby, in_flight, answered, told, read)
+
+
+async def _reads(http: httpx2.AsyncClient, hub: HubProcess) -> bool:
+    try:
+        return (await http.get(f"{hub.url}/ledger/keys")).status_code == 200
+    except httpx2.TimeoutException:
+        return False
 
 
 async def test_without_its_standby_the_hub_promises_nothing_and_says_so(
@@ -136,7 +195,14 @@ async def test_without_its_standby_the_hub_promises_nothing_and_says_so(
     await connection.close()
     async with sender, warehouse, httpx2.AsyncClient() as http:
         waiting = await sender.post(*message(county))
-        pair.kill(pair.standby)
+        with pair.admin(pair.primary, "commonroom") as admin:
+            shown = await until_async(lambda: _all_shown(admin, http, hubs), SECONDS, "all heads being shown")
+            pair.kill(pair.standby)
+            lonely = message(county)
+            posting = asyncio.create_task(_reachable(sender.post(*lonely)))
+            await until_async(lambda: _more_signed(admin, shown), SECONDS, "an unconfirmed head")
+        assert [await _head(http, hub) for hub in hubs] == [shown, shown], "a head that may be lost is not"
+        assert await posting is None
         for hub in hubs:
             await until_async(lambda hub=hub: _unwell(http, hub), SECONDS, "the hub saying what it lacks")  # type: ignore[misc]
         metrics = dict(
@@ -146,7 +212,6 @@ async def test_without_its_standby_the_hub_promises_nothing_and_says_so(
         )
         assert float(metrics["hub_standby_needed"]) == 1
         assert float(metrics["hub_standby_silent_seconds"]) > 5
-        lonely = message(county)
         with pytest.raises(Unreachable):
             await sender.post(*lonely)
         with pytest.raises(Unreachable):
@@ -161,6 +226,24 @@ async def test_without_its_standby_the_hub_promises_nothing_and_says_so(
         await sender.post(*message(county))
         for hub in hubs:
             assert (await http.get(f"{hub.url}/health")).status_code == 200
+
+
+async def _all_shown(admin: Admin, http: httpx2.AsyncClient, hubs: Hubs) -> int:
+    """The number of the ledger's entries when both hubs show a signed head over all of them."""
+    row = admin.execute("SELECT count(*) FROM hub.ledger").fetchone()
+    return row[0] if row and {await _head(http, hub) for hub in hubs} == {row[0]} else 0
+
+
+async def _more_signed(admin: Admin, size: int) -> bool:
+    """Cancels whatever waits for the standby, until the primary alone has a larger head than this."""
+    admin.execute(_CANCEL_ALL)
+    return admin.execute("SELECT max(size) > %s FROM hub.ledger_head", [size]).fetchone() == (True,)
+
+
+async def _head(http: httpx2.AsyncClient, hub: HubProcess) -> int:
+    """The size of the newest signed head that the hub shows; 0 for none."""
+    size: int = (await http.get(f"{hub.url}/ledger/head")).json().get("size", 0)
+    return size
 
 
 async def _unwell(http: httpx2.AsyncClient, hub: HubProcess) -> bool:
@@ -258,7 +341,7 @@ async def test_a_primary_that_hung_and_comes_back_is_left_alone(
         connection = await connect(settings)
 
         async def works() -> bool:
-            return (await connection.fetchval(_WORKERS) or 0) > worker
+            return bool((await connection.fetchval(_WORKERS) or 0) > worker)
 
         await until_async(works, SECONDS, "the jobs' worker coming back")
         assert await connection.fetchval("SELECT to_regclass('split_brain')") is None

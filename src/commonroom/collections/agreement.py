@@ -66,6 +66,7 @@ def _check_modules(collection: Collection, path: Path) -> None:
         if detail:
             place = _place(path, module.name)
             raise fault(path, place, f"module {module.name}: {detail}", "docs/collections.md has the form.")
+    _check_file_name(collection, path)
     for name in collection.header:
         if "Header" not in collection.modules or name not in collection.modules["Header"].by_name:
             raise fault(
@@ -77,6 +78,19 @@ def _check_modules(collection: Collection, path: Path) -> None:
             raise fault(path, ("reference_date_from",), "there is no such item", "Write Module.Item.")
     if collection.record not in collection.modules:
         raise fault(path, ("record",), f"there is no module {collection.record}", "Name a module.")
+
+
+def _check_file_name(collection: Collection, path: Path) -> None:
+    if collection.file_name is None:
+        return
+    try:
+        re.compile(collection.file_name.pattern)
+    except re.error as error:
+        raise fault(
+            path, ("file_name", "pattern"), f"it is no regular expression ({error})", "Correct it."
+        ) from error
+    if "Header" not in collection.modules:
+        raise fault(path, ("file_name",), "there is no module Header", "Declare it, or leave out the name.")
 
 
 def _place(path: Path, module: str) -> tuple[str | int, ...]:

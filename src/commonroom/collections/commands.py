@@ -23,7 +23,7 @@ OneRule = Annotated[str | None, typer.Option("--rule", help="Only this rule.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 # A spreadsheet takes a value that begins so for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_COLUMNS = ("finding", "rule", "severity", "message", "module", "item", "path", "row", "value")
+_COLUMNS = ("finding", "rule", "severity", "module", "item", "path", "row", "value", "message")
 
 
 def check(
@@ -243,16 +243,8 @@ def _print_csv(report: object) -> None:
     writer.writerow(_COLUMNS)
     for number, finding in enumerate(report.findings, start=1):
         for place in finding.locations:
-            row = (
-                finding.rule,
-                finding.severity,
-                finding.message,
-                place.module,
-                place.item,
-                place.path,
-                place.row,
-            )
-            writer.writerow((number, *row, _harmless(place.value)))
+            where = (place.module, place.item, place.path, place.row, _harmless(place.value))
+            writer.writerow((number, finding.rule, finding.severity, *where, _harmless(finding.message)))
 
 
 def _harmless(value: str | None) -> str | None:

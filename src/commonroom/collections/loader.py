@@ -14,6 +14,7 @@ import msgspec
 
 from commonroom import declarations
 from commonroom.collections import agreement, overlay
+from commonroom.collections.live_model import LiveFile
 from commonroom.collections.model import Collection, Cover, FileMap, Rule, RuleFile
 from commonroom.problems import Problem, add_codes
 
@@ -113,6 +114,8 @@ def _layer(folder: Path) -> overlay.Layer:
         )
     map_path = folder / "map.yaml"
     files = declarations.load(map_path, FileMap) if map_path.exists() else None
+    live_path = folder / "live.yaml"
+    live = declarations.load(live_path, LiveFile).sources if live_path.exists() else {}
     rules: dict[str, Rule] = {}
     places: dict[str, tuple[Path, int]] = {}
     for rule_path in (*folder.glob("rules.yaml"), *sorted(folder.glob("rules/*.yaml"))):
@@ -123,4 +126,4 @@ def _layer(folder: Path) -> overlay.Layer:
                 )
             rules[rule.code] = rule
             places[rule.code] = (rule_path, index)
-    return overlay.Layer(path, cover, files, rules, places)
+    return overlay.Layer(path, cover, files, rules, places, live)

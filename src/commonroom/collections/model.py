@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from commonroom.collections.live_model import Live
+
 ItemType = Literal["string", "integer", "decimal", "date", "datetime", "time", "boolean", "code"]
 Severity = Literal["error", "query"]
 Status = Literal["released", "proposed", "base"]
@@ -339,6 +341,14 @@ class FileMap(Strict, frozen=True):
     csv: CsvMap | None = None
 
 
+class FileName(Strict, frozen=True):
+    """How a file is called: groups of the pattern that are items of the module Header say what the header says."""
+
+    pattern: str
+    # The form in words, such as `LLLEEEE_CTF_LLLEEEE_nnn.xml`.
+    form: str
+
+
 class Workflow(Strict, frozen=True):
     """Who checks the return and when its sender is reminded."""
 
@@ -368,6 +378,7 @@ class Cover(Strict, frozen=True):
     deadline: date | None = None
     # Item of the module Header -> what it must say in a file of this collection.
     header: dict[str, str] | None = None
+    file_name: FileName | None = None
     # Module of the records that are counted; without it the first top-level module with `many: true`.
     record: str | None = None
     inherits: str | None = None
@@ -404,6 +415,7 @@ class Collection(Strict, frozen=True):
     opens: date | None
     deadline: date | None
     header: dict[str, str]
+    file_name: FileName | None
     record: str
     modules: dict[str, Module]
     rules: dict[str, Rule]
@@ -414,6 +426,8 @@ class Collection(Strict, frozen=True):
     parameters: dict[str, str]
     # The folders it was read from, its own first.
     folders: tuple[str, ...]
+    # Module -> how its rows are made from the record.
+    live: dict[str, tuple[Live, ...]] = {}
 
     def ancestors(self, module: str) -> Iterator[Module]:
         """The modules above this one, nearest first."""

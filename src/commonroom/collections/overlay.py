@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from commonroom.collections.agreement import fault
+from commonroom.collections.live_model import Live
 from commonroom.collections.model import Change, Collection, Cover, FileMap, Module, Rule, Workflow
 
 T = TypeVar("T")
@@ -17,7 +18,7 @@ T = TypeVar("T")
 # What a year takes over from the one below where it says nothing itself. A deadline and a window are its own.
 _INHERITED = (
     "title", "description", "returned_by", "reference_date", "reference_date_from", "period", "record",
-    "workflow", "publishes",
+    "workflow", "publishes", "file_name",
 )  # fmt: skip
 
 
@@ -30,6 +31,7 @@ class Layer:
     files: FileMap | None
     rules: dict[str, Rule]
     places: dict[str, tuple[Path, int]]
+    live: dict[str, tuple[Live, ...]]
 
     @property
     def inherited(self) -> tuple[str, int] | None:
@@ -70,6 +72,7 @@ def join(layers: list[Layer]) -> Collection:
         opens=cover.opens,
         deadline=cover.deadline,
         header=cover.header or {},
+        file_name=cover.file_name,
         record=cover.record or _first_many(last, modules),
         modules={name: _placed(module, files) for name, module in modules.items()},
         rules=rules,
@@ -79,6 +82,7 @@ def join(layers: list[Layer]) -> Collection:
         publishes=cover.publishes or "",
         parameters=cover.parameters,
         folders=tuple(str(layer.path.parent) for layer in reversed(layers)),
+        live=_live(layers, modules),
     )
 
 
@@ -153,6 +157,27 @@ def _module(below: Module | None, above: Module) -> Module:
         order=above.order or below.order,
         identity=above.identity or below.identity,
         items=tuple(items.values()),
+    )
+
+
+def _live(layers: list[Layer], modules: dict[str, Module]) -> dict[str, tuple[Live, ...]]:
+    """How modules are made from the record. Of what is inherited, items that the year no longer has are left out."""
+    found: dict[str, tuple[Live, ...]] = {}
+    for layer in layers[:-1]:
+        found |= layer.live
+    kept = {
+        name: tuple(_without(live, modules[name]) for live in sources)
+        for name, sources in found.items()
+        if name in modules
+    }
+    return {**kept, **layers[-1].live}
+
+
+def _without(live: Live, module: Module) -> Live:
+    return msgspec.structs.replace(
+        live,
+        items={name: text for name, text in live.items.items() if name in module.by_name},
+        set={name: text for name, text in live.set.items() if name in module.by_name},
     )
 
 

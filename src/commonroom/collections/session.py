@@ -10,6 +10,7 @@ import duckdb
 
 from commonroom.collections.csv_in import read_csv
 from commonroom.collections.engine import Engine
+from commonroom.collections.file_names import FILE_NAME, name_findings
 from commonroom.collections.findings import Raised, Rechecked, Report
 from commonroom.collections.records import Record, load_records, read_back, replace_record
 from commonroom.collections.tables import CURRENT, LAST_RETURN, Limits, Tables, table_name
@@ -26,6 +27,7 @@ class Session:
         self.tables = Tables(engine.collection, limits)
         self._found_at_load: list[Raised] = []
         self._found_by_schema: list[Raised] | None = None
+        self._found_in_name: list[Raised] | None = None
 
     def __enter__(self) -> Session:
         return self
@@ -41,6 +43,7 @@ class Session:
         """The return: an XML file, a flat CSV file, or a folder of CSV files. Raises Problem CR-190 to CR-194; then the
         session cannot be used further."""
         self._found_at_load = self._read(path, CURRENT)
+        self._found_in_name = name_findings(self._engine.collection, self.tables, path)
 
     def hold_against_schema(self, path: Path) -> None:
         """The XML file that was loaded, against the XML Schema of the collection: what it finds joins the other findings."""
@@ -61,10 +64,13 @@ class Session:
 
     def check(self) -> Report:
         """Every rule over the whole return."""
-        by_schema = self._found_by_schema
-        report = self._engine.check(self.tables, [*self._found_at_load, *(by_schema or ())])
-        if by_schema is not None:
-            report.outcomes[SCHEMA] = "failed" if by_schema else "passed"
+        beside = {SCHEMA: self._found_by_schema, FILE_NAME: self._found_in_name}
+        asked = {rule: found for rule, found in beside.items() if found is not None}
+        report = self._engine.check(
+            self.tables, [*self._found_at_load, *(one for found in asked.values() for one in found)]
+        )
+        for rule, found in asked.items():
+            report.outcomes[rule] = "failed" if found else "passed"
         return report
 
     def replace(self, module: str, row: int, record: Mapping[str, Any]) -> None:

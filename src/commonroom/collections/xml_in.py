@@ -35,6 +35,7 @@ _PROLOG = 64 * 1024
 _FLUSH = 64 * 1024 * 1024
 # Different unknown elements that are told of, and places of each.
 _MOST_UNKNOWN, _MOST_PLACES = 200, 20
+_MORE = "\0"
 _OPTIONS: dict[str, Any] = {
     "resolve_entities": False,
     "no_network": True,
@@ -60,7 +61,7 @@ class Unknown:
         """`kind` is element, attribute or text, found in the row of a module (None: outside every record)."""
         key = (kind, name, module)
         if key not in self._found and len(self._found) >= _MOST_UNKNOWN:
-            key = (kind, "", "")
+            key = (kind, _MORE, "")
         places, count = self._found.get(key, ([], 0))
         if len(places) < _MOST_PLACES:
             places.append((module, row))
@@ -76,9 +77,9 @@ class Unknown:
                 "attribute": f"There is no attribute {name}{inside}{times}.",
                 "text": f"Text stands outside the items{inside}{times}.",
             }[kind]
-            if not name and not module:
+            if name == _MORE:
                 message = f"There are more unknown {kind}s{times}."
-            item = name or None
+            item = name.strip(_MORE) or None
             yield Raised(
                 "unknown-element",
                 "error",
@@ -119,13 +120,14 @@ def read_stream(
 def look(file: IO[bytes], name: str) -> tuple[str, str]:
     """Root element and encoding of an XML file, read to there. Raises Problem CR-190 and CR-191; rewinds the file."""
     parser = etree.XMLPullParser(events=("start",), **_OPTIONS)
-    taken = 0
+    taken, prolog = 0, b""
     try:
         while taken < _PROLOG:
             chunk = file.read(4096)
             if not chunk:
                 break
             taken += len(chunk)
+            prolog += chunk
             parser.feed(chunk)
             for _, root in parser.read_events():
                 document = root.getroottree().docinfo
@@ -133,7 +135,9 @@ def look(file: IO[bytes], name: str) -> tuple[str, str]:
                     raise _forbidden(name)
                 return str(root.tag), document.encoding or "UTF-8"
     except etree.XMLSyntaxError as error:
-        raise _syntax(error, name, ended=False) from error
+        # In UTF-16 every second byte is zero.
+        declared = b"<!DOCTYPE" in prolog.replace(b"\0", b"")
+        raise _forbidden(name) if declared else _syntax(error, parser, name, ended=False) from error
     finally:
         file.seek(0)
     if not taken:
@@ -180,11 +184,11 @@ class _Reader:
         try:
             self._feed(file, parser)
         except etree.XMLSyntaxError as error:
-            raise _syntax(error, self._name, ended=False) from error
+            raise _syntax(error, parser, self._name, ended=False) from error
         try:
             end = parser.close()
         except etree.XMLSyntaxError as error:
-            raise _syntax(error, self._name, ended=True) from error
+            raise _syntax(error, parser, self._name, ended=True) from error
         self._records(parser)
         self._skeleton(end)
         self._rows.flush()
@@ -372,17 +376,20 @@ def _forbidden(name: str) -> Problem:
     )
 
 
-def _syntax(error: Any, name: str, ended: bool) -> Problem:
+def _syntax(error: Any, parser: Any, name: str, ended: bool) -> Problem:
     """The parser's fault in our words: its own may quote the file."""
-    code = error.code or 0
-    line, column = error.position if error.position else (0, 0)
+    # The exception itself may be about no more than the tree that did not come; the log says why.
+    log = list(parser.feed_error_log)
+    code = log[-1].type if log else error.code or 0
+    line, column = (log[-1].line, log[-1].column) if log else error.position or (0, 0)
+    said = str(log[-1].message if log else error.msg).lower()
     where = f"{name}, line {line}, column {column}" if line else name
     remedy = "Export the return again, or correct it there."
-    if code in _LIMIT or "limit" in str(error.msg).lower() or "too long" in str(error.msg).lower():
+    if code in _LIMIT or "limit" in said or "too long" in said:
         return Problem(
             "CR-192", "a name, a value or the depth of elements is beyond all measure", where=where
         )
-    if code in _ENTITY or "entity" in str(error.msg).lower():
+    if code in _ENTITY or "entity" in said:
         return Problem(
             "CR-191", "the file names an entity that XML does not have", where=where, remedy=remedy
         )

@@ -41,8 +41,8 @@ def dsn(settings: Settings) -> str:
         ) from error
 
 
-async def open_pool(settings: Settings, *, size: int = 8) -> asyncpg.Pool:
-    """A pool of connections; `jsonb` columns come and go as plain Python values.
+async def open_pool(settings: Settings, *, size: int = 8, seconds: float | None = None) -> asyncpg.Pool:
+    """A pool of connections; `jsonb` columns come and go as plain Python values. No command takes more than `seconds`.
 
     Whoever takes one leaves nothing behind on it: no setting, no lock of the session, no listener. Clearing the session
     after each use would cost as much as many a statement.
@@ -54,6 +54,7 @@ async def open_pool(settings: Settings, *, size: int = 8) -> asyncpg.Pool:
         connect=primary.connect,
         init=prepare_connection,
         reset=_leave_as_it_is,
+        command_timeout=seconds,
     )
 
 

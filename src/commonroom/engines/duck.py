@@ -58,6 +58,14 @@ class Duck:
         finally:
             cursor.close()
 
+    def arrow(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
+        """Rows as an Arrow table."""
+        cursor = self._cursor()
+        try:
+            return cursor.execute(sql, list(parameters)).to_arrow_table()
+        finally:
+            cursor.close()
+
     def close(self) -> None:
         """Release its memory."""
         self._connection.close()

@@ -33,6 +33,9 @@ from commonroom.identity import EndedKeys, Tokens
 from commonroom.settings import Settings
 
 POOL_SIZE = 8
+COMMAND_SECONDS = (
+    30.0  # what takes longer waits for a standby, most likely, and keeps a connection from others
+)
 CHORES_SECONDS = 2.0
 HELD_SECONDS = 5.0
 RESTART_SECONDS = 1.0
@@ -101,7 +104,7 @@ class Office:
 @asynccontextmanager
 async def open_office(settings: Settings) -> AsyncIterator[Office]:
     """A hub's parts, working until the context ends."""
-    pool = await open_pool(settings, size=POOL_SIZE)
+    pool = await open_pool(settings, size=POOL_SIZE, seconds=COMMAND_SECONDS)
     office = Office(settings, pool)
     async with pool.acquire() as connection:
         await office.windows.look(connection)  # before the first letter is asked for

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import binascii
 import time
 from collections.abc import Sequence
 from itertools import islice
@@ -28,6 +29,7 @@ from commonroom.problems import Problem
 from commonroom.settings import Settings
 
 GROUP = 1_000
+_SPEC_VERSION = b',"specversion":"%b"' % SPEC_VERSION.encode("ascii")
 
 
 class FoundBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,12 +135,14 @@ def open_body(master_keys: MasterKeys, row: Any) -> bytes | None:
 
 def enclosed(letter: LeasedLetter) -> dict[str, Any]:
     """The message of a letter with its body, or, when that is large, with where to fetch it."""
-    message = {**letter.envelope, "specversion": SPEC_VERSION}
+    # The envelope is JSON already, and it goes out as it is, with what else the message has written behind it.
+    open_message = letter.envelope[:-1] + _SPEC_VERSION
     if letter.body is not None:
-        return {"message": {**message, "data_base64": letter.body}}
+        body = binascii.b2a_base64(letter.body, newline=False)
+        return {"message": msgspec.Raw(b'%b,"data_base64":"%b"}' % (open_message, body))}
     location = f"/messages/{letter.message}/body"
     return {
-        "message": message,
+        "message": msgspec.Raw(open_message + b"}"),
         "body": StoredBody(size=letter.size, digest=digest_text(letter.digest), location=location),
     }
 

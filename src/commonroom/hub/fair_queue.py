@@ -28,6 +28,7 @@ class FairQueue(Generic[P]):
     def __init__(self) -> None:
         self._lines: dict[str, deque[P]] = {}  # the order of the keys is the order of turns
         self._bytes: dict[str, int] = {}  # by end point, until `done`
+        self._unfinished: dict[str, int] = {}  # parcels likewise: some have no bytes
 
     def has_room(self, end_point: str, size: int, most_bytes: int) -> bool:
         """Whether so many bytes more may wait. When all is full, those below an equal share of it are let in still."""
@@ -42,6 +43,7 @@ class FairQueue(Generic[P]):
         """Add to the end of its end point's line."""
         self._lines.setdefault(parcel.end_point, deque()).append(parcel)
         self._bytes[parcel.end_point] = self._bytes.get(parcel.end_point, 0) + parcel.size
+        self._unfinished[parcel.end_point] = self._unfinished.get(parcel.end_point, 0) + 1
 
     def take(self, most_messages: int, most_bytes: int) -> list[P]:
         """Up to so much, and at least one parcel when there is any. Who was served goes behind those who were not."""
@@ -61,14 +63,14 @@ class FairQueue(Generic[P]):
 
     def done(self, parcel: P) -> None:
         """A parcel that was taken is written or given up: its bytes wait no longer."""
-        left = self._bytes[parcel.end_point] - parcel.size
-        if left or parcel.end_point in self._lines:
-            self._bytes[parcel.end_point] = left
-        else:
-            del self._bytes[parcel.end_point]
+        self._bytes[parcel.end_point] -= parcel.size
+        self._unfinished[parcel.end_point] -= 1
+        if not self._unfinished[parcel.end_point]:
+            del self._bytes[parcel.end_point], self._unfinished[parcel.end_point]
 
     def drain(self) -> list[P]:
-        """Everything that still waits, taken out."""
+        """Everything that still waits, taken out; what was taken before counts no more either."""
         rest = [parcel for line in self._lines.values() for parcel in line]
-        self._lines.clear()
+        for kept in (self._lines, self._bytes, self._unfinished):
+            kept.clear()
         return rest

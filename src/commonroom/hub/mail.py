@@ -33,6 +33,6 @@ def _as_letter(leased: LeasedReport, party: str) -> LeasedLetter:
         position=leased.position,
         accepted_at=leased.report.at,
         attempt=leased.attempt,
-        envelope=msgspec.to_builtins(envelope),
+        envelope=msgspec.json.encode(envelope),
         body=msgspec.json.encode(leased.report),
     )

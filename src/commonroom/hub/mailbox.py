@@ -26,14 +26,14 @@ MAX_ROUND_BYTES = 64 * 1024 * 1024  # of all answers that are collected together
 
 
 class LeasedLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """One letter as it goes out; `envelope` holds CloudEvents attributes by name, the body is opaque."""
+    """One letter as it goes out; `envelope` is a JSON object of CloudEvents attributes, the body is opaque."""
 
     delivery: UUID
     position: int
     accepted_at: datetime
     attempt: int
     sequence: int | None = None  # its number in this mailbox; the hub's own reports have none
-    envelope: dict[str, Any]
+    envelope: bytes
     body: bytes | None  # None: it is large and stays in the body store
     message: UUID | None = None  # this and what follows: of letters from the mailbox
     size: int = 0
@@ -107,7 +107,7 @@ WITH asked AS MATERIALIZED (
     {ledger.APPEND}
     SELECT '{ledger.LEASED}', message, party, NULL, NULL FROM leased ORDER BY message
 )
-SELECT l.place, l.id, l.attempt, l.sequence, l.message AS position, l.accepted_at, l.envelope, b.body, b.master,
+SELECT l.place, l.id, l.attempt, l.sequence, l.message AS position, l.accepted_at, l.envelope::text, b.body, b.master,
     b.wrapped, l.message_id, l.size, l.digest
 FROM leased l JOIN hub.body b ON b.message = l.message
 """  # noqa: S608 - constants of ledger.py
@@ -236,7 +236,7 @@ def _leased(row: Any) -> LeasedLetter:
         accepted_at=row["accepted_at"],
         attempt=row["attempt"],
         sequence=row["sequence"],
-        envelope=row["envelope"],
+        envelope=row["envelope"].encode("utf-8"),
         body=None,
         sealed=sealed_in(row),
         message=row["message_id"],

@@ -334,7 +334,7 @@ class Pusher:
         letter = push.letter
         v1_for = str(push.subscription) if push.sign_v1 else None
         return {
-            **msgspec.convert(letter.envelope, Envelope).to_headers(),
+            **msgspec.json.decode(letter.envelope, type=Envelope).to_headers(),
             **load_push_keys(self._settings, now).headers(
                 str(letter.delivery), letter.body or b"", now, v1_for
             ),

@@ -73,9 +73,11 @@ class Stale(Exception):
 # Plans are made once and stay. They must not read whole tables because these were small when the plan was made.
 _SESSION = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "jit": "off"}
 
-# The subquery stays one: as a join it could be planned as a scan of all messages.
+# Positions are written to the WAL some at a time, and this commit need not wait for its disk: whatever is stored under them
+# waits, and for all that was written before it. The subquery stays one: as a join it could be planned as a scan of all
+# messages.
 LOOK = """
-SELECT version, engines.domain_now() AS now,
+SELECT set_config('synchronous_commit', 'off', true), version, engines.domain_now() AS now,
     ARRAY(SELECT nextval('hub.message_position_seq') FROM generate_series(1, cardinality($1::text[]))) AS positions,
     ARRAY(
         SELECT place - 1 FROM (

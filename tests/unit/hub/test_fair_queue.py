@@ -57,6 +57,15 @@ def test_who_was_not_served_is_first_the_next_time() -> None:
     assert [each.end_point for each in queue.take(500, 10_000)] == ["flood"]
 
 
+def test_parcels_without_a_body_are_done_one_by_one() -> None:
+    queue = queue_of(*(Bundle("a", number, size=0) for number in range(2)), Bundle("a", 2, size=10))
+    for parcel in queue.take(10, 1_000):
+        queue.done(parcel)
+    queue.put(Bundle("a", 3, size=5))
+    assert queue.drain() == [Bundle("a", 3, size=5)]
+    assert queue.has_room("a", 10, 10)
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 600)), max_size=40), st.integers(1, 1_000))
 def test_every_parcel_comes_out_once_and_each_line_keeps_its_order(parcels: list[Any], most: int) -> None:
     bundles = [Bundle(name, number, count) for number, (name, count) in enumerate(parcels)]

@@ -3,7 +3,7 @@
 from commonroom.engines.migrations import run_sql_beside
 
 revision = "0019"
-down_revision = "0016"
+down_revision = "0018"
 
 
 def upgrade() -> None:

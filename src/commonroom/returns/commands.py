@@ -18,10 +18,11 @@ from rich.table import Table
 
 from commonroom import settings
 from commonroom.registers.database import opened
-from commonroom.returns import parties, steps, store, uploads, workflow
+from commonroom.returns import parties, steps, store, summaries, uploads, workflow
 from commonroom.returns.parties import Actor
 from commonroom.returns.steps import Asked
 from commonroom.returns.store import Return
+from commonroom.returns.summaries import Summary
 from commonroom.settings import Settings
 
 T = TypeVar("T")
@@ -80,9 +81,9 @@ def show(
 ) -> None:
     """Show one return: its state, its current version, its findings counted, and what may be done now."""
 
-    async def ask(_: Settings, connection: Any) -> dict[str, Any]:
+    async def ask(_: Settings, connection: Any) -> Summary:
         actor, found = await _seen(connection, collection, year, who, of)
-        return await summary(connection, actor, found)
+        return await summaries.of(connection, actor, found)
 
     _print_summary(_run(data, ask), as_json)
 
@@ -101,14 +102,14 @@ def upload(
 ) -> None:
     """Check a file and make it the current version. Status 1 when it has errors; findings do not keep it out."""
 
-    async def ask(chosen: Settings, connection: Any) -> dict[str, Any]:
+    async def ask(chosen: Settings, connection: Any) -> Summary:
         actor, found = await _seen(connection, collection, year, who, of)
         done = await uploads.upload(chosen, connection, actor, found, file, revision=revision, reason=reason)
-        return await summary(connection, actor, done)
+        return await summaries.of(connection, actor, done)
 
     shown = _run(data, ask)
     _print_summary(shown, as_json)
-    raise typer.Exit(1 if shown["checks"].errors else 0)
+    raise typer.Exit(1 if shown.checks.errors else 0)
 
 
 @app.command("findings")
@@ -268,21 +269,6 @@ def history(
     )
 
 
-async def summary(connection: Any, actor: Actor, found: Return) -> dict[str, Any]:
-    """What is shown of a return."""
-    roles = actor.roles(found.party, found.approver)
-    declared = workflow.load()
-    return {
-        "return": found,
-        "state": declared.state(found.state).title,
-        "collect_status": declared.state(found.state).collect[0],
-        "roles": sorted(roles),
-        "steps": workflow.open_steps(declared, found.state, roles, has_approver=found.has_approver),
-        "checks": await store.checks(connection, found),
-        "version": await store.version(connection, found) if found.version else None,
-    }
-
-
 async def _seen(
     connection: Any, collection: str, year: int, who: str, of: str | None
 ) -> tuple[Actor, Return]:
@@ -296,9 +282,9 @@ async def _seen(
 def _step(
     data: Path | None, collection: str, year: int, who: str, of: str | None, step: str, reason: str, revision: int | None
 ) -> None:  # fmt: skip
-    async def act(_: Settings, connection: Any) -> Return:
+    async def act(chosen: Settings, connection: Any) -> Return:
         actor, found = await _seen(connection, collection, year, who, of)
-        return await steps.take(connection, found, actor, step, reason=reason, revision=revision)
+        return await steps.take(connection, chosen, found, actor, step, reason=reason, revision=revision)
 
     done = _run(data, act)
     typer.echo(
@@ -336,12 +322,12 @@ def _answer(one: store.Finding) -> str:
     return note if one.note_counts else f"{note} (of an earlier version)"
 
 
-def _print_summary(shown: dict[str, Any], as_json: bool) -> None:
+def _print_summary(shown: Summary, as_json: bool) -> None:
     if as_json:
         _print_json(shown)
         return
-    found, checks, version = shown["return"], shown["checks"], shown["version"]
-    typer.echo(f"{found.name or found.party}, {found.collection} {found.year}: {shown['state']}")
+    found, checks, version = shown.found, shown.checks, shown.version
+    typer.echo(f"{found.name or found.party}, {found.collection} {found.year}: {shown.state}")
     if version is not None:
         typer.echo(
             f"Version {version.number} ({version.file_name or version.kind}), {version.records:,} records."
@@ -351,7 +337,7 @@ def _print_summary(shown: dict[str, Any], as_json: bool) -> None:
         f"{checks.with_note:,} with a note; {checks.ok:,} OK'd; the authority's own rules: {checks.local_errors:,} errors, "
         f"{checks.local_open:,} open queries."
     )
-    typer.echo(f"Revision {found.revision}. You may: {', '.join(shown['steps']) or 'nothing now'}.")
+    typer.echo(f"Revision {found.revision}. You may: {', '.join(shown.steps) or 'nothing now'}.")
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

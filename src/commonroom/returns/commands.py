@@ -18,7 +18,18 @@ from rich.table import Table
 
 from commonroom import settings
 from commonroom.registers.database import opened
-from commonroom.returns import parties, steps, store, summaries, uploads, workflow
+from commonroom.returns import (
+    comparison,
+    freeze,
+    local_rules,
+    parties,
+    reminders,
+    steps,
+    store,
+    summaries,
+    uploads,
+    workflow,
+)
 from commonroom.returns.parties import Actor
 from commonroom.returns.steps import Asked
 from commonroom.returns.store import Return
@@ -267,6 +278,83 @@ def history(
             for n in found["notes"]
         ],
     )
+
+
+@app.command("compare")
+def compare(
+    collection: str, year: int, who: As, of: Of = None, data: Data = None, as_json: AsJson = False
+) -> None:
+    """Hold a return against the sender's last one: rows of each module, findings of each rule."""
+
+    async def ask(_: Settings, connection: Any) -> comparison.Comparison:
+        found = (await _seen(connection, collection, year, who, of))[1]
+        return await comparison.with_last(connection, found)
+
+    found = _run(data, ask)
+    if as_json:
+        _print_json(found)
+        return
+    lines = [
+        ("records", found.records),
+        *(("module", one) for one in found.modules),
+        *(("rule", one) for one in found.rules),
+    ]
+    _print_table(
+        ("what", "name", str(found.last_year), str(year), "difference"),
+        [(what, one.name, one.last, one.now, f"{one.now - one.last:+,}") for what, one in lines],
+    )
+
+
+@app.command("duplicates")
+def duplicates(collection: str, year: int, data: Data = None, as_json: AsJson = False) -> None:
+    """List pupils whom more than one return claims, for the collector. The output is personal."""
+    found = _run(data, lambda chosen, connection: comparison.duplicates(chosen, connection, collection, year))
+    if as_json:
+        _print_json(found)
+        return
+    _print_table(("UPN", "returns"), [(one.upn, ", ".join(one.names)) for one in found])
+
+
+@app.command("reminders")
+def remind(data: Data = None) -> None:
+    """Note the reminders that are due today; the worker posts them, each once."""
+    new = _run(data, lambda _, connection: reminders.note(connection))
+    typer.echo(f"{new:,} new reminder{'s' * (new != 1)}.")
+
+
+@app.command("local-rules")
+def add_local_rules(
+    file: Annotated[Path, typer.Argument(help="Rules as in a collection's rules.yaml.")],
+    collection: Annotated[str, typer.Option("--collection")],
+    year: Annotated[int, typer.Option("--year", help="The year against which they are proved.")],
+    who: As,
+    drop: Annotated[bool, typer.Option("--drop", help="Take the rules of this file's name away.")] = False,
+    data: Data = None,
+) -> None:
+    """Take an authority's own rules for its schools' returns; the same file name replaces the older one."""
+
+    async def act(chosen: Settings, connection: Any) -> str:
+        authority = await parties.party_of(connection, who)
+        if drop:
+            gone = await local_rules.drop(connection, authority, collection, file.stem)
+            return "Taken away." if gone else "There are no such rules."
+        by = parties.COMMAND_LINE
+        count = await local_rules.add(chosen, connection, authority, collection, year, file, by)
+        return f"{count:,} rule{'s' * (count != 1)} taken; they run with the next version of each return."
+
+    typer.echo(_run(data, act))
+
+
+@app.command("prove")
+def prove(collection: str, year: int, of: Of, who: As = parties.COLLECTOR, data: Data = None) -> None:
+    """Read an authorised return's frozen tables again and compare them with their digest."""
+
+    async def ask(chosen: Settings, connection: Any) -> freeze.Frozen:
+        found = (await _seen(connection, collection, year, who, of))[1]
+        return await freeze.prove(chosen, connection, found)
+
+    found = _run(data, ask)
+    typer.echo(f"Version {found.version} is what was authorised ({found.content}), in {found.folder}.")
 
 
 async def _seen(

@@ -86,7 +86,7 @@ class Translator:
     def untell(self, records: Mapping[str, list[dict[str, Any]]], holder: Holder) -> dict[str, list[Record]]:
         """The return as nested records again. Rows follow one another by their keys; the header is the collection's."""
         made: dict[str, list[Record]] = (
-            {HEADER: [self._header(records, holder)]} if HEADER in self.collection.modules else {}
+            {HEADER: [self._header(holder)]} if HEADER in self.collection.modules else {}
         )
         rows: dict[tuple[str, tuple[Any, ...]], Record] = {}
         for module in self.collection.modules.values():

@@ -18,6 +18,7 @@ import msgspec
 
 Row = dict[str, Any]
 
+SYSTEMS = ("tallybook", "inkwell", "chalkstone")
 ABSENT = ("C", "C1", "C2", "E", "H", "I", "J1", "M", "R", "S", "T", "G", "N", "O", "U")
 NOT_POSSIBLE = ("D", "X", "Q", "Y", "Y1", "Y2", "Y3", "Y4", "Y5", "Y6", "Y7", "Z", "#")
 
@@ -115,7 +116,15 @@ def tallybook(newest: Path, days: Days) -> list[Stay]:
     ):
         if home:
             stays.append(
-                Stay(upn, entry, left, _items(words), json.loads(meals), _home(*json.loads(home)), json.loads(marks))
+                Stay(
+                    upn,
+                    entry,
+                    left,
+                    _items(words),
+                    json.loads(meals),
+                    _home(*json.loads(home)),
+                    json.loads(marks),
+                )
             )
     return stays
 
@@ -205,6 +214,7 @@ WITH mark AS (
 )
 SELECT learner, mark, max(entry) FROM mark WHERE taken_on BETWEEN :first AND :last GROUP BY taken_on, half, learner
 """
+_SUPPORT = {"none": "N", "support": "K", "plan": "E"}
 _WORDS = {
     "present": "/", "late": "L", "late after close": "U", "provision elsewhere": "K", "visit": "V", "sport": "P",
     "work experience": "W", "other activity": "B", "ill": "I", "appointment": "M", "special leave": "C",
@@ -217,7 +227,9 @@ _WORDS = {
 def chalkstone(newest: Path, days: Days) -> list[Stay]:
     known: dict[str, dict[str, str]] = {}
     meals: dict[str, list[tuple[str, str]]] = {}
-    for learner, attribute, value, day in read(newest, _CHALKSTONE_ATTRIBUTES, day=days.reference.replace("-", "")):
+    for learner, attribute, value, day in read(
+        newest, _CHALKSTONE_ATTRIBUTES, day=days.reference.replace("-", "")
+    ):
         if attribute == "freeMeals" and value == "true" and known.get(learner, {}).get("freeMeals") != "true":
             meals.setdefault(learner, []).append((_iso(day), ""))
         known.setdefault(learner, {})[attribute] = value
@@ -232,11 +244,19 @@ def chalkstone(newest: Path, days: Days) -> list[Stay]:
         said = known[learner]
         words = [
             said["name.given"], said["name.family"], _iso(said["born"]), said["sex"][0].upper(), said["ethnic"],
-            said["tongue"], said.get("uln", ""), "C", year, part_time, {"none": "N", "support": "K", "plan": "E"}[said["support"]],
+            said["tongue"], said.get("uln", ""), "C", year, part_time, _SUPPORT[said["support"]],
         ]  # fmt: skip
         home = _home(said["home.line"], said["home.town"], said["home.postcode"])
         stays.append(
-            Stay(said["upn"], _iso(came), left and _iso(left), _items(words), meals.get(learner, []), home, marks.get(learner, []))
+            Stay(
+                said["upn"],
+                _iso(came),
+                left and _iso(left),
+                _items(words),
+                meals.get(learner, []),
+                home,
+                marks.get(learner, []),
+            )
         )
     return stays
 

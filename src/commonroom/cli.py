@@ -22,11 +22,17 @@ GROUPS: dict[str, tuple[str, str]] = {
     "hub": ("commonroom.hub.commands", "the data exchange: movements, enrolment codes, traffic"),
     "ledger": ("commonroom.hub.ledger_commands", "the tamper-evident ledger: export, verify"),
     "providers": ("commonroom.registers.commands", "the register of providers: load, find, show"),
-    "returns": ("commonroom.returns.commands", "who owes what to a collection: versions, notes, submit, approve"),
+    "returns": (
+        "commonroom.returns.commands",
+        "who owes what to a collection: versions, notes, submit, approve",
+    ),
     "warehouse": ("commonroom.warehouse.commands", "the warehouse: status, measures"),
     "sandbox": ("commonroom.sandbox.commands", "a hub to try on: partners, a movable clock, faults"),
     "conformance": ("commonroom.sandbox.conformance_commands", "try an end point against a sandbox"),
 }
+
+# What checking a return needs; the extra `server` has these too.
+RULES_LIBRARIES = ("duckdb", "lxml", "pyarrow", "sqlglot")
 
 Data = Annotated[
     Path | None, typer.Option("--data", help="The data folder.", envvar="COMMONROOM_DATA", show_default=False)
@@ -43,7 +49,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if not error.name or error.name.startswith("commonroom"):
             raise
-        typer.secho(f"This command needs {error.name}: install commonroom[server].", err=True, fg="red")
+        extra = "rules" if error.name in RULES_LIBRARIES else "server"
+        typer.secho(f"This command needs {error.name}: install commonroom[{extra}].", err=True, fg="red")
         sys.exit(2)
 
 

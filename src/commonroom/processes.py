@@ -14,17 +14,20 @@ from commonroom.hub import endings, retention
 from commonroom.hub import server as hub_server
 from commonroom.portal import server as portal_server
 from commonroom.registers import providers
+from commonroom.returns import desk, reminders
 from commonroom.settings import Settings
 from commonroom.warehouse import loader
 
 RECURRING = (
     jobs.Job("hub-retention", timedelta(days=1), retention.purge),
     jobs.Job("hub-endings", timedelta(minutes=5), endings.end_hopeless),
+    jobs.Job("return-reminders", timedelta(hours=1), reminders.remind),
+    jobs.Job("returns-sweep", timedelta(days=1), desk.sweep),
 )
 
 
 def run_worker(settings: Settings) -> None:
-    """The warehouse's loader, the register's own end point and the recurring jobs."""
+    """The warehouse's loader, the register's own end point, the returns desk and the recurring jobs."""
     asyncio.run(_until_stopped(_work(settings)))
 
 
@@ -38,6 +41,7 @@ async def _work(settings: Settings) -> None:
     async with asyncio.TaskGroup() as together:
         together.create_task(loader.run(settings))
         together.create_task(providers.announce.run(settings))
+        together.create_task(desk.run(settings))
         together.create_task(jobs.work(settings, RECURRING))
 
 

@@ -53,6 +53,7 @@ class Engine:
         """Plan every statement over empty tables. Raises Problem CR-184 for the first that DuckDB refuses."""
         tables = Tables(self.collection)
         try:
+            self._prove_schema(tables)
             for compiled in self.compiled.values():
                 self._prove(tables, compiled)
         finally:
@@ -154,6 +155,16 @@ class Engine:
         if (rule.code, mine) not in self._cautious:
             self._cautious[rule.code, mine] = self._compiler.compile(rule, mine)
         return self._cautious[rule.code, mine]
+
+    def _prove_schema(self, tables: Tables) -> None:
+        try:
+            self._schema.check(tables)
+        except duckdb.Error as error:
+            detail = str(error).split("\n\n")[0].replace("\n", " ")
+            where = self.collection.folders[0]
+            raise Problem(
+                "CR-184", detail, where=where, remedy="Look at `pattern`, `minimum`, `maximum`."
+            ) from error
 
     def _prove(self, tables: Tables, compiled: Compiled) -> None:
         given = {name: self._compiler.language.parameters[name] for name in compiled.parameters}

@@ -336,7 +336,7 @@ class _Reader:
         beside = [node.args.get(name) for name in ("expression", "low", "high")]
         sides = [node.this, *node.expressions, *(side for side in beside if side is not None)]
         for column in (side for side in sides if isinstance(side, exp.Column)):
-            if not column.table and column.name in self._scope.figures:
+            if column.name in KEYS or (not column.table and column.name in self._scope.figures):
                 continue
             _, item = self._item(column)
             for other in (side for side in sides if isinstance(side, exp.Literal)):

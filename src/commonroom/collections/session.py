@@ -63,12 +63,14 @@ class Session:
         load_records(self.tables, content)
 
     def check(self) -> Report:
-        """Every rule over the whole return."""
+        """Every rule over the whole return. Raises Problem CR-192 where the memory given does not do."""
         beside = {SCHEMA: self._found_by_schema, FILE_NAME: self._found_in_name}
         asked = {rule: found for rule, found in beside.items() if found is not None}
-        report = self._engine.check(
-            self.tables, [*self._found_at_load, *(one for found in asked.values() for one in found)]
-        )
+        found_so_far = [*self._found_at_load, *(one for found in asked.values() for one in found)]
+        try:
+            report = self._engine.check(self.tables, found_so_far)
+        except duckdb.OutOfMemoryException as error:
+            raise self._too_large("the return") from error
         for rule, found in asked.items():
             report.outcomes[rule] = "failed" if found else "passed"
         return report
@@ -110,5 +112,8 @@ class Session:
                 return read_csv(path, self.tables, schema)
             return read_xml(path, self.tables, schema)
         except duckdb.OutOfMemoryException as error:
-            limit = self.tables.limits.memory_mb
-            raise Problem("CR-192", f"the return does not fit into {limit:,} MB", where=path.name) from error
+            raise self._too_large(path.name) from error
+
+    def _too_large(self, name: str) -> Problem:
+        limit = self.tables.limits.memory_mb
+        return Problem("CR-192", f"the return does not fit into {limit:,} MB", where=name)

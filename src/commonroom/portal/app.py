@@ -18,14 +18,16 @@ from commonroom.portal import rendering, security
 from commonroom.portal.errors import ERRORS
 from commonroom.portal.house import House, provide_connection, provide_house, provide_visit
 from commonroom.portal.pages import HANDLERS
+from commonroom.portal.returns_door import provide_caller
 from commonroom.problems import Problem, add_codes
+from commonroom.returns import api as returns_api
 from commonroom.settings import Settings
 from commonroom.warehouse import open_reader
 
 add_codes({"CR-103": "The style sheet of the portal is missing"})
 
 HERE = Path(__file__).parent
-# The largest form is the sign-in form; nothing is uploaded here yet.
+# The largest form is the sign-in form; what takes more (an upload of a return) says so itself.
 LARGEST_FORM = 64 * 1024
 
 
@@ -53,13 +55,14 @@ def create_app(settings: Settings) -> Litestar:
             MutableScopeHeaders.from_message(message).update(answer_headers)
 
     return Litestar(
-        route_handlers=[*HANDLERS, _static()],
+        route_handlers=[*HANDLERS, *returns_api.HANDLERS, _static()],
         lifespan=[open_house],
         state=State({"house": house}),
         dependencies={
             "house": Provide(provide_house),
             "conn": Provide(provide_connection),
             "visit": Provide(provide_visit),
+            "caller": Provide(provide_caller),
         },
         exception_handlers=ERRORS,
         before_send=[add_headers],

@@ -32,6 +32,8 @@ FAULT = "Sorry, there is a problem with Common Room"
 EXPIRED = "Your form has expired"
 TITLES_BY_CODE = {"CR-100": EXPIRED, "CR-101": "The form came from another site"}
 PROBLEM_JSON = "application/problem+json"
+# For programs throughout.
+API = "/api/"
 
 Handler = Callable[[Request[Any, Any, Any], Any], Response[bytes]]
 
@@ -72,7 +74,7 @@ ERRORS: dict[int | type[Exception], Handler] = {
 
 
 def _answer(request: Request[Any, Any, Any], problem: Problem) -> Response[bytes]:
-    if form_of(request.url.path) != "html":
+    if form_of(request.url.path) != "html" or request.url.path.startswith(API):
         body = msgspec.json.encode(problem.as_json())
         return Response(body, media_type=PROBLEM_JSON, status_code=problem.status)
     visit = request.scope.get("state", {}).get("visit", Visit())

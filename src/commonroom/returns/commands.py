@@ -18,10 +18,22 @@ from rich.table import Table
 
 from commonroom import settings
 from commonroom.registers.database import opened
-from commonroom.returns import parties, steps, store, uploads, workflow
+from commonroom.returns import (
+    comparison,
+    freeze,
+    local_rules,
+    parties,
+    reminders,
+    steps,
+    store,
+    summaries,
+    uploads,
+    workflow,
+)
 from commonroom.returns.parties import Actor
 from commonroom.returns.steps import Asked
 from commonroom.returns.store import Return
+from commonroom.returns.summaries import Summary
 from commonroom.settings import Settings
 
 T = TypeVar("T")
@@ -80,9 +92,9 @@ def show(
 ) -> None:
     """Show one return: its state, its current version, its findings counted, and what may be done now."""
 
-    async def ask(_: Settings, connection: Any) -> dict[str, Any]:
+    async def ask(_: Settings, connection: Any) -> Summary:
         actor, found = await _seen(connection, collection, year, who, of)
-        return await summary(connection, actor, found)
+        return await summaries.of(connection, actor, found)
 
     _print_summary(_run(data, ask), as_json)
 
@@ -101,14 +113,14 @@ def upload(
 ) -> None:
     """Check a file and make it the current version. Status 1 when it has errors; findings do not keep it out."""
 
-    async def ask(chosen: Settings, connection: Any) -> dict[str, Any]:
+    async def ask(chosen: Settings, connection: Any) -> Summary:
         actor, found = await _seen(connection, collection, year, who, of)
         done = await uploads.upload(chosen, connection, actor, found, file, revision=revision, reason=reason)
-        return await summary(connection, actor, done)
+        return await summaries.of(connection, actor, done)
 
     shown = _run(data, ask)
     _print_summary(shown, as_json)
-    raise typer.Exit(1 if shown["checks"].errors else 0)
+    raise typer.Exit(1 if shown.checks.errors else 0)
 
 
 @app.command("findings")
@@ -268,19 +280,81 @@ def history(
     )
 
 
-async def summary(connection: Any, actor: Actor, found: Return) -> dict[str, Any]:
-    """What is shown of a return."""
-    roles = actor.roles(found.party, found.approver)
-    declared = workflow.load()
-    return {
-        "return": found,
-        "state": declared.state(found.state).title,
-        "collect_status": declared.state(found.state).collect[0],
-        "roles": sorted(roles),
-        "steps": workflow.open_steps(declared, found.state, roles, has_approver=found.has_approver),
-        "checks": await store.checks(connection, found),
-        "version": await store.version(connection, found) if found.version else None,
-    }
+@app.command("compare")
+def compare(
+    collection: str, year: int, who: As, of: Of = None, data: Data = None, as_json: AsJson = False
+) -> None:
+    """Hold a return against the sender's last one: rows of each module, findings of each rule."""
+
+    async def ask(_: Settings, connection: Any) -> comparison.Comparison:
+        found = (await _seen(connection, collection, year, who, of))[1]
+        return await comparison.with_last(connection, found)
+
+    found = _run(data, ask)
+    if as_json:
+        _print_json(found)
+        return
+    lines = [
+        ("records", found.records),
+        *(("module", one) for one in found.modules),
+        *(("rule", one) for one in found.rules),
+    ]
+    _print_table(
+        ("what", "name", str(found.last_year), str(year), "difference"),
+        [(what, one.name, one.last, one.now, f"{one.now - one.last:+,}") for what, one in lines],
+    )
+
+
+@app.command("duplicates")
+def duplicates(collection: str, year: int, data: Data = None, as_json: AsJson = False) -> None:
+    """List pupils whom more than one return claims, for the collector. The output is personal."""
+    found = _run(data, lambda chosen, connection: comparison.duplicates(chosen, connection, collection, year))
+    if as_json:
+        _print_json(found)
+        return
+    _print_table(("UPN", "returns"), [(one.upn, ", ".join(one.names)) for one in found])
+
+
+@app.command("reminders")
+def remind(data: Data = None) -> None:
+    """Note the reminders that are due today; the worker posts them, each once."""
+    new = _run(data, lambda _, connection: reminders.note(connection))
+    typer.echo(f"{new:,} new reminder{'s' * (new != 1)}.")
+
+
+@app.command("local-rules")
+def add_local_rules(
+    file: Annotated[Path, typer.Argument(help="Rules as in a collection's rules.yaml.")],
+    collection: Annotated[str, typer.Option("--collection")],
+    year: Annotated[int, typer.Option("--year", help="The year against which they are proved.")],
+    who: As,
+    drop: Annotated[bool, typer.Option("--drop", help="Take the rules of this file's name away.")] = False,
+    data: Data = None,
+) -> None:
+    """Take an authority's own rules for its schools' returns; the same file name replaces the older one."""
+
+    async def act(chosen: Settings, connection: Any) -> str:
+        authority = await parties.party_of(connection, who)
+        if drop:
+            gone = await local_rules.drop(connection, authority, collection, file.stem)
+            return "Taken away." if gone else "There are no such rules."
+        by = parties.COMMAND_LINE
+        count = await local_rules.add(chosen, connection, authority, collection, year, file, by)
+        return f"{count:,} rule{'s' * (count != 1)} taken; they run with the next version of each return."
+
+    typer.echo(_run(data, act))
+
+
+@app.command("prove")
+def prove(collection: str, year: int, of: Of, who: As = parties.COLLECTOR, data: Data = None) -> None:
+    """Read an authorised return's frozen tables again and compare them with their digest."""
+
+    async def ask(chosen: Settings, connection: Any) -> freeze.Frozen:
+        found = (await _seen(connection, collection, year, who, of))[1]
+        return await freeze.prove(chosen, connection, found)
+
+    found = _run(data, ask)
+    typer.echo(f"Version {found.version} is what was authorised ({found.content}), in {found.folder}.")
 
 
 async def _seen(
@@ -296,9 +370,9 @@ async def _seen(
 def _step(
     data: Path | None, collection: str, year: int, who: str, of: str | None, step: str, reason: str, revision: int | None
 ) -> None:  # fmt: skip
-    async def act(_: Settings, connection: Any) -> Return:
+    async def act(chosen: Settings, connection: Any) -> Return:
         actor, found = await _seen(connection, collection, year, who, of)
-        return await steps.take(connection, found, actor, step, reason=reason, revision=revision)
+        return await steps.take(connection, chosen, found, actor, step, reason=reason, revision=revision)
 
     done = _run(data, act)
     typer.echo(
@@ -336,12 +410,12 @@ def _answer(one: store.Finding) -> str:
     return note if one.note_counts else f"{note} (of an earlier version)"
 
 
-def _print_summary(shown: dict[str, Any], as_json: bool) -> None:
+def _print_summary(shown: Summary, as_json: bool) -> None:
     if as_json:
         _print_json(shown)
         return
-    found, checks, version = shown["return"], shown["checks"], shown["version"]
-    typer.echo(f"{found.name or found.party}, {found.collection} {found.year}: {shown['state']}")
+    found, checks, version = shown.found, shown.checks, shown.version
+    typer.echo(f"{found.name or found.party}, {found.collection} {found.year}: {shown.state}")
     if version is not None:
         typer.echo(
             f"Version {version.number} ({version.file_name or version.kind}), {version.records:,} records."
@@ -351,7 +425,7 @@ def _print_summary(shown: dict[str, Any], as_json: bool) -> None:
         f"{checks.with_note:,} with a note; {checks.ok:,} OK'd; the authority's own rules: {checks.local_errors:,} errors, "
         f"{checks.local_open:,} open queries."
     )
-    typer.echo(f"Revision {found.revision}. You may: {', '.join(shown['steps']) or 'nothing now'}.")
+    typer.echo(f"Revision {found.revision}. You may: {', '.join(shown.steps) or 'nothing now'}.")
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -13,11 +13,12 @@ import msgspec
 from commonroom import ids
 from commonroom.collections import loader
 from commonroom.problems import Problem
-from commonroom.returns import codes, parties, store, workflow
+from commonroom.returns import codes, freeze, parties, store, workflow
 from commonroom.returns.checking import Checked
 from commonroom.returns.parties import Actor
 from commonroom.returns.store import Return
 from commonroom.returns.workflow import Move
+from commonroom.settings import Settings
 
 MIN_REASON, MAX_REASON = 3, 2000
 
@@ -156,13 +157,22 @@ async def add_version(
 
 
 async def take(
-    connection: Any, found: Return, actor: Actor, step: str, *, reason: str = "", revision: int | None = None
+    connection: Any,
+    settings: Settings,
+    found: Return,
+    actor: Actor,
+    step: str,
+    *,
+    reason: str = "",
+    revision: int | None = None,
 ) -> Return:
-    """Take a step that changes no content. Raises Problem CR-197 to CR-200."""
+    """Take a step that changes no content; at the last one the content is frozen. Raises Problem CR-197 to CR-200."""
     async with connection.transaction():
         held = await store.locked(connection, found.id, revision)
         move = decided(held, actor, step)
         await _prove_needs(connection, held, move, reason)
+        if move.step.to == workflow.LAST:
+            await freeze.freeze(settings, connection, held)
         await _take(connection, held, actor, move, held.version, reason)
     return await store.by_id(connection, found.id)
 

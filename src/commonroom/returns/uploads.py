@@ -9,7 +9,7 @@ from typing import Any
 
 from commonroom.collections.model import Collection
 from commonroom.problems import Problem
-from commonroom.returns import checking, codes, content, local_rules, steps
+from commonroom.returns import checking, codes, content, desk, local_rules, steps
 from commonroom.returns.checking import Checked, Ruleset
 from commonroom.returns.parties import Actor
 from commonroom.returns.steps import Source
@@ -41,7 +41,6 @@ async def upload(
     name: str = "",
     revision: int | None = None,
     reason: str = "",
-    told: str = "not sent",
 ) -> Return:
     """Check a file and make it the return's current version; findings do not keep it out.
 
@@ -62,7 +61,7 @@ async def upload(
         source,
         revision=found.revision if revision is None else revision,
         reason=reason,
-        told=told,
+        told=await desk.told_at_start(connection, ruleset.load()),
     )
 
 

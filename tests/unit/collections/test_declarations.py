@@ -146,6 +146,14 @@ def test_a_rule_stands_once(clubs: Clubs) -> None:
     assert "stands twice" in refused(clubs, RULE, RULE).detail
 
 
+def test_a_pattern_that_is_none_is_told_before_any_return(clubs: Clubs) -> None:
+    text = (clubs.own / "collection.yaml").read_text()
+    clubs.cover(text.replace('pattern: "[A-Z][0-9]+"', 'pattern: "[A-Z"'))
+    engine = Engine(clubs.rules(RULE))
+    with pytest.raises(Problem, match="CR-184"):
+        engine.prove()
+
+
 class TestYears:
     """2027 over 2026."""
 

@@ -209,7 +209,9 @@ class TestCommand:
 
     def test_the_collections_can_be_looked_at(self, clubs: Clubs) -> None:
         clubs.rules({**BACKWARDS, "title": "Ends before it begins"})
-        assert "After-school clubs" in run(clubs, "collections", "list").stdout
+        listed = json.loads(run(clubs, "collections", "list", "--json").stdout)
+        assert {"name": "clubs", "year": 2026, "title": "After-school clubs", "status": "released"} in listed
+        assert "clubs" in run(clubs, "collections", "list").stdout
         assert "any number in Pupil" in run(clubs, "collections", "show", "clubs", "2026").stdout
         assert "Ends before it begins" in run(clubs, "collections", "rules", "clubs").stdout
         rules = json.loads(run(clubs, "collections", "rules", "clubs", "--json").stdout)

@@ -251,6 +251,10 @@ class TestLimits:
         assert len(report.findings) == 201
         assert report.findings[-1].message == "There are more unknown elements, 4,800 times."
 
+    def test_a_return_beyond_the_memory_given_is_a_problem(self, clubs: Clubs) -> None:
+        pupils = "".join(f"<Pupil><Number>{'A' * 900}{n}</Number></Pupil>" for n in range(60_000))
+        assert refused(clubs, message(pupils), Limits(memory_mb=20, threads=1)).code == "CR-192"
+
     def test_two_gigabytes_of_attribute_are_not_taken_in(self, clubs: Clubs) -> None:
         script = f"""
             import resource

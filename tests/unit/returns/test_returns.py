@@ -12,7 +12,7 @@ import pytest
 
 from commonroom import returns
 from commonroom.problems import Problem
-from commonroom.returns import content, parties, store
+from commonroom.returns import content, freeze, parties, store
 from commonroom.returns.checking import Ruleset
 from commonroom.returns.parties import Actor
 from commonroom.returns.steps import Asked
@@ -38,7 +38,7 @@ class World(msgspec.Struct, frozen=True):
         )
 
     async def take(self, step: str, by: Actor, **more: Any) -> Return:
-        return await returns.take(self.connection, await self.one(), by, step, **more)
+        return await returns.take(self.connection, self.settings, await self.one(), by, step, **more)
 
     async def note(self, *numbers: int, text: str = "", by: Actor | None = None, **more: Any) -> int:
         asked = Asked(numbers=numbers)
@@ -106,8 +106,26 @@ async def test_from_no_data_to_authorised(world: World) -> None:
         ("load", "source", 1), ("submit", "source", 1), ("reject", "approver", 1), ("load", "source", 2),
         ("submit", "source", 2), ("approve", "approver", 2), ("authorise", "collector", 2),
     ]  # fmt: skip
+    version = await store.version(world.connection, done)
+    kept = await freeze.prove(world.settings, world.connection, done)
+    assert (kept.version, kept.content, kept.rules) == (2, version.content, version.rules)
     assert history[2].reason == "Two pupils are missing."
     assert history[2].who == "somebody of the authority"
+
+
+async def test_a_frozen_return_that_was_changed_on_the_disk_is_found_out(world: World) -> None:
+    await world.upload(pupil())
+    await world.take("submit", world.county.source())
+    with pytest.raises(Problem) as early:
+        await freeze.prove(world.settings, world.connection, await world.one())
+    assert early.value.code == "CR-205"
+    await world.take("approve", world.county.approver())
+    done = await world.take("authorise", COLLECTOR)
+    kept = await freeze.prove(world.settings, world.connection, done)
+    (world.settings.folder("warehouse") / kept.folder / "Stay.parquet").unlink()
+    with pytest.raises(Problem) as changed:
+        await freeze.prove(world.settings, world.connection, done)
+    assert changed.value.code == "CR-205"
 
 
 async def test_errors_keep_a_return_from_being_submitted_whatever_is_noted(world: World) -> None:
@@ -267,8 +285,8 @@ async def test_an_academys_return_goes_straight_to_the_collector(world: World) -
     its_own = Actor(who="the academy", party=world.county.academy)
     path = file(world.folder, pupil(), urn="990003")
     await returns.upload(world.settings, world.connection, its_own, found, path)
-    await returns.take(world.connection, found, its_own, "submit")
-    done = await returns.take(world.connection, found, COLLECTOR, "authorise")
+    await returns.take(world.connection, world.settings, found, its_own, "submit")
+    done = await returns.take(world.connection, world.settings, found, COLLECTOR, "authorise")
     assert done.state == "authorised"
 
 

@@ -1,0 +1,11 @@
+"""The returns desk: see the SQL file beside this one."""
+
+from commonroom.engines.migrations import run_sql_beside
+
+revision = "0020"
+down_revision = "0019"
+
+
+def upgrade() -> None:
+    """Run the statements."""
+    run_sql_beside(__file__)

@@ -260,6 +260,8 @@ class Change(Strict, frozen=True):
     message: str | None = None
     reason: Literal["confirm", "explain"] | None = None
     reason_wanted: str | None = None
+    # Its fault from end to end, where the other year's return lacks what the first one changed.
+    mutate: dict[str, Any] | None = None
 
 
 class Period(Strict, frozen=True):

@@ -62,7 +62,7 @@ class Duck:
         """Rows as an Arrow table."""
         cursor = self._cursor()
         try:
-            return cursor.execute(sql, list(parameters)).to_arrow_table()
+            return cursor.sql(sql, params=list(parameters)).to_arrow_table()
         finally:
             cursor.close()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -17,10 +18,12 @@ from rich.console import Console
 from rich.table import Table
 
 from commonroom import settings
+from commonroom.collections.model import Period
 from commonroom.registers.database import opened
 from commonroom.returns import (
     comparison,
     freeze,
+    live,
     local_rules,
     parties,
     reminders,
@@ -37,6 +40,7 @@ from commonroom.returns.summaries import Summary
 from commonroom.settings import Settings
 
 T = TypeVar("T")
+_DAY = ["%Y-%m-%d"]
 
 app = typer.Typer(
     no_args_is_help=True, help="Returns: who owes what, its versions, its way to being authorised."
@@ -116,6 +120,55 @@ def upload(
     async def ask(chosen: Settings, connection: Any) -> Summary:
         actor, found = await _seen(connection, collection, year, who, of)
         done = await uploads.upload(chosen, connection, actor, found, file, revision=revision, reason=reason)
+        return await summaries.of(connection, actor, done)
+
+    shown = _run(data, ask)
+    _print_summary(shown, as_json)
+    raise typer.Exit(1 if shown.checks.errors else 0)
+
+
+@app.command("make")
+def make(
+    collection: str,
+    year: int,
+    who: As,
+    of: Of = None,
+    reference_date: Annotated[
+        datetime | None,
+        typer.Option(
+            "--reference-date",
+            formats=_DAY,
+            help="In place of the collection's own; the period moves with it.",
+        ),
+    ] = None,
+    first: Annotated[
+        datetime | None, typer.Option("--first", formats=_DAY, help="First day of the period.")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--last", formats=_DAY, help="Last day of the period.")
+    ] = None,
+    known_at: Annotated[
+        str | None,
+        typer.Option("--known-at", help="As known then, such as 2026-10-02T12:00Z; otherwise now."),
+    ] = None,
+    reason: Why = "",
+    revision: Revision = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the return from the party's own record in the warehouse. Status 1 when it has errors."""
+    if (first is None) != (last is None):
+        raise typer.BadParameter("--first and --last belong together", param_hint="--first")
+    period = Period(first.date(), last.date()) if first and last else None
+    reference = reference_date.date() if reference_date else None
+    moment = _moment(known_at)
+
+    async def ask(chosen: Settings, connection: Any) -> Summary:
+        actor, found = await _seen(connection, collection, year, who, of)
+        done = await live.make(
+            chosen, connection, actor, found, reference=reference, period=period, known_at=moment, revision=revision,
+            reason=reason,
+        )  # fmt: skip
         return await summaries.of(connection, actor, done)
 
     shown = _run(data, ask)
@@ -390,6 +443,20 @@ def _say(
 
     count = _run(data, act)
     typer.echo(f"{count:,} finding{'s' if count > 1 else ''} {'accepted' if ok else 'answered'}.")
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise typer.BadParameter(
+            "write a time with its zone, such as 2026-10-02T12:00Z", param_hint="--known-at"
+        )
+    return moment
 
 
 def _run(data: Path | None, ask: Callable[[Settings, Any], Awaitable[T]]) -> T:

@@ -19,6 +19,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "agent": ("commonroom.agent.commands", "an end point's agent: watch a school system, send, load"),
     "standard": ("commonroom.standard.commands", "the common language: entities, code sets, checks"),
     "collections": ("commonroom.collections.commands", "returns as data: list, show, rules, examples"),
+    "ctf": ("commonroom.collections.ctf_commands", "common transfer files: read, write"),
     "hub": ("commonroom.hub.commands", "the data exchange: movements, enrolment codes, traffic"),
     "ledger": ("commonroom.hub.ledger_commands", "the tamper-evident ledger: export, verify"),
     "providers": ("commonroom.registers.commands", "the register of providers: load, find, show"),

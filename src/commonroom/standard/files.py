@@ -70,6 +70,14 @@ def check_file(path: Path) -> Report:
     )
 
 
+def read_records(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """The records of a record set file by entity, brought up to the present version; not yet judged.
+
+    Raises Problem CR-093 as `check_file` does.
+    """
+    return _read(path)[0].records
+
+
 def _read(path: Path) -> tuple[_File, list[Note]]:
     try:
         if path.stat().st_size > MAX_BYTES:

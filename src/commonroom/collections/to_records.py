@@ -1,0 +1,192 @@
+"""A return told in the common language: rows of a file become records of the standard, one record of the file at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from commonroom.collections.model import Collection
+from commonroom.collections.record_forms import FORMS, SPREADS, Given, is_true, to_value
+from commonroom.collections.record_map import Cell, RecordMap, Rule, Source, item_of, record_map
+
+Record = dict[str, Any]
+
+
+@dataclass
+class Told:
+    """Records by entity; and what the standard has no place for, or no value: `Module.Item` -> how often."""
+
+    records: dict[str, list[Record]] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Told) -> None:
+        """Take in what was told of another record."""
+        for entity, records in other.records.items():
+            self.records.setdefault(entity, []).extend(records)
+        self.left_out += other.left_out
+
+
+def to_records(
+    collection: Collection, content: Mapping[str, list[Record]], given: Given, modules: tuple[str, ...] = ()
+) -> Told:
+    """A whole return, as nested records, in the common language. `modules` are the top modules; without it all.
+
+    `given.values` has what records.yaml names `$...`, and `valid_from`, the day from which records hold that have no date
+    of their own.
+    """
+    told = Told()
+    teller = Teller(collection, given)
+    for module in modules or [one.name for one in collection.children(None)]:
+        for place, record in enumerate(content.get(module, ()), start=1):
+            told.add(teller.tell(module, record, place))
+    return told
+
+
+class Teller:
+    """Tells records of one collection. What it holds is of the collection only, so one serves for a whole return."""
+
+    def __init__(self, collection: Collection, given: Given) -> None:
+        self._map: RecordMap = record_map(collection)
+        self._given = given
+        self._rules = {name: self._map.of_module(name) for name in collection.modules}
+        self._items = {name: module.by_name for name, module in collection.modules.items()}
+
+    def tell(self, module: str, record: Record, ordinal: int = 1) -> Told:
+        """One record of a top module with all below it."""
+        made: dict[str, dict[tuple[Any, ...], Record]] = {}
+        used: set[tuple[int, str]] = set()
+        rows = list(self._rows(module, record, ordinal, None))
+        for row in rows:
+            for rule in self._rules[row.module]:
+                if rule.entry.only != "write":
+                    self._make(rule, row, made, used)
+        left = Counter(
+            f"{row.module}.{name}"
+            for row in rows
+            for name, value in row.record.items()
+            if value is not None and name in self._items[row.module] and (id(row.record), name) not in used
+        )
+        return Told({entity: list(records.values()) for entity, records in made.items()}, left)
+
+    def _rows(self, module: str, record: Record, ordinal: int, parent: _Row | None) -> Iterator[_Row]:
+        row = _Row(module, record, ordinal, parent)
+        yield row
+        for name, below in record.items():
+            if name not in self._items[module]:
+                for place, lower in enumerate(below, start=1):
+                    yield from self._rows(name, lower, place, row)
+
+    def _make(
+        self,
+        rule: Rule,
+        row: _Row,
+        made: dict[str, dict[tuple[Any, ...], Record]],
+        used: set[tuple[int, str]],
+    ) -> None:
+        if not all(self._says(rule, row, name, wanted) for name, wanted in rule.entry.where.items()):
+            return
+        record: Record = {}
+        touched: dict[str, list[tuple[int, str]]] = {}
+        own = False
+        for name, source in rule.sources.items():
+            value, cells = self._value(rule, name, source, row)
+            if value is not None:
+                record[name] = value
+                touched[name] = cells
+                mine = name not in rule.inherited and any(cell.ups == 0 for cell in source.cells)
+                own = own or (mine and bool(cells))
+        if not own or not self._is_meant(rule, record):
+            return
+        for one in self._spread(rule, record):
+            self._keep(rule, one, touched, made, used)
+        for name in (*rule.entry.where, *rule.entry.implied):
+            used.add((id(row.record), name))
+
+    def _spread(self, rule: Rule, record: Record) -> Iterator[Record]:
+        """The records that one row means: one, where no form spreads it."""
+        if rule.entry.spread is None:
+            yield record
+        elif record.keys() >= {"date", "code"}:
+            yield from SPREADS[rule.entry.spread][0](record)
+
+    def _keep(
+        self,
+        rule: Rule,
+        record: Record,
+        touched: dict[str, list[tuple[int, str]]],
+        made: dict[str, dict[tuple[Any, ...], Record]],
+        used: set[tuple[int, str]],
+    ) -> None:
+        """Put a record beside the others, or what is new of it into the one with the same key."""
+        key = tuple(record.get(name) for name in rule.entity.key)
+        if any(part is None for part in key):
+            return
+        present = made.setdefault(rule.entity.name, {}).setdefault(key, {})
+        for name, value in record.items():
+            if present.setdefault(name, value) == value:
+                used.update(touched.get(name, ()))
+        if rule.entity.valid_from_item is None and self._given.values.get("valid_from"):
+            present["valid_from"] = self._given.values["valid_from"]
+
+    def _says(self, rule: Rule, row: _Row, name: str, wanted: str) -> bool:
+        text = row.record.get(name)
+        if self._items[rule.module.name][name].type == "boolean":
+            return text is not None and is_true(text) is is_true(wanted)
+        return text == wanted
+
+    def _is_meant(self, rule: Rule, record: Record) -> bool:
+        return all(record.get(n) == self._wanted(v) for n, v in rule.entry.when.items()) and not any(
+            record.get(n) == self._wanted(v) for n, v in rule.entry.unless.items()
+        )
+
+    def _wanted(self, written: str) -> Any:
+        return self._given.values.get(written[1:]) if written.startswith("$") else written
+
+    def _value(self, rule: Rule, name: str, source: Source, row: _Row) -> tuple[Any, list[tuple[int, str]]]:
+        """The value of an item, and the cells it was read from."""
+        if source.kind == "given":
+            return self._given.values.get(source.text), []
+        if source.kind == "constant":
+            return to_value(item_of(rule, name), source.text), []
+        if source.kind == "ordinal":
+            return row.above(source.ups).ordinal, []
+        found = [(row.reach(cell), cell.item) for cell in source.cells]
+        texts = [record.get(item) if record is not None else None for record, item in found]
+        cells = [
+            (id(record), item)
+            for (record, item), text in zip(found, texts, strict=True)
+            if text is not None and record is not None
+        ]
+        if source.kind == "form":
+            return FORMS[source.text][0](texts, self._given), cells
+        text = texts[0]
+        if text is None:
+            return None, []
+        if rule.entry.spread is not None:
+            return text, cells
+        meant: str = rule.entry.values.get(name, {}).get(text, text)
+        return to_value(item_of(rule, name), meant), cells
+
+
+@dataclass(frozen=True)
+class _Row:
+    module: str
+    record: Record
+    ordinal: int
+    parent: _Row | None
+
+    def above(self, ups: int) -> _Row:
+        row = self
+        for _ in range(ups):
+            assert row.parent is not None  # proved when the map was made
+            row = row.parent
+        return row
+
+    def reach(self, cell: Cell) -> Record | None:
+        record: Record | None = self.above(cell.ups).record
+        for name in cell.downs:
+            below = record.get(name) if record is not None else None
+            record = below[0] if below else None
+        return record

@@ -268,8 +268,10 @@ async def _prove_needs(connection: Any, held: Return, move: Move, reason: str) -
         if need == "local_rules" and found.local_errors + found.local_open:
             count = found.local_errors + found.local_open
             missing.append(f"{count:,} finding{'s' * (count > 1)} of the authority's own rules wait")
-        if need == "told" and version is not None and version.told == "refused":
+        if need in ("told", "taken") and version is not None and version.told == "refused":
             missing.append(f"the centre has refused the records ({version.told_reason})")
+        if need == "taken" and version is not None and version.told in ("waiting", "posted"):
+            missing.append("the centre has not taken in all of its records yet")
         if need == "reason" and len(reason.strip()) < MIN_REASON:
             missing.append("a reason must be given")
     if missing:

@@ -17,7 +17,7 @@ FILE = Path(__file__).parent / "workflow.yaml"
 
 Role = Literal["source", "approver", "collector"]
 StepName = Literal["load", "submit", "approve", "reject", "authorise"]
-Need = Literal["no_errors", "queries_answered", "local_rules", "told", "reason"]
+Need = Literal["no_errors", "queries_answered", "local_rules", "told", "taken", "reason"]
 Doing = Literal["note", "ok"]
 ROLES: tuple[Role, ...] = ("source", "approver", "collector")
 FIRST = "no_data"

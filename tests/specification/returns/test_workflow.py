@@ -122,7 +122,7 @@ def test_what_each_step_needs() -> None:
     ready = {"no_errors", "queries_answered", "told"}
     assert needs[("submit", "submitted")] == ready
     assert needs[("approve", "approved")] == ready | {"local_rules"}
-    assert needs[("authorise", "authorised")] == ready
+    assert needs[("authorise", "authorised")] == {"no_errors", "queries_answered", "taken"}
     assert needs[("reject", "rejected_by_approver")] == {"reason"}
     assert needs[("reject", "rejected_by_collector")] == {"reason"}
     assert needs[("load", "loaded_and_validated")] == set()

@@ -19,6 +19,7 @@ from commonroom.collections.xml_out import write_tables
 from commonroom.hub import Alias, Party, load_movements, publish
 from commonroom.hub.own_end_points import own_end_point
 from commonroom.ids import alias_urn, org_urn, uuid7
+from commonroom.problems import Problem
 from commonroom.returns import checking, desk, freeze, local_rules, parties, steps, store
 from commonroom.returns.parties import Actor
 from commonroom.settings import Settings
@@ -119,6 +120,21 @@ async def test_from_the_authoritys_file_to_the_frozen_return(at_the_desk: Desk) 
         done = await returns.take(world.connection, world.settings, done, actor, step)
     assert done.state == "authorised"
     assert (await freeze.prove(world.settings, world.connection, done)).content == version.content
+
+
+async def test_what_the_centre_does_not_have_cannot_be_authorised(at_the_desk: Desk) -> None:
+    world = at_the_desk
+    done = await world.load(valid())
+    for step in ("submit", "approve"):
+        done = await returns.take(world.connection, world.settings, done, world.actor, step)
+    with pytest.raises(Problem) as early:
+        await returns.take(world.connection, world.settings, done, COLLECTOR, "authorise")
+    assert early.value.extra["missing"] == ["the centre has not taken in all of its records yet"]
+    await desk.post_waiting(world.settings, world.connection)
+    await world.taken()
+    assert (
+        await returns.take(world.connection, world.settings, done, COLLECTOR, "authorise")
+    ).state == "authorised"
 
 
 async def test_posting_again_after_a_kill_changes_nothing(at_the_desk: Desk) -> None:

@@ -1,4 +1,6 @@
-"""What the hub counts about itself, for Prometheus. Labels are states and codes, never parties, people or types."""
+"""What the hub counts about itself, for Prometheus. Labels are states, codes and ids of movements, which are
+public; never parties, people or types.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +40,18 @@ class Metrics:
         )
         self.mailbox_longest = Gauge(
             "hub_mailbox_longest", "Unfinished deliveries of the recipient with most", registry=self.registry
+        )
+        self.lateness = Gauge(
+            "hub_movement_late_seconds",
+            "How late a movement is against its agreed frequency, by its id; 0 is on time",
+            ["movement"],
+            registry=self.registry,
+        )
+        self.late_senders = Gauge(
+            "hub_movement_late_senders",
+            "Senders of a scheduled movement that missed its agreed time, by its id",
+            ["movement"],
+            registry=self.registry,
         )
         self._group_messages = self._histogram("commit_messages", "Messages in one commit", GROUP_BUCKETS)
         self._group_seconds = self._histogram(

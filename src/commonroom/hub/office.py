@@ -18,6 +18,7 @@ from commonroom.hub.body_store import open_store
 from commonroom.hub.collector import Collector
 from commonroom.hub.doorbell import Doorbell
 from commonroom.hub.faults import DATABASE_AWAY, log_fault
+from commonroom.hub.lateness import Lateness
 from commonroom.hub.master_keys import MasterKeys
 from commonroom.hub.metrics import Metrics
 from commonroom.hub.post import Outcome, Post, Submission
@@ -59,6 +60,7 @@ class Office:
         self.presence = Presence()
         self.quotas = Quotas(settings)
         self.backlog = Backlog(self.metrics, settings.unfinished_warning)
+        self.lateness = Lateness(self.metrics)
         self.windows = Windows(self.doorbell)
         self.settler = Settler(settings)
         self.collector = Collector(settings, self.windows, self.doorbell, self.settler)
@@ -94,6 +96,7 @@ class Office:
                 await self.presence.write(connection)
                 await self.quotas.load(connection)
                 await self.backlog.look(connection)
+                await self.lateness.look(connection)
                 if time.monotonic() - looked >= HELD_SECONDS:
                     looked, self.held = time.monotonic(), await assurance.held(connection)
                 while expired := await mailbox.expire(connection):

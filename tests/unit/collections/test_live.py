@@ -130,7 +130,7 @@ def test_figures_belong_to_their_row_and_are_none_without_records(tmp_path: Path
       items: {UPN: upn, Present: here, Meals: "fsm"}
     """.replace("\n    ", "\n")
     marks = [{"school": "1", "upn": "A", "code": code} for code in ("/", "I", "\\")]
-    learners = [{"school": "1", "upn": "A", "fsm": True}, {"school": "1", "upn": "B"}]
+    learners: list[dict[str, Any]] = [{"school": "1", "upn": "A", "fsm": True}, {"school": "1", "upn": "B"}]
     found = made(declared(tmp_path, pupil), attendance_mark=marks, learner=learners)["Pupil"]
     assert found == [{"UPN": "A", "Present": "2", "Meals": "true"}, {"UPN": "B", "Present": "0"}]
 

@@ -19,7 +19,7 @@ app = typer.Typer(help="Dated evidence of how well parties protect data.", no_ar
 keys_app = typer.Typer(help="The master keys under which bodies are stored.", no_args_is_help=True)
 
 Data = Annotated[Path | None, typer.Option("--data", help="The data folder; otherwise COMMONROOM_DATA.")]
-Day = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"])]
+Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"])]
 By = Annotated[str | None, typer.Option(help="Who says so; otherwise the user of this machine.")]
 
 
@@ -27,10 +27,21 @@ By = Annotated[str | None, typer.Option(help="Who says so; otherwise the user of
 def add(
     party: str,
     level: str,
-    kind: Annotated[str, typer.Option(help="What it is: a certificate, a self-assessment, an audit.")],
-    reference: Annotated[str, typer.Option(help="Where it can be read.")],
-    valid_from: Day,
-    valid_to: Day,
+    kind: Annotated[
+        str | None, typer.Option(help="What it is: a certificate, a self-assessment, an audit.")
+    ] = None,
+    reference: Annotated[str | None, typer.Option(help="Where it can be read.")] = None,
+    valid_from: Day = None,
+    valid_to: Day = None,
+    file: Annotated[
+        Path | None, typer.Option(help="The signed file of a conformance run, instead of kind and reference.")
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            help="The public key of the sandbox that ran it; otherwise that of this folder's sandbox."
+        ),
+    ] = None,
     end_point: Annotated[
         str | None, typer.Option(help="UUID; otherwise all end points of the party.")
     ] = None,
@@ -38,23 +49,48 @@ def add(
     data: Data = None,
 ) -> None:
     """Record that PARTY (urn or alias) protects data at LEVEL: public, internal, confidential or restricted."""
-    from commonroom.hub import assurance
+    from commonroom.hub import assurance, conformance
     from commonroom.hub.commands import with_connection
 
-    async def work(connection: Any) -> None:
+    who = by or getpass.getuser()
+    first, last = (day.date() if day else None for day in (valid_from, valid_to))
+
+    async def of_run(connection: Any) -> None:
+        assert file is not None
+        await conformance.record_run(
+            connection,
+            await _party(connection, party),
+            level,
+            file,
+            conformance.trusted_key(settings.load(data), key),
+            by=who,
+            end_point=end_point,
+            valid_from=first,
+            valid_to=last,
+        )
+
+    async def of_operator(connection: Any) -> None:
+        assert kind is not None
+        assert reference is not None
+        assert first is not None
+        assert last is not None
         await assurance.record(
             connection,
             [await _party(connection, party)],
             level,
             kind=kind,
             reference=reference,
-            valid_from=valid_from.date(),
-            valid_to=valid_to.date(),
-            by=by or getpass.getuser(),
+            valid_from=first,
+            valid_to=last,
+            by=who,
             end_point=end_point,
         )
 
-    with_connection(data, work)
+    if file is not None and (kind or reference):
+        raise typer.BadParameter("--file says itself what it is: leave --kind and --reference out.")
+    if file is None and not (kind and reference and first and last):
+        raise typer.BadParameter("--kind, --reference, --valid-from and --valid-to are needed, or --file.")
+    with_connection(data, of_operator if file is None else of_run)
     typer.echo("Recorded. Letters held for it go out from now on.")
 
 

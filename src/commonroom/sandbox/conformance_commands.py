@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from commonroom.exchange import keys
+from commonroom.exchange.conformance import Result
 from commonroom.sandbox import evidence, examination, stage
 from commonroom.sandbox.commands import Data, with_connection
 
@@ -54,7 +55,7 @@ def check(
         typer.echo("Rightly signed by the key it names; who holds that key is not known.", err=True)
 
 
-def _show(result: examination.Result) -> None:
+def _show(result: Result) -> None:
     table = Table("", "check", "what was seen", "seconds")
     for one in result.checks:
         table.add_row("passed" if one.passed else "FAILED", one.name, one.detail, f"{one.seconds:.1f}")

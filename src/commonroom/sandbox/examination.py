@@ -14,10 +14,9 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-import msgspec
-
 from commonroom import identity
 from commonroom.exchange import Client, Envelope, ReplayRequest, Tracking, Unreachable, enrol
+from commonroom.exchange.conformance import Check, Result
 from commonroom.hub.quotas import set_quota
 from commonroom.hub.replay import replay
 from commonroom.ids import alias_urn, uuid7
@@ -46,30 +45,6 @@ SELECT d.replays > 0 AND d.finished_at IS NOT NULL AND d.state = 'acknowledged'
 FROM hub.delivery d JOIN hub.message m ON m.position = d.message
 WHERE m.id = $1::uuid AND d.recipient = $2
 """
-
-
-class Check(msgspec.Struct, frozen=True):
-    """One thing that was tried."""
-
-    name: str
-    passed: bool
-    detail: str
-    seconds: float
-
-
-class Result(msgspec.Struct, frozen=True):
-    """The whole run."""
-
-    party: str
-    end_point: str
-    end_point_name: str
-    checks: tuple[Check, ...]
-    at: datetime  # real time
-
-    @property
-    def passed(self) -> bool:
-        """Whether every check did."""
-        return all(check.passed for check in self.checks)
 
 
 class Failed(Exception):
@@ -118,6 +93,7 @@ class Examination:
             found.name if found else "",
             tuple(checks),
             datetime.now(UTC),
+            await self._keys() if found else (),
         )
 
     async def _enrolled(self) -> str:
@@ -127,6 +103,12 @@ class Examination:
             raise Failed("the party has no end point")
         self._end_point = max(open_ones, key=lambda one: one.enrolled_at)
         return f"{self._end_point.name}, since {self._end_point.enrolled_at:%d %b %Y %H:%M}"
+
+    async def _keys(self) -> tuple[str, ...]:
+        """The names of the keys with which the end point may sign: by them another hub knows it again."""
+        assert self._end_point is not None
+        found = await identity.keys_of_end_point(self._connection, self._end_point.id)
+        return tuple(key.kid for key in found if key.use == "sig" and key.valid_until is None)
 
     async def _takes(self) -> str:
         tracking = await self._greet("good morning")

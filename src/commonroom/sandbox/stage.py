@@ -22,7 +22,6 @@ add_codes(
         "CR-170": "The data folder is no sandbox",
         "CR-171": "The fault cannot be made",
         "CR-172": "The end point cannot be examined",
-        "CR-173": "The conformance file cannot be believed",
     }
 )
 

@@ -13,10 +13,11 @@ import pytest
 
 from commonroom import sandbox
 from commonroom.exchange import Client, Envelope, Letter, is_report, keys
+from commonroom.exchange.conformance import Check, Result
 from commonroom.ids import uuid7
 from commonroom.problems import Problem
 from commonroom.sandbox import evidence, examination, stage
-from commonroom.sandbox.examination import Check, Examination, Failed, Result
+from commonroom.sandbox.examination import Examination, Failed
 from commonroom.settings import Settings
 from tests.hub_server import enrolled_client, hub_here
 

@@ -47,6 +47,8 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     only: Literal["read", "write"] | None = None
     # When written: only where the module has no row yet.
     fallback: bool = False
+    # Only where an item of the row that is no key has a value: else the row stands for others below it.
+    more_than_key: bool = False
     # Items that the record says by being there.
     implied: tuple[str, ...] = ()
 
@@ -202,8 +204,9 @@ class _Resolver:
                 yield from self._single(child, (*downs, child.name))
 
     def _inherited(self, name: str, module: Module, rules: dict[str, list[Rule]]) -> Source | None:
-        """A key that this row or rows above have too, such as the pupil's number."""
-        for ups, above in enumerate([module, *self._collection.ancestors(module.name)]):
+        """A key that rows above have too, such as the pupil's number; or, at the top, another entity of the row."""
+        above_it = list(enumerate(self._collection.ancestors(module.name), start=1))
+        for ups, above in [*above_it, (0, module)]:
             for rule in rules[above.name]:
                 if name in rule.entity.key and name in rule.sources:
                     return _raised(rule.sources[name], ups)

@@ -96,7 +96,8 @@ class Teller:
                 record[name] = value
                 touched[name] = cells
                 mine = name not in rule.inherited and any(cell.ups == 0 for cell in source.cells)
-                own = own or (mine and bool(cells))
+                counts = name not in rule.entity.key or not rule.entry.more_than_key
+                own = own or (mine and counts and bool(cells))
         if not own or not self._is_meant(rule, record):
             return
         for one in self._spread(rule, record):
@@ -166,7 +167,7 @@ class Teller:
             return None, []
         if rule.entry.spread is not None:
             return text, cells
-        meant: str = rule.entry.values.get(name, {}).get(text, text)
+        meant = rule.entry.values.get(name, {}).get(text) or text
         return to_value(item_of(rule, name), meant), cells
 
 

@@ -12,6 +12,7 @@ from collections.abc import Collection as Names
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,12 @@ class Outgoing:
 
 def engine() -> Engine:
     """The rules of the newest version of the form."""
-    return Engine(loader.load(NAME, loader.years(NAME)[-1]))
+    return _engine(loader.years(NAME)[-1])
+
+
+@cache
+def _engine(year: int) -> Engine:
+    return Engine(loader.load(NAME, year))
 
 
 def schools_of(path: Path) -> list[School]:

@@ -17,7 +17,7 @@ from commonroom.returns import codes, freeze, parties, store, workflow
 from commonroom.returns.checking import Checked
 from commonroom.returns.parties import Actor
 from commonroom.returns.store import Return
-from commonroom.returns.workflow import Move
+from commonroom.returns.workflow import Move, Role
 from commonroom.settings import Settings
 
 MIN_REASON, MAX_REASON = 3, 2000
@@ -60,7 +60,7 @@ WHERE f.return = $1 AND f.version = $2 AND f.number = ANY ($3::integer[])
 """
 
 _ASKED = """
-SELECT number, severity, reason_kind FROM returns.answered_finding
+SELECT number, severity, local, reason_kind FROM returns.answered_finding
 WHERE return = $1 AND version = $2 AND (
     number = ANY ($3::integer[]) OR encode(key, 'hex') = ANY ($4::text[]) OR (rule = $5 AND NOT note_counts AND NOT is_ok)
 )
@@ -202,7 +202,7 @@ async def note(
         rows = await connection.fetch(
             _ASKED, held.id, held.version, list(asked.numbers), list(asked.keys), asked.rule
         )
-        _check_asked(rows, asked, text, ok)
+        _check_asked(rows, asked, text, role if ok else None)
         kind = "ok" if ok else "explained" if text.strip() else "confirmed"
         numbers = [row["number"] for row in rows]
         await connection.execute(_NOTE, held.id, held.version, numbers, kind, text.strip(), actor.who, role)
@@ -215,7 +215,8 @@ def _check_text(text: str) -> None:
         raise Problem(codes.NOTE, f"A note has at most {MAX_REASON} characters.", remedy="Shorten it.")
 
 
-def _check_asked(rows: list[Any], asked: Asked, text: str, ok: bool) -> None:
+def _check_asked(rows: list[Any], asked: Asked, text: str, accepting: Role | None) -> None:
+    """`accepting` is the role in which somebody says OK."""
     if len(rows) < len(set(asked.numbers)) + len(set(asked.keys)) or not rows:
         raise Problem(
             codes.NO_FINDING,
@@ -223,16 +224,24 @@ def _check_asked(rows: list[Any], asked: Asked, text: str, ok: bool) -> None:
             status=404,
             remedy="Look at `commonroom returns findings`.",
         )
-    if not ok and any(row["severity"] == "error" for row in rows):
+    # Errors must be fixed. Only whose rule it is lets one pass, where the rule and not the record is wrong.
+    if any(row["severity"] == "error" and accepting != _owner(row) for row in rows):
         raise Problem(
-            codes.NOTE, "An error is no question: a note does not answer it.", remedy="Correct the record."
+            codes.NOTE,
+            "An error is no question: a note does not answer it, and only whose rule it is lets it pass.",
+            remedy="Correct the record.",
         )
-    if not ok and not text.strip() and any(row["reason_kind"] == "explain" for row in rows):
+    if accepting is None and not text.strip() and any(row["reason_kind"] == "explain" for row in rows):
         raise Problem(
             codes.NOTE,
             "To confirm the value is not enough for this rule: it asks for the reason.",
             remedy="Write the reason as the note.",
         )
+
+
+def _owner(finding: Any) -> Role:
+    """Whose the finding's rule is: an authority's own, or the collector's."""
+    return "approver" if finding["local"] else "collector"
 
 
 async def _take(

@@ -350,3 +350,13 @@ async def test_people_come_as_what_they_are(world: World) -> None:
         with pytest.raises(Problem) as refused:
             parties.of_principal(other)
         assert refused.value.status in (401, 403)
+
+
+async def test_only_the_collector_lets_an_error_pass(world: World) -> None:
+    await world.upload(pupil(leaves="2001-01-01"))
+    assert (await world.checks()).errors == 1
+    with pytest.raises(Problem) as refused:
+        await world.note(1, ok=True, by=world.county.approver())
+    assert refused.value.code == "CR-202"
+    assert await world.note(1, ok=True, by=COLLECTOR) == 1
+    assert await world.checks() == store.Checks(ok=1)

@@ -183,22 +183,41 @@ class _RuleCompiler:
         if rule.fails_when is not None:
             condition = self._condition(rule.fails_when, readable, rule.for_each, "fails_when", main, figures)
             wanted.insert(0, condition)
-        grouped = bool(lists)
-        lists += [f"any_value({column})" if grouped else column for column in counted]
-        return self._select(main, wanted, lists, figures, grouped)
+        return self._select(main, wanted, lists, figures, counted)
 
     def _select(
-        self, main: Source, wanted: list[str], lists: list[str], figures: dict[str, str], grouped: bool
+        self,
+        main: Source,
+        wanted: list[str],
+        lists: list[str],
+        figures: dict[str, str],
+        counted: list[tuple[str, str]],
     ) -> str:
         singles = dict.fromkeys(cell.alias for cell in self._cells if cell.alias != self._rule.for_each)
         single = [f"{quoted(alias)}._row" for alias in singles]
         single += [f"{quoted(cell.alias)}.{raw_name(cell.item)}" for cell in self._cells]
         single += list(figures.values())
-        if grouped:
+        keys = [key for key, _ in counted]
+        if lists:
             single = [f"any_value({column})" for column in single]
+            keys = [f"any_value({key})" for key in keys]
         where = f" WHERE {' AND '.join(f'({condition})' for condition in wanted)}" if wanted else ""
-        group = " GROUP BY 1" if grouped else ""
-        return f"SELECT {', '.join((main.row, *single, *lists))} FROM {main.sql}{where}{group} ORDER BY 1"
+        group = " GROUP BY 1" if lists else ""
+        rows = f"FROM {main.sql}{where}{group}"
+        columns = [main.row, *single, *lists]
+        if not counted:
+            return f"SELECT {', '.join(columns)} {rows} ORDER BY 1"
+        # Few rows fail: the rows that they counted are listed for them only.
+        named = [f"{column} AS _c{place}" for place, column in enumerate(columns)]
+        named += [f"{key} AS _k{number}" for number, key in enumerate(keys)]
+        shown = [f"_failed._c{place}" for place in range(len(columns))]
+        shown += [f"_listed{number}._rows" for number in range(len(counted))]
+        joins = " ".join(
+            f"LEFT JOIN ({listed}) AS _listed{number} ON _listed{number}._k = _failed._k{number}"
+            for number, (_, listed) in enumerate(counted)
+        )
+        failed = f"WITH _failed AS MATERIALIZED (SELECT {', '.join(named)} {rows})"
+        return f"{failed} SELECT {', '.join(shown)} FROM _failed {joins} ORDER BY 1"
 
     def _judged(self) -> Source:
         """The rows that are judged, with what `with` joins to them; one row for the whole return."""
@@ -312,34 +331,52 @@ class _RuleCompiler:
         main.joins.append(f"JOIN ({twins}) AS _same ON _same._f = {main.row}")
         return "any_value(_same._twins)"
 
-    def _measures(self, main: Source) -> tuple[dict[str, str], list[str]]:
-        """Join the figures; name -> SQL of each, and SQL of the lists of counted rows that the rule points at."""
+    def _measures(self, main: Source) -> tuple[dict[str, str], list[tuple[str, str]]]:
+        """Join the figures; name -> SQL of each.
+
+        And of each measure whose rows the rule points at: SQL of the key, and the statement of the lists by key, which
+        reads the keys of failing rows in `_failed`.
+        """
         found: dict[str, str] = {}
-        lists: list[str] = []
+        lists: list[tuple[str, str]] = []
         for number, measure in enumerate(self._rule.counted):
-            alias, columns = f"_figures{number}", self._figures(measure)
+            alias, read_figures = f"_figures{number}", self._figures(measure)
+            columns = ", ".join(f"{figure.sql} AS {quoted(name)}" for name, figure in read_figures.items())
             source = self._counted(measure)
             key = source.key(measure.each)
-            where = ""
+            condition = "TRUE"
             if measure.where:
-                where = f" WHERE {self._condition(measure.where, source.modules, source.alias, 'measures', source)}"
+                condition = self._condition(measure.where, source.modules, source.alias, "measures", source)
             if source.alias in self._counted_lists:
                 values = [raw_name(cell.item) for cell in self._counted_lists[source.alias]]
-                columns += f", {_gather(quoted(source.alias), '_row', values)} AS _rows"
-                lists.append(f"{alias}._rows")
+                among = f"({condition}) AND {key} IN (SELECT _k{len(lists)} FROM _failed)"
+                members = f"{key} AS _k, {_gather(quoted(source.alias), '_row', values)} AS _rows"
+                listed = f"SELECT {members} FROM {source.sql} WHERE {among} GROUP BY 1"
+                lists.append((main.key(measure.each), listed))
             if measure.each == RETURN:
-                main.joins.append(f"CROSS JOIN (SELECT {columns} FROM {source.sql}{where}) AS {alias}")
+                main.joins.append(
+                    f"CROSS JOIN (SELECT {columns} FROM {source.sql} WHERE {condition}) AS {alias}"
+                )
                 found |= {name: f"{alias}.{quoted(name)}" for name in measure.values}
                 continue
-            counted = f"SELECT {key} AS _k, {columns} FROM {source.sql}{where} GROUP BY 1"
+            counted = f"SELECT {key} AS _k, {columns} FROM {source.sql} WHERE {condition} GROUP BY 1"
             main.joins.append(f"LEFT JOIN ({counted}) AS {alias} ON {alias}._k = {main.key(measure.each)}")
-            # Over no rows a count is 0 and a sum is NULL: as an empty table answers.
-            main.joins.append(f"CROSS JOIN (SELECT {columns} FROM {source.sql} WHERE FALSE) AS {alias}_none")
-            found |= {
-                name: f"CASE WHEN {alias}._k IS NULL THEN {alias}_none.{quoted(name)} ELSE {alias}.{quoted(name)} END"
-                for name in measure.values
-            }
+            found |= self._over_none(main, source, alias, read_figures)
         return found, lists
+
+    def _over_none(
+        self, main: Source, source: Source, alias: str, figures: dict[str, Condition]
+    ) -> dict[str, str]:
+        """SQL of each figure; over no rows a count is 0 and a sum is NULL, as an empty table answers."""
+        unseen = {name: figure for name, figure in figures.items() if not figure.over_none}
+        if unseen:
+            columns = ", ".join(f"{figure.sql} AS {quoted(name)}" for name, figure in unseen.items())
+            main.joins.append(f"CROSS JOIN (SELECT {columns} FROM {source.sql} WHERE FALSE) AS {alias}_none")
+        return {
+            name: f"CASE WHEN {alias}._k IS NULL THEN {figure.over_none or f'{alias}_none.{quoted(name)}'}"
+            f" ELSE {alias}.{quoted(name)} END"
+            for name, figure in figures.items()
+        }
 
     def _counted(self, measure: Measure) -> Source:
         other = measure.other
@@ -351,15 +388,13 @@ class _RuleCompiler:
             source.reach(name, name)
         return source
 
-    def _figures(self, measure: Measure) -> str:
+    def _figures(self, measure: Measure) -> dict[str, Condition]:
         other = measure.other
         names = {other.alias: other.table, **{name: name for name in measure.reach}}
         modules = {alias: self._collection.modules[table] for alias, table in names.items()}
         scope = Scope(modules, other.alias, aggregates=True)
         where = f"rule {self._rule.code}, measures"
-        return ", ".join(
-            f"{self._read(text, scope, where).sql} AS {quoted(name)}" for name, text in measure.values.items()
-        )
+        return {name: self._read(text, scope, where) for name, text in measure.values.items()}
 
     # Conditions.
 

@@ -89,6 +89,8 @@ class Condition:
     equal: frozenset[frozenset[str]]
     # The parameters it names, which are given with the statement.
     parameters: frozenset[str]
+    # SQL of what a figure is over no rows, where that can be seen: of a count 0, of other aggregates NULL.
+    over_none: str = ""
 
 
 def language_of(collection: Collection) -> Language:
@@ -169,7 +171,11 @@ class _Reader:
         tree = self._build(parsed[0])
         sql = tree.sql(dialect="duckdb", comments=False)
         return Condition(
-            sql, frozenset(self._reads), frozenset(_equalities(tree)), frozenset(self._parameters)
+            sql,
+            frozenset(self._reads),
+            frozenset(_equalities(tree)),
+            frozenset(self._parameters),
+            _over_none(tree),
         )
 
     def _build(self, node: exp.Expr) -> exp.Expr:
@@ -389,6 +395,14 @@ def _equalities(tree: exp.Expr) -> list[frozenset[str]]:
             if len(tables) == 2:
                 found.append(frozenset(tables))
     return found
+
+
+def _over_none(tree: exp.Expr) -> str:
+    node = tree.unnest()
+    node = node.this if isinstance(node, exp.Filter) else node
+    if isinstance(node, exp.Count):
+        return "0"
+    return "NULL" if isinstance(node, (exp.Sum, exp.Min, exp.Max, exp.Avg)) else ""
 
 
 def _macro(name: str) -> Callable[..., exp.Expr]:

@@ -64,11 +64,11 @@ _MACROS = (
     " - CAST(month(d) * 100 + day(d) < month(born) * 100 + day(born) AS INTEGER)",
     "CREATE MACRO _months_between(a, b) AS date_sub('month', CAST(a AS DATE), CAST(b AS DATE))",
     "CREATE MACRO _minutes_between(a, b) AS date_sub('minute', CAST(a AS TIME), CAST(b AS TIME))",
-    f"CREATE MACRO _upn_value(c) AS CASE WHEN c BETWEEN '0' AND '9' THEN ascii(c) - 48 "
-    f"ELSE strpos('{_UPN_LETTERS}', c) - 1 END",
+    f"CREATE MACRO _upn_value(c) AS CASE WHEN c <= '9' THEN ascii(c) - 48 ELSE strpos('{_UPN_LETTERS}', c) - 1 END",
     f"CREATE MACRO _upn_check_letter(u) AS CASE WHEN regexp_full_match(u, '.[0-9]{{11}}[0-9{_UPN_LETTERS}]') "
     f"THEN substr('{_UPN_LETTERS}', CAST(("
-    + " + ".join(f"{place} * _upn_value(substr(u, {place}, 1))" for place in range(2, 14))
+    + " + ".join(f"{place} * (ascii(substr(u, {place}, 1)) - 48)" for place in range(2, 13))
+    + " + 13 * _upn_value(substr(u, 13, 1))"
     + ") % 23 + 1 AS BIGINT), 1) END",
     "CREATE MACRO _uln_remainder(u) AS ("
     + " + ".join(f"{11 - place} * (ascii(substr(u, {place}, 1)) - 48)" for place in range(1, 10))

@@ -7,6 +7,8 @@ folder: state                  # agent.sqlite, key.pem and status.json; made whe
 school: "990001"               # URN, bound to :school in the mapping's queries
 enrolment_code: ABCD-EFGH      # used once
 look_every_seconds: 60
+encrypt: end-to-end            # or leave it out
+verify: required               # or when_signed, or leave it out
 source: {url: "sqlite:///mis.db", mapping: mapping.yaml}
 store: {url: "sqlite:///received.db", mapping: store.yaml}
 ```
@@ -19,13 +21,14 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from commonroom import declarations
+from commonroom.exchange.client import Verify
 from commonroom.problems import Problem, add_codes
 
 add_codes(
@@ -56,6 +59,8 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: _Link | None = None
     store: _Link | None = None
     look_every_seconds: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 60
+    encrypt: Literal["end-to-end"] | None = None
+    verify: Verify | None = None
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -77,6 +82,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     source: Link | None  # where changes are noticed
     store: Link | None  # where received messages are loaded
     look_every_seconds: float
+    encrypt: Literal["end-to-end"] | None  # what is sent goes encrypted to its recipients, or not at all
+    verify: Verify | None  # which letters must bear a right signature of their sender to be loaded
 
     @property
     def memory_file(self) -> Path:
@@ -105,6 +112,8 @@ def load(path: Path) -> Config:
         source=_link(path, found.source),
         store=_link(path, found.store),
         look_every_seconds=found.look_every_seconds,
+        encrypt=found.encrypt,
+        verify=found.verify,
     )
 
 

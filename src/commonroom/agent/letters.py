@@ -33,6 +33,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     made_at: str  # ISO, UTC
     records: int
     body: bytes
+    sealed: bytes | None = None  # the body as it was encrypted for its recipients, once it was
 
 
 def changed_type(entity: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from commonroom.problems import Problem
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_SECONDS = 30
 VERSIONS_FROM = "versions from"  # the note with the number after which the versions of this memory begin
 
@@ -63,7 +63,8 @@ CREATE TABLE outbox (
     settled_at TEXT,
     problem TEXT,               -- why the hub refused it, or will not take it yet
     tries INTEGER NOT NULL DEFAULT 0,    -- how often the hub would not take it yet
-    again_at INTEGER NOT NULL DEFAULT 0  -- Unix seconds before which it is not posted again
+    again_at INTEGER NOT NULL DEFAULT 0, -- Unix seconds before which it is not posted again
+    sealed BLOB                 -- the body as it was encrypted and posted; since version 3
 );
 CREATE INDEX outbox_unsettled ON outbox (state, number) WHERE state <> 'accepted';
 
@@ -90,12 +91,16 @@ CREATE TABLE fate (
 ) WITHOUT ROWID;
 """
 
+SEALED = "ALTER TABLE outbox ADD COLUMN sealed BLOB;"  # since version 3
+
 UPGRADES = {
     1: f"""
     ALTER TABLE outbox ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE outbox ADD COLUMN again_at INTEGER NOT NULL DEFAULT 0;
     {FATES}
+    {SEALED}
     """,
+    2: SEALED,
 }
 
 

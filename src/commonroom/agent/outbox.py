@@ -21,13 +21,15 @@ INSERT INTO outbox (id, type, recipient, dataschema, datacontenttype, made_at, r
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 WAITING = """
-SELECT id, type, recipient, dataschema, datacontenttype, made_at, records, body FROM outbox
+SELECT id, type, recipient, dataschema, datacontenttype, made_at, records, body, sealed FROM outbox
 WHERE state = 'waiting' AND again_at <= ? ORDER BY number LIMIT ?
 """
-ACCEPT = "UPDATE outbox SET state = 'accepted', settled_at = ?, body = NULL, problem = NULL WHERE id = ?"
-REFUSE = "UPDATE outbox SET state = 'refused', settled_at = ?, problem = ? WHERE id = ?"
+ACCEPT = "UPDATE outbox SET state = 'accepted', settled_at = ?, body = NULL, sealed = NULL, problem = NULL WHERE id = ?"
+# What the hub did not take is encrypted anew, for whoever is to have it by then.
+REFUSE = "UPDATE outbox SET state = 'refused', sealed = NULL, settled_at = ?, problem = ? WHERE id = ?"
+SEAL = "UPDATE outbox SET sealed = ? WHERE id = ?"
 HOLD = """
-UPDATE outbox SET problem = ?1, tries = tries + 1, again_at = ?2 + min(?3 << min(tries, 10), ?4) WHERE id = ?5
+UPDATE outbox SET problem = ?1, sealed = NULL, tries = tries + 1, again_at = ?2 + min(?3 << min(tries, 10), ?4) WHERE id = ?5
 """
 SEND_AGAIN = """
 UPDATE outbox SET state = 'waiting', settled_at = NULL, problem = NULL, tries = 0, again_at = 0
@@ -100,6 +102,12 @@ def waiting(memory: Memory, most: int, most_bytes: int) -> list[Letter]:
             break
         found.append(letter)
     return found
+
+
+def keep_sealed(memory: Memory, sealed: Sequence[tuple[str, bytes]]) -> None:
+    """Write down how letters (id, body) were encrypted, before they are posted: a repeated post must be the same bytes."""
+    with memory.transaction() as connection:
+        connection.executemany(SEAL, [(body, id) for id, body in sealed])
 
 
 def settle(

@@ -15,6 +15,7 @@ from commonroom.agent import outbox
 from commonroom.agent.letters import Letter, halves
 from commonroom.agent.memory import Memory
 from commonroom.exchange import Client, Envelope, Receipt, Refusal, Unreachable, body_digest
+from commonroom.exchange.sealing import NOT_SEALED, as_sealed
 from commonroom.problems import Problem
 
 MOST_LETTERS = 50
@@ -22,8 +23,8 @@ MOST_BYTES = 4_000_000
 CLASSIFICATION: Literal["confidential"] = "confidential"
 TOO_LARGE = 413
 # What a later day, another agreement or a fuller directory mends, without anybody at the school: party not in the
-# directory, no movement today, nobody to receive it.
-NOT_YET = ("CR-041", "CR-042", "CR-047")
+# directory, no movement today, nobody to receive it, a recipient without an encryption key.
+NOT_YET = ("CR-041", "CR-042", "CR-047", NOT_SEALED)
 
 Fate = Receipt | Refusal
 
@@ -41,11 +42,14 @@ class Posted(msgspec.Struct, frozen=True):
         return Posted(*(one + another for one, another in zip(mine, others, strict=True)))
 
 
-async def post_waiting(client: Client, memory: Memory, party: str, books: Executor) -> Posted:
+async def post_waiting(
+    client: Client, memory: Memory, party: str, books: Executor, *, encrypt: bool = False
+) -> Posted:
     """Post the oldest waiting letters, once. `books` is the thread pool in which the memory is used.
 
     A letter is the same message (id, bytes) however often it is posted, so a kill between the hub's answer and our note
-    of it changes nothing. Raises Unreachable; whatever was answered before that is written down.
+    of it changes nothing. With `encrypt` it goes encrypted to every recipient; one for whom that is not possible waits,
+    or is refused, and never goes plain. Raises Unreachable; whatever was answered before that is written down.
     """
     loop = asyncio.get_running_loop()
     found = await loop.run_in_executor(
@@ -53,8 +57,19 @@ async def post_waiting(client: Client, memory: Memory, party: str, books: Execut
     )
     if not found:
         return Posted()
+    if encrypt:
+        found, unsealed = await _sealed(client, memory, party, books, found)
+        if unsealed:
+            done = await _settle(memory, books, *map(list, zip(*unsealed, strict=True)))
+            return done + (await _post(client, memory, party, books, found) if found else Posted())
+    return await _post(client, memory, party, books, found)
+
+
+async def _post(
+    client: Client, memory: Memory, party: str, books: Executor, found: Sequence[Letter]
+) -> Posted:
     try:
-        fates = await client.post_batch([(envelope(letter, party), letter.body) for letter in found])
+        fates = await client.post_batch([message(letter, party) for letter in found])
     except Problem as problem:
         return await _after_refused_batch(client, memory, party, books, found, problem)
     return await _settle(memory, books, found, fates)
@@ -76,6 +91,29 @@ def envelope(letter: Letter, party: str) -> Envelope:
     )
 
 
+def message(letter: Letter, party: str) -> tuple[Envelope, bytes]:
+    """What is posted: the letter, or what it was encrypted to."""
+    outside = envelope(letter, party)
+    return (outside, letter.body) if letter.sealed is None else as_sealed(outside, letter.sealed)
+
+
+async def _sealed(
+    client: Client, memory: Memory, party: str, books: Executor, found: Sequence[Letter]
+) -> tuple[list[Letter], list[tuple[Letter, Refusal]]]:
+    """These letters encrypted, which is on the disk before they go; and those that cannot be, each with the reason."""
+    ready: list[Letter] = []
+    unsealed: list[tuple[Letter, Refusal]] = []
+    for letter in found:
+        try:
+            body = letter.sealed or (await client.seal(envelope(letter, party), letter.body))[1]
+            ready.append(msgspec.structs.replace(letter, sealed=body))
+        except Problem as problem:
+            unsealed.append((letter, Refusal(letter.id, problem)))
+    fresh = [(letter.id, letter.sealed or b"") for letter in ready]
+    await asyncio.get_running_loop().run_in_executor(books, partial(outbox.keep_sealed, memory, fresh))
+    return ready, unsealed
+
+
 async def _after_refused_batch(
     client: Client, memory: Memory, party: str, books: Executor, found: Sequence[Letter], problem: Problem
 ) -> Posted:
@@ -85,7 +123,7 @@ async def _after_refused_batch(
     total = Posted()
     for letter in found:
         try:
-            fate: Fate = await client.post(envelope(letter, party), letter.body)
+            fate: Fate = await client.post(*message(letter, party))
         except Problem as own:
             fate = Refusal(letter.id, own)
         total += await _settle(memory, books, [letter], [fate])

@@ -131,7 +131,11 @@ class Agent:
         enrolment = await remembered_or_new(self._config, self._memory, self._shared.http)
         self._party = enrolment.party
         self._client = Client(
-            self._config.hub, self._config.key_file, enrolment.end_point, http=self._shared.http
+            self._config.hub,
+            self._config.key_file,
+            enrolment.end_point,
+            http=self._shared.http,
+            verify=self._config.verify or False,
         )
         if self._store is not None:
             await self._client.publish_encryption_key()
@@ -161,7 +165,9 @@ class Agent:
         if client is None:
             return 0.0
         self._to_post.clear()
-        posted = await post_waiting(client, self._memory, self._party, self._shared.books)
+        posted = await post_waiting(
+            client, self._memory, self._party, self._shared.books, encrypt=self._config.encrypt is not None
+        )
         if posted.refused:
             self._log.warning("letters-refused", count=posted.refused)
         if posted.held:

@@ -42,11 +42,15 @@ class SignInRefused(Unreachable):
         self.problem = problem
 
 
+Verify = Literal["required", "when_signed"]
+
+
 class Client:
     """One end point's connection to its hub. Give `http` (see `wire.make_http_client`) to share a pool among many.
 
     `hub_url` is the address the hub knows itself by (it is the audience of our assertions). Everything sent is signed.
-    With `verify` everything pulled is checked too, and what its sender has not rightly signed is refused, not returned.
+    With `verify` what is pulled is checked too, and what its sender has not rightly signed is refused, not returned:
+    `required` (or True) everything, `when_signed` only letters that carry a signature.
     """
 
     def __init__(
@@ -56,7 +60,7 @@ class Client:
         end_point: str,
         *,
         http: httpx2.AsyncClient | None = None,
-        verify: bool = False,
+        verify: Verify | bool = False,
     ) -> None:
         self.hub_url = hub_url.rstrip("/")
         self.end_point = end_point
@@ -268,8 +272,7 @@ class Client:
         """Those that are rightly signed (when asked to look) and that can be opened; the others are refused."""
         faults = dict.fromkeys((letter.delivery for letter in letters), "")
         if self._verify:
-            # The hub's own reports are the hub's word, and the connection says that it is the hub.
-            signed = [letter for letter in letters if not reports.is_report(letter.envelope)]
+            signed = [letter for letter in letters if self._must_be_signed(letter.envelope)]
             found = await self._ring.faults([(letter.envelope, letter.body) for letter in signed])
             faults |= {letter.delivery: fault for letter, fault in zip(signed, found, strict=True)}
         usable = []
@@ -282,6 +285,12 @@ class Client:
             except Problem as problem:
                 await self.refuse(letter.delivery, str(problem))
         return usable
+
+    def _must_be_signed(self, envelope: Envelope) -> bool:
+        # The hub's own reports are the hub's word, and the connection says that it is the hub.
+        if reports.is_report(envelope):
+            return False
+        return self._verify != "when_signed" or envelope.signature is not None
 
     async def _settle(self, verb: str, request: msgspec.Struct) -> contract.Settled:
         headers = {"content-type": "application/json"}

@@ -67,6 +67,11 @@ def seal(envelope: Envelope, body: bytes, recipients: Sequence[OKPKey]) -> tuple
     for key in recipients:
         made.add_recipient({"alg": KEY_ALGORITHM, "kid": key.thumbprint()}, key)
     sealed = msgspec.json.encode(jwe.encrypt_json(made, None, registry=_registry()))
+    return as_sealed(envelope, sealed)
+
+
+def as_sealed(envelope: Envelope, sealed: bytes) -> tuple[Envelope, bytes]:
+    """The message around a body that was sealed for it before: what is posted again must be the same bytes."""
     outside = msgspec.structs.replace(
         envelope, datacontenttype=SEALED_TYPE, bodydigest=body_digest(sealed), signature=None
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from commonroom.agent import Memory, Outcome, outbox
-from commonroom.agent.memory import SCHEMA, SCHEMA_VERSION, VERSIONS_FROM
+from commonroom.agent.memory import FATES, SCHEMA, SCHEMA_VERSION, VERSIONS_FROM
 from tests.unit.agent.school_system import Receiver, SchoolSystem, sets, told
 
 
@@ -74,15 +74,28 @@ def test_a_transaction_that_sqlite_ended_by_itself_tells_the_fault_that_ended_it
 
 
 def _first_schema() -> str:
-    later = ("    tries ", "    again_at ", "INSERT INTO note")
+    later = ("    tries ", "    again_at ", "    sealed ", "INSERT INTO note")
     lines = [line for line in SCHEMA.splitlines() if not line.startswith(later)]
     return "\n".join(lines).replace("problem TEXT,  ", "problem TEXT  ")
 
 
-def test_a_memory_of_the_version_before_is_brought_up_to_date(tmp_path: Path) -> None:
+def _second_schema() -> str:
+    lines = [line for line in SCHEMA.splitlines() if not line.startswith("    sealed ")]
+    return (
+        "\n".join(lines).replace(
+            "again_at INTEGER NOT NULL DEFAULT 0,", "again_at INTEGER NOT NULL DEFAULT 0"
+        )
+        + FATES
+    )
+
+
+@pytest.mark.parametrize(("version", "schema"), [(1, _first_schema()), (2, _second_schema())])
+def test_a_memory_of_a_version_before_is_brought_up_to_date(
+    tmp_path: Path, version: int, schema: str
+) -> None:
     path = tmp_path / "agent.sqlite"
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(f"{_first_schema()}\nPRAGMA user_version = 1;")
+        connection.executescript(f"{schema}\nPRAGMA user_version = {version};")
     memory = Memory.open(path)
     assert memory.rows("PRAGMA user_version") == [(SCHEMA_VERSION,)]
     assert outbox.waiting(memory, 10, 1000) == []

@@ -89,7 +89,7 @@ def show(name: str, year: Annotated[int | None, typer.Argument()] = None, as_jso
         return
     typer.echo(f"{collection.title} {collection.year} ({collection.status}): {collection.description}")
     typer.echo(
-        f"Returned by {', '.join(collection.returned_by)}. Reference date {collection.reference_date}, period "
+        f"Returned by {', '.join(collection.returned_by) or 'nobody: it is no return'}. Reference date {collection.reference_date}, period "
         f"{collection.period.start} to {collection.period.end}, deadline {collection.deadline or 'not set'}."
     )
     for module in collection.modules.values():

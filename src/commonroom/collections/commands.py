@@ -88,8 +88,9 @@ def show(name: str, year: Annotated[int | None, typer.Argument()] = None, as_jso
         _print_json(collection)
         return
     typer.echo(f"{collection.title} {collection.year} ({collection.status}): {collection.description}")
+    senders = ", ".join(collection.returned_by) or "nobody: it is no return"
     typer.echo(
-        f"Returned by {', '.join(collection.returned_by) or 'nobody: it is no return'}. Reference date {collection.reference_date}, period "
+        f"Returned by {senders}. Reference date {collection.reference_date}, period "
         f"{collection.period.start} to {collection.period.end}, deadline {collection.deadline or 'not set'}."
     )
     for module in collection.modules.values():

@@ -51,6 +51,10 @@ class Compiled:
     unread_sql: str
     # Names of the parameters of the statement.
     parameters: frozenset[str]
+    # (module, item) of the typed values that its conditions read.
+    reads: frozenset[tuple[str, str]]
+    # Where the rule is no more than this over a row and what `with` joins to it; else empty.
+    condition: str
 
 
 class Compiler:
@@ -77,6 +81,8 @@ class _RuleCompiler:
         self._unreadable = unreadable
         self._unread: dict[str, None] = {}
         self._parameters: set[str] = set()
+        self._reads: set[tuple[str, str]] = set()
+        self._only_condition = ""
         # `$person` while the statement for one record is written.
         self._person = ""
 
@@ -89,9 +95,18 @@ class _RuleCompiler:
             local = self._statement()
         singles = {alias: self._outer[alias] for alias, _ in self._named if alias in self._outer}
         singles.pop(self._rule.for_each or "", None)
-        names = frozenset(self._parameters)
         return Compiled(
-            self._rule, sql, local, singles, self._cells, self._rule.figures, self._lists, unread, names
+            self._rule,
+            sql,
+            local,
+            singles,
+            self._cells,
+            self._rule.figures,
+            self._lists,
+            unread,
+            frozenset(self._parameters),
+            frozenset(self._reads),
+            self._only_condition,
         )
 
     # What the finding names.
@@ -183,6 +198,8 @@ class _RuleCompiler:
         if rule.fails_when is not None:
             condition = self._condition(rule.fails_when, readable, rule.for_each, "fails_when", main, figures)
             wanted.insert(0, condition)
+            if not (rule.others or rule.unique or self._person):
+                self._only_condition = condition
         return self._select(main, wanted, lists, figures, counted)
 
     def _select(
@@ -416,6 +433,7 @@ class _RuleCompiler:
         """A condition as SQL. Where a value it reads could not be read it does not hold; or does, if `certain` is false."""
         scope = Scope(modules, default, figures or {})
         parsed = self._read(text, scope, f"rule {self._rule.code}, {key}")
+        self._reads |= {(modules[alias].name, item) for alias, item in parsed.reads}
         guard = self._guard(parsed, modules)
         if not guard:
             return parsed.sql

@@ -67,6 +67,12 @@ def _load(name: str, year: int, folders: tuple[Path, ...], local_rules: tuple[Pa
     return collection
 
 
+def forget() -> None:
+    """Read the declarations anew when they are next asked for: files have changed."""
+    _load.cache_clear()
+    _layer.cache_clear()
+
+
 def rules_of(path: Path) -> tuple[Rule, ...]:
     """The rules of one file."""
     return declarations.load(path, RuleFile).rules
@@ -105,7 +111,9 @@ def _known(folders: Sequence[Path]) -> str:
     return ", ".join(names(folders)) or "none is declared"
 
 
+@cache
 def _layer(folder: Path) -> overlay.Layer:
+    """What one folder declares; those who inherit it share its rules."""
     path = folder / "collection.yaml"
     cover = declarations.load(path, Cover)
     if (cover.name, str(cover.year)) != (folder.parent.name, folder.name):

@@ -84,7 +84,7 @@ class Clubs:
     def cover(self, text: str) -> None:
         """Write collection.yaml anew."""
         (self.own / "collection.yaml").write_text(text, "utf-8")
-        loader._load.cache_clear()
+        loader.forget()
 
     def rules(self, *rules: dict[str, Any]) -> Collection:
         """The collection with these rules; what a rule leaves out is filled in."""
@@ -95,7 +95,7 @@ class Clubs:
 
     def load(self) -> Collection:
         """The collection as it stands in the folder."""
-        loader._load.cache_clear()
+        loader.forget()
         return loader.load("clubs", 2026, [self.folder])
 
 

@@ -168,7 +168,7 @@ class TestYears:
             (folder / "rules.yaml").write_text(
                 yaml.safe_dump({"rules": [{**plain, **rule} for rule in rules]})
             )
-        loader._load.cache_clear()
+        loader.forget()
         return loader.load("clubs", 2027, [clubs.folder])
 
     def test_only_what_changes_is_written(self, clubs: Clubs) -> None:
@@ -227,7 +227,7 @@ class TestLocalRules:
         path = clubs.folder.parent / "own.yaml"
         plain = {"severity": "query", "title": "Ours", "message": "Ours."}
         path.write_text(yaml.safe_dump({"rules": [{**plain, **rule}]}))
-        loader._load.cache_clear()
+        loader.forget()
         return loader.load("clubs", 2026, [clubs.folder], [path])
 
     def test_they_join_the_rules_of_the_collection(self, clubs: Clubs) -> None:

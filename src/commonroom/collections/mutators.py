@@ -23,6 +23,8 @@ from commonroom.problems import Problem
 Content = dict[str, list[Record]]
 
 _WORDS = ("from", "pick", "add", "copy", "remove", "every", "also", "last_return", "note")
+# In place of an item: rows came or went.
+_ROWS = ""
 _NUMBERED = re.compile(r"(\w+)\[(\d+)\]")
 _SMALL = Limits(memory_mb=512, threads=1)
 
@@ -97,15 +99,12 @@ class Mutators:
         return "; ".join(filter(None, parts))
 
     def _reading(self, valid: Content, content: Content, last: Content) -> set[str]:
-        """The rules that read a module with a change: the others find in it what they find in the valid return."""
-        changed = {
-            name
-            for name in self.collection.modules
-            for one in (content, last)
-            if _own(self.collection, one, name) != _own(self.collection, valid, name)
-        }
+        """The rules that read something changed: the others find what they find in the valid return."""
+        changed = [_changes(self.collection, valid, one) for one in (content, last)]
         return {
-            rule.code for rule in self.collection.rules.values() if changed & reads(self.collection, rule)
+            rule.code
+            for rule in self.collection.rules.values()
+            if any(_touches(self.collection, rule, changes) for changes in changed)
         }
 
     def _judge(self, content: Content, last: Content, codes: set[str] | None) -> Report:
@@ -294,13 +293,46 @@ def _rows(collection: Collection, content: Content, module: str) -> list[Record]
     return list(_below(collection, top, content.get(top, []), module))
 
 
-def _own(collection: Collection, content: Content, module: str) -> list[tuple[str | None, ...]]:
-    """The values of a module's rows, without what is below them; and how many rows stand below each."""
-    items, below = collection.modules[module].items, collection.children(module)
-    return [
-        (*(row.get(item.name) for item in items), *(str(len(row.get(child.name, ()))) for child in below))
-        for row in _rows(collection, content, module)
-    ]
+def _changes(collection: Collection, valid: Content, one: Content) -> dict[str, set[str]]:
+    """Module -> the items whose values differ; `_ROWS` where the rows themselves do."""
+    found: dict[str, set[str]] = {}
+    for module in collection.modules.values():
+        before, after = _rows(collection, valid, module.name), _rows(collection, one, module.name)
+        if len(before) != len(after):
+            found.setdefault(module.name, set()).add(_ROWS)
+            continue
+        pairs = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+        items = {
+            item.name
+            for item in module.items
+            for old, new in pairs
+            if old.get(item.name) != new.get(item.name)
+        }
+        if items:
+            found.setdefault(module.name, set()).update(items)
+        for child in collection.children(module.name):
+            if any(len(old.get(child.name, ())) != len(new.get(child.name, ())) for old, new in pairs):
+                found.setdefault(child.name, set()).add(_ROWS)
+    return found
+
+
+def _touches(collection: Collection, rule: Rule, changes: dict[str, set[str]]) -> bool:
+    """True where the rule may judge otherwise: it reads a module whose rows changed, or names an item that did."""
+    module, _, item = (collection.reference_date_from or "").partition(".")
+    if item in changes.get(module, ()):
+        # All days move with this one.
+        return True
+    words = _words(rule) | {_ROWS}
+    return any(changes[name] & words for name in changes.keys() & reads(collection, rule))
+
+
+def _words(rule: Rule) -> set[str]:
+    """Every name that stands in the rule's conditions, figures, places and message."""
+    unique = (*rule.unique.items, rule.unique.where) if rule.unique else ()
+    figures = (value for measure in rule.counted for value in measure.values.values())
+    wheres = (other.where for other in rule.others)
+    texts = (rule.fails_when, rule.message, *rule.point_at, *unique, *figures, *wheres)
+    return set(re.findall(r"\w+", " ".join(filter(None, texts))))
 
 
 def _below(collection: Collection, start: str, rows: list[Record], module: str) -> Iterator[Record]:

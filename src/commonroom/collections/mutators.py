@@ -51,6 +51,8 @@ class Mutators:
         self.collection = engine.collection
         self._tables = Tables(self.collection, _SMALL)
         self._valid: dict[str, Content] = {}
+        # What the tables hold as the previous return.
+        self._last: Content | None = None
         self.valid = self.valid_return()
 
     def close(self) -> None:
@@ -108,19 +110,22 @@ class Mutators:
         }
 
     def _judge(self, content: Content, last: Content, codes: set[str] | None) -> Report:
-        self._tables.clear()
+        self._tables.clear_return()
         written = io.BytesIO()
         write_records(self.collection, content, written.write)
         written.seek(0)
         found = read_stream(written, self._tables, name="the mutated return")
-        if any(rule.needs_last_return for rule in self.collection.rules.values()):
+        if last != self._last:
+            # Most faults are in the return itself: the previous one stays where it is.
+            self._tables.clear_last_return()
             load_records(self._tables, last, LAST_RETURN)
+            self._last = last
         self._tables.has_last_return = True
         return self._engine.check(self._tables, found, codes)
 
     def _read(self, path: Path) -> Content:
         """The valid return, lists throughout."""
-        self._tables.clear()
+        self._tables.clear_return()
         if path.suffix == ".xml":
             read_xml(path, self._tables)
         else:

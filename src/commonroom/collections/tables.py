@@ -209,12 +209,25 @@ class Tables:
 
     def clear(self) -> None:
         """Take all rows away: the tables are as new."""
-        for schema, module in self._filled:
-            self._connection.execute(f"TRUNCATE {table_name(schema, module)}")
-        self._filled.clear()
+        self.clear_last_return()
+        self.clear_return()
+
+    def clear_last_return(self) -> None:
+        """Take the rows of the previous return away."""
+        self._truncate(LAST_RETURN)
+        self.has_last_return = False
+
+    def clear_return(self) -> None:
+        """Take the rows of the return away, and leave those of the previous one."""
+        self._truncate(CURRENT)
         self.highest = dict.fromkeys(self.collection.modules, 0)
         self.unreadable = frozenset()
-        self.has_last_return = False
+
+    def _truncate(self, schema: str) -> None:
+        filled = {(of, module) for of, module in self._filled if of == schema}
+        for _, module in filled:
+            self._connection.execute(f"TRUNCATE {table_name(schema, module)}")
+        self._filled -= filled
 
     @property
     def filled(self) -> list[str]:

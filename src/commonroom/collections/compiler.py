@@ -7,10 +7,10 @@ return, whatever its size.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 
 from commonroom.collections.agreement import nearest_common
+from commonroom.collections.compiled import TWINS, Cell, Compiled
 from commonroom.collections.joins import Source
 from commonroom.collections.model import RETURN, Collection, Measure, Module, Other, Rule
 from commonroom.collections.predicates import Condition, Language, Scope, language_of, quoted, read
@@ -19,42 +19,6 @@ from commonroom.problems import Problem
 
 # Rows beside the judged one that a finding names, at most.
 MOST_OTHERS = 20
-# The list of rows that share a value which should be unique.
-TWINS = "_twins"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A value that a finding names, of the rows known by `alias`, which are rows of `module`."""
-
-    alias: str
-    module: str
-    item: str
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """A rule ready to run. A result row has, in this order: the judged row; the row of each of `singles`; each of
-    `cells`; each of `figures`; for each of `lists` a list of `{r: row, c0: value, ...}`."""
-
-    rule: Rule
-    sql: str
-    # The same for one record, whose row is the parameter $person; empty where the rule looks beyond a record.
-    sql_for_record: str
-    # Alias -> module, for rows beside the judged one of which there is one at most.
-    singles: dict[str, str]
-    cells: tuple[Cell, ...]
-    figures: tuple[str, ...]
-    # Alias -> the cells of its rows.
-    lists: dict[str, tuple[Cell, ...]]
-    # Counts the rows that cannot be judged because a value could not be read; empty where there is no such value.
-    unread_sql: str
-    # Names of the parameters of the statement.
-    parameters: frozenset[str]
-    # (module, item) of the typed values that its conditions read.
-    reads: frozenset[tuple[str, str]]
-    # Where the rule is no more than this over a row and what `with` joins to it; else empty.
-    condition: str
 
 
 class Compiler:

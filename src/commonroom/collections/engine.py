@@ -10,7 +10,8 @@ from typing import Any
 
 import duckdb
 
-from commonroom.collections.compiler import Compiled, Compiler
+from commonroom.collections.compiled import Compiled
+from commonroom.collections.compiler import Compiler
 from commonroom.collections.findings import Outcome, Raised, Rechecked, Report, raised, written
 from commonroom.collections.model import Collection, Rule
 from commonroom.collections.predicates import moved, quoted

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from commonroom.collections.compiler import TWINS, Compiled
+from commonroom.collections.compiled import TWINS, Compiled
 from commonroom.collections.model import Severity
 from commonroom.collections.tables import Tables
 

@@ -7,7 +7,7 @@ docs/collections.md has the language for those who write rules.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
@@ -17,9 +17,11 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from commonroom.collections.model import LAST, Collection, ColumnDef, Module
+from commonroom.collections.language import Language as Language
+from commonroom.collections.language import language_of as language_of
+from commonroom.collections.language import moved as moved
+from commonroom.collections.model import LAST, ColumnDef, Module
 from commonroom.problems import Problem, add_codes
-from commonroom.standard import load as load_standard
 
 add_codes({"CR-182": "The rule's condition is not in the language"})
 
@@ -44,25 +46,6 @@ _UNITS = ("DAY", "DAYS", "WEEK", "WEEKS", "MONTH", "MONTHS", "YEAR", "YEARS")
 _TRUE = ("1", "true", "y", "yes")
 _FALSE = ("0", "false", "n", "no")
 _NUMBERS = ("integer", "decimal")
-
-
-@dataclass(frozen=True)
-class Language:
-    """What conditions of one collection may name beside items: parameters and code sets."""
-
-    parameters: Mapping[str, str | int | date]
-    # Name -> (code, since, until).
-    codesets: Mapping[str, Sequence[tuple[str, date | None, date | None]]]
-    start: date
-    end: date
-
-    def codes(self, name: str) -> list[str]:
-        """The codes of a set that were in use on some day of the period."""
-        return [
-            code
-            for code, since, until in self.codesets[name]
-            if (since is None or since <= self.end) and (until is None or until >= self.start)
-        ]
 
 
 @dataclass(frozen=True)
@@ -93,60 +76,15 @@ class Condition:
     over_none: str = ""
 
 
-def language_of(collection: Collection) -> Language:
-    """The parameters and code sets of a collection."""
-    codesets = {
-        name: [(code.code, code.since, code.until) for code in codeset.codes]
-        for name, codeset in load_standard().codesets.items()
-    }
-    for name, own in collection.codesets.items():
-        codesets[name] = [(code.code, code.since, code.until) for code in own.codes]
-    period = collection.period
-    dates = (collection.reference_date, period.start, period.end)
-    given: dict[str, str | int | date] = {
-        "reference_date": collection.reference_date,
-        "period_start": period.start,
-        "period_end": period.end,
-        "year": collection.year,
-        **{name: _typed(text) for name, text in collection.parameters.items()},
-    }
-    return Language(given, codesets, min(dates), max(dates))
-
-
 def read(text: str, scope: Scope, language: Language, where: str) -> Condition:
     """Parse a condition, or a figure where the scope has aggregates. Raises Problem CR-182."""
     return _Reader(text, scope, language, where).condition()
-
-
-def moved(collection: Collection, reference: date) -> dict[str, date]:
-    """The dates that rules read, when the reference date is another one: the period keeps its distance from it."""
-    declared = collection.reference_date
-    years = reference.year - declared.year
-    days = reference - _in_year(declared, reference.year)
-    period = {"period_start": collection.period.start, "period_end": collection.period.end}
-    return {"reference_date": reference} | {
-        name: _in_year(day, day.year + years) + days for name, day in period.items()
-    }
-
-
-def _in_year(day: date, year: int) -> date:
-    """The same day of another year; of 29 February the day before March."""
-    try:
-        return day.replace(year=year)
-    except ValueError:
-        return day.replace(year=year, day=28)
 
 
 @cache
 def quoted(name: str) -> str:
     """An identifier as SQL."""
     return exp.to_identifier(name, quoted=True).sql(dialect="duckdb")
-
-
-def _typed(text: str) -> str | int | date:
-    if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
-        return date.fromisoformat(text)
-    return int(text) if re.fullmatch(r"-?\d{1,15}", text) else text
 
 
 class _Reader:

@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from commonroom.collections.compiler import Compiled
+from commonroom.collections.compiled import Compiled
 from commonroom.collections.joins import Source
 from commonroom.collections.model import Collection
 from commonroom.collections.predicates import quoted

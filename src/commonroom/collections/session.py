@@ -14,7 +14,8 @@ from commonroom.collections.file_names import FILE_NAME, name_findings
 from commonroom.collections.findings import Raised, Rechecked, Report
 from commonroom.collections.records import Record, load_records, read_back, replace_record
 from commonroom.collections.tables import CURRENT, LAST_RETURN, Limits, Tables, table_name
-from commonroom.collections.xml_in import other_collection, read_xml
+from commonroom.collections.xml_faults import other_collection
+from commonroom.collections.xml_in import read_xml
 from commonroom.collections.xsd import SCHEMA, against_schema
 from commonroom.problems import Problem
 

@@ -18,26 +18,15 @@ from commonroom.collections.findings import Place, Raised
 from commonroom.collections.model import Collection
 from commonroom.collections.records import Rows
 from commonroom.collections.tables import BATCH, CURRENT, Tables
+from commonroom.collections.xml_faults import Unknown, forbidden, other_collection, short, syntax
 from commonroom.collections.xml_map import GROUP, ITEM, Node, Plan, XmlMap, xml_map
-from commonroom.problems import Problem, add_codes
-
-add_codes(
-    {
-        "CR-190": "The return cannot be read",
-        "CR-191": "The return holds what it must not",
-        "CR-192": "The return is too large",
-        "CR-193": "The file is of another collection",
-    }
-)
+from commonroom.problems import Problem
 
 _CHUNK = 256 * 1024
 # What may stand before the root element.
 _PROLOG = 64 * 1024
 # Bytes read after which waiting rows are written, however few.
 _FLUSH = 64 * 1024 * 1024
-# Different unknown elements that are told of, and places of each.
-_MOST_UNKNOWN, _MOST_PLACES = 200, 20
-_MORE = "\0"
 _OPTIONS: dict[str, Any] = {
     "resolve_entities": False,
     "no_network": True,
@@ -48,46 +37,6 @@ _OPTIONS: dict[str, Any] = {
     "remove_pis": True,
     "remove_blank_text": True,
 }
-_ENCODING = (6, 7, 9, 31, 32, 81, 1544, 6003)
-_ENTITY = (26, 27, 28, 89)
-_LIMIT = (62, 110, 114, 116)
-
-
-class Unknown:
-    """Elements, attributes and texts that the collection does not have, each told of once with its first places."""
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[str, str, str], tuple[list[tuple[str, int | None]], int]] = {}
-
-    def note(self, kind: str, name: str, module: str, row: int | None) -> None:
-        """`kind` is element, attribute or text, found in the row of a module (None: outside every record)."""
-        key = (kind, name, module)
-        if key not in self._found and len(self._found) >= _MOST_UNKNOWN:
-            key = (kind, _MORE, "")
-        places, count = self._found.get(key, ([], 0))
-        if len(places) < _MOST_PLACES:
-            places.append((module, row))
-        self._found[key] = (places, count + 1)
-
-    def findings(self) -> Iterator[Raised]:
-        """One finding for each thing that is unknown."""
-        for (kind, name, module), (places, count) in self._found.items():
-            times = f", {count:,} times" if count > 1 else ""
-            inside = f" in {module}" if module else ""
-            message = {
-                "element": f"There is no element {name}{inside}{times}.",
-                "attribute": f"There is no attribute {name}{inside}{times}.",
-                "text": f"Text stands outside the items{inside}{times}.",
-            }[kind]
-            if name == _MORE:
-                message = f"There are more unknown {kind}s{times}."
-            item = name.strip(_MORE) or None
-            yield Raised(
-                "unknown-element",
-                "error",
-                message,
-                tuple(Place(of, item, row, None, path=None if row else "", row_of=of) for of, row in places),
-            )
 
 
 def read_xml(path: Path, tables: Tables, schema: str = CURRENT) -> list[Raised]:
@@ -134,19 +83,19 @@ def look(file: IO[bytes], name: str) -> tuple[str, str]:
             for _, root in parser.read_events():
                 document = root.getroottree().docinfo
                 if document.internalDTD is not None or document.doctype:
-                    raise _forbidden(name)
+                    raise forbidden(name)
                 return str(root.tag), document.encoding or "UTF-8"
     except etree.XMLSyntaxError as error:
         # In UTF-16 every second byte is zero.
         declared = b"<!DOCTYPE" in prolog.replace(b"\0", b"")
-        raise _forbidden(name) if declared else _syntax(error, parser, name, ended=False) from error
+        raise forbidden(name) if declared else syntax(error, parser, name, ended=False) from error
     finally:
         file.seek(0)
     if not taken:
         raise Problem("CR-190", "the file is empty", where=name, remedy="Export the return again.")
     # A declaration so long that no element came is a document type's, or no XML.
     raise (
-        _forbidden(name)
+        forbidden(name)
         if taken >= _PROLOG
         else Problem(
             "CR-190", "the file is not XML: it has no element", where=name, remedy="Export the return again."
@@ -190,7 +139,7 @@ class _Reader:
         if root != self._map.root:
             raise Problem(
                 "CR-193",
-                f"the file begins with {_short(root)}, a file of {self._collection.title} with {self._map.root}",
+                f"the file begins with {short(root)}, a file of {self._collection.title} with {self._map.root}",
                 where=self._name,
                 remedy="Choose the collection that the file is of.",
             )
@@ -199,11 +148,11 @@ class _Reader:
             with _no_collection_of_garbage():
                 self._feed(file, parser)
         except etree.XMLSyntaxError as error:
-            raise _syntax(error, parser, self._name, ended=False) from error
+            raise syntax(error, parser, self._name, ended=False) from error
         try:
             end = parser.close()
         except etree.XMLSyntaxError as error:
-            raise _syntax(error, parser, self._name, ended=True) from error
+            raise syntax(error, parser, self._name, ended=True) from error
         self._records(parser)
         self._skeleton(end)
         self._rows.flush()
@@ -261,7 +210,7 @@ class _Reader:
         if self._find_attributes(element):
             for inner in element.iter():
                 for name in inner.attrib:
-                    self._unknown.note("attribute", _short(name), plan.module.name, self._keys[plan.number])
+                    self._unknown.note("attribute", short(name), plan.module.name, self._keys[plan.number])
         # What is read makes room; its own place stays until the parser is past it.
         element.clear(keep_tail=True)
         before = element.getprevious()
@@ -330,7 +279,7 @@ class _Reader:
         self._repeated.append(Raised("repeated", "error", message, (Place(module, item, row, text),)))
 
     def _strange(self, element: Any, module: str, row: int | None) -> None:
-        self._unknown.note("element", _short(element.tag), module, row)
+        self._unknown.note("element", short(element.tag), module, row)
 
     def _strange_below(self, element: Any, module: str, row: int | None) -> None:
         for child in element:
@@ -355,7 +304,7 @@ class _Reader:
             self._stray(element.text, "", None)
         for name in root.attrib:
             if not name.startswith("{http://www.w3.org/2001/XMLSchema-instance}"):
-                self._unknown.note("attribute", _short(name), "", None)
+                self._unknown.note("attribute", short(name), "", None)
 
     def _check_collection(self, plan: Plan) -> None:
         wanted = self._collection.header.get("Collection")
@@ -365,52 +314,3 @@ class _Reader:
         says = self._buffers[plan.number].rows[-1][4 + names.index("Collection")]
         if says is not None and says != wanted:
             raise other_collection(self._collection, says, self._name)
-
-
-def other_collection(collection: Collection, says: str, name: str) -> Problem:
-    """The problem of a file whose header names another collection."""
-    return Problem(
-        "CR-193",
-        f"the header says collection {_short(says)}, not {collection.header['Collection']}",
-        where=f"{name}, Header[1]",
-        remedy="Choose the collection that the file is of.",
-    )
-
-
-def _short(name: Any) -> str:
-    text = str(name)
-    return text if len(text) <= 60 else f"{text[:60]}..."
-
-
-def _forbidden(name: str) -> Problem:
-    return Problem(
-        "CR-191",
-        "the file has a document type declaration (<!DOCTYPE), which could hide entities",
-        where=name,
-        remedy="Export the return without it.",
-    )
-
-
-def _syntax(error: Any, parser: Any, name: str, ended: bool) -> Problem:
-    """The parser's fault in our words: its own may quote the file."""
-    # The exception itself may be about no more than the tree that did not come; the log says why.
-    log = list(parser.feed_error_log)
-    code = log[-1].type if log else error.code or 0
-    line, column = (log[-1].line, log[-1].column) if log else error.position or (0, 0)
-    said = str(log[-1].message if log else error.msg).lower()
-    where = f"{name}, line {line}, column {column}" if line else name
-    remedy = "Export the return again, or correct it there."
-    if code in _LIMIT or "limit" in said or "too long" in said:
-        return Problem(
-            "CR-192", "a name, a value or the depth of elements is beyond all measure", where=where
-        )
-    if code in _ENTITY or "entity" in said:
-        return Problem(
-            "CR-191", "the file names an entity that XML does not have", where=where, remedy=remedy
-        )
-    if code in _ENCODING:
-        remedy = "Save the file in the encoding that its first line says; UTF-8 where it says none."
-        return Problem("CR-190", "the file is not in the encoding that it says", where=where, remedy=remedy)
-    if ended:
-        return Problem("CR-190", "the file ends before its last element does", where=where, remedy=remedy)
-    return Problem("CR-190", "the file is not well-formed XML", where=where, remedy=remedy)

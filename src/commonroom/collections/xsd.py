@@ -31,10 +31,12 @@ _TYPES = {
     "decimal": "xs:decimal",
     "date": "xs:date",
     "datetime": "xs:dateTime",
-    "time": "xs:time",
+    "time": "xs:string",
     "boolean": "xs:string",
 }
-_BOOLEANS = ("0", "1", "false", "true")
+_BOOLEANS = ("0", "1", "false", "true", "Y", "N", "yes", "no")
+# A time of day is read with or without its seconds, which xs:time always has.
+_TIME = "([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?"
 _OPTIONS: dict[str, Any] = {
     "resolve_entities": False,
     "no_network": True,
@@ -161,6 +163,8 @@ class _Writer:
     def _facets(self, item: ColumnDef) -> Iterator[tuple[str, str]]:
         if item.type == "boolean":
             yield from (("enumeration", word) for word in _BOOLEANS)
+        elif item.type == "time":
+            yield "pattern", _TIME
         elif item.codeset is not None and item.codeset not in self._open:
             yield from (("enumeration", code) for code in self._language.codes(item.codeset))
         if item.length is not None:

@@ -102,7 +102,7 @@ async def test_nothing_is_delivered_outside_a_movement_active_at_accept_and_at_d
         else:
             async with pool.acquire() as connection:
                 letters = await mailbox.lease(connection, getattr(county, what), "e", 100, 600)
-            found = {letter.envelope["id"] for letter in letters}
+            found = {msgspec.json.decode(letter.envelope)["id"] for letter in letters}
             assert found == (waiting[what] if agreed.active else set())
             waiting[what] -= found
     post._drop_connection()

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -35,6 +36,8 @@ FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
 # A child that lived this long has started well: its next death is a new story.
 SETTLED_SECONDS = 10.0
+# Locks of the ports this process has given away.
+_PORTS: list[IO[bytes]] = []
 
 
 class Child(msgspec.Struct, frozen=True):
@@ -218,19 +221,40 @@ def follow_parent() -> None:
 
 
 def free_port(wanted: int | None, taken: int | None = None) -> int:
-    """`wanted` when nothing listens there, else any free port other than `taken`."""
-    for port in [wanted] if wanted and wanted != taken else []:
+    """`wanted` when nothing listens there, else any free port other than `taken`; ours for the life of this process.
+
+    Seconds pass until the child listens. In that time another commonroom of this user would find the port free too,
+    and talk to the wrong hub: so each port that is given away is locked, and the lock goes with the process.
+    """
+    if wanted and wanted != taken and _is_free(wanted) and _locked(wanted):
+        return wanted
+    while True:
         with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                pass
+            probe.bind(("127.0.0.1", 0))
+            found = int(probe.getsockname()[1])
+        if found != taken and _locked(found):
+            return found
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        found = int(probe.getsockname()[1])
-    return found if found != taken else free_port(None, taken)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _locked(port: int) -> bool:
+    held = (Path(tempfile.gettempdir()) / f"commonroom-{os.getuid()}-port-{port}.lock").open("ab")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        held.close()
+        return False
+    _PORTS.append(held)
+    return True
 
 
 def _lock_folder(folder: Path) -> IO[bytes]:

@@ -13,6 +13,7 @@ from commonroom import sandbox
 from commonroom.exchange import keys
 from commonroom.sandbox import evidence
 from commonroom.settings import Settings
+from tests.hub_server import free_port
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +33,7 @@ def test_an_end_point_that_keeps_the_rules_passes_under_real_faults(
     data, said, out = tmp_path / "sandbox", tmp_path / "said.txt", tmp_path / "result.json"
     with said.open("wb") as output:
         process = subprocess.Popen(
-            [*command, "sandbox", "--data", str(data)],
+            [*command, "sandbox", "--data", str(data), "--port", str(free_port())],
             env=environment,
             stdout=output,
             stderr=output,

@@ -15,7 +15,7 @@ from commonroom.ids import alias_urn
 from commonroom.problems import Problem
 from commonroom.sandbox import commands, faults, stage
 from commonroom.settings import Settings
-from tests.hub_server import enrolled_client, hub_here
+from tests.hub_server import enrolled_client, free_port, hub_here
 
 
 def test_a_folder_with_something_else_in_it_never_becomes_a_sandbox(tmp_path: Path) -> None:
@@ -23,6 +23,14 @@ def test_a_folder_with_something_else_in_it_never_becomes_a_sandbox(tmp_path: Pa
     with pytest.raises(Problem) as raised:
         stage.new_folder(tmp_path, None)
     assert raised.value.code == "CR-170"
+
+
+def test_two_that_start_at_once_never_take_the_same_port(tmp_path: Path) -> None:
+    # Neither listens yet: each has only looked.
+    port = free_port()
+    first, second = (stage.new_folder(tmp_path / name, port) for name in ("first", "second"))
+    assert first.hub_port == port
+    assert len({first.hub_port, first.portal_port, second.hub_port, second.portal_port}) == 4
 
 
 def test_clock_and_faults_touch_sandboxes_only(tmp_path: Path) -> None:

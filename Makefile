@@ -20,7 +20,8 @@ demo: setup  ## run an invented county and its portal on this machine
 	@$(RUN)/commonroom demo $(ARGS)
 
 test: lint  ## lint, types, every test: under 15 minutes
-	@$(RUN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not soak" $(ARGS)
+	@$(RUN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=40 \
+		-m "not soak" $(ARGS)
 
 WORKERS ?= 2
 

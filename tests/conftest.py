@@ -20,6 +20,31 @@ from commonroom.settings import Settings
 
 TEMPLATE = "commonroom_template"
 
+# The files that take longest come first, so that no worker is left alone with one of them at the end.
+LONGEST_FIRST = (
+    "specification/collections/test_rules.py",
+    "faults",
+    "specification/returns/test_live_equals_source.py",
+    "browser",
+    "specification/test_tutorial.py",
+    "specification/test_new_collection.py",
+    "unit/hub/test_fuzzed_interface.py",
+    "unit/hub/test_lateness.py",
+    "specification/registers",
+    "unit/sandbox",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files by how long they take; within a file the tests stay as they stand."""
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    place = item.path.relative_to(Path(__file__).parent)
+    long = [turn for turn, path in enumerate(LONGEST_FIRST) if place.is_relative_to(path)]
+    return long[0] if long else len(LONGEST_FIRST)
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[LocalServer]:

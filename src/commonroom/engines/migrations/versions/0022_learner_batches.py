@@ -1,0 +1,11 @@
+"""Batches of the register of learners: see the SQL file beside this one."""
+
+from commonroom.engines.migrations import run_sql_beside
+
+revision = "0022"
+down_revision = "0021"
+
+
+def upgrade() -> None:
+    """Run the statements."""
+    run_sql_beside(__file__)

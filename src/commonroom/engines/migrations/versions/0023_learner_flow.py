@@ -1,0 +1,11 @@
+"""The learner register's end point: see the SQL file beside this one."""
+
+from commonroom.engines.migrations import run_sql_beside
+
+revision = "0023"
+down_revision = "0022"
+
+
+def upgrade() -> None:
+    """Run the statements."""
+    run_sql_beside(__file__)

@@ -1,0 +1,11 @@
+"""The warehouse, second part: see the SQL file beside this one."""
+
+from commonroom.engines.migrations import run_sql_beside
+
+revision = "0027"
+down_revision = "0026"
+
+
+def upgrade() -> None:
+    """Run the statements."""
+    run_sql_beside(__file__)

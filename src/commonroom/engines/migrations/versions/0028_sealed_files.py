@@ -1,0 +1,11 @@
+"""Large bodies are sealed: see the SQL file beside this one."""
+
+from commonroom.engines.migrations import run_sql_beside
+
+revision = "0028"
+down_revision = "0027"
+
+
+def upgrade() -> None:
+    """Run the statements."""
+    run_sql_beside(__file__)

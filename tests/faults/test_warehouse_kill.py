@@ -146,7 +146,9 @@ async def test_kill_9_between_any_two_steps_loses_doubles_and_tears_nothing(
 
     killed = 0
     for trial_number in range(TRIALS):
-        await pool.execute("TRUNCATE warehouse.head, warehouse.finding, warehouse.learner_key")
+        await pool.execute(
+            "TRUNCATE warehouse.head, warehouse.finding, learners.identifier, learners.learner"
+        )
         stormy = msgspec.structs.replace(settings, data=tmp_path / f"storm {trial_number}")
         step = trial_number * 7 % 29 + 1
         # Every other time the recovery is killed too.

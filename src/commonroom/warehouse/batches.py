@@ -19,6 +19,7 @@ from commonroom.engines import delta
 from commonroom.engines.database import DATABASE_AWAY
 from commonroom.engines.delta import Batch
 from commonroom.engines.duck import Duck
+from commonroom.engines.learner_keys import learner_keys
 from commonroom.exchange import Letter
 from commonroom.hub import directory
 from commonroom.settings import Settings
@@ -28,10 +29,6 @@ from commonroom.warehouse.heads import Head
 from commonroom.warehouse.letters import Reading
 from commonroom.warehouse.tables import FactTable
 
-_KNOWN_LEARNERS = "SELECT upn, learner_id::text FROM warehouse.learner_key WHERE upn = ANY($1::text[])"
-_NEW_LEARNERS = """
-INSERT INTO warehouse.learner_key (upn, learner_id) SELECT * FROM unnest($1::text[], $2::uuid[])
-"""
 _FINDINGS = """
 INSERT INTO warehouse.finding
     (message, ordinal, sender, position, refused, severity, rule, entity, record, key, item, value, message_text, remedy)
@@ -160,13 +157,8 @@ async def _with_learners(connection: Any, changes: Mapping[str, list[Change]]) -
         for entity, many in changes.items()
         if tables.of(entity).names_learner
     }
-    wanted = sorted({upn for many in upns.values() for upn in many})
-    known = dict(await connection.fetch(_KNOWN_LEARNERS, wanted)) if wanted else {}
-    missing = [upn for upn in wanted if upn not in known]
-    if missing:
-        new = [ids.uuid7() for _ in missing]
-        await connection.execute(_NEW_LEARNERS, missing, new)
-        known.update(zip(missing, map(str, new), strict=True))
+    keys = await learner_keys(connection, {upn for many in upns.values() for upn in many})
+    known = {upn: str(key) for upn, key in keys.items()}
     return {
         entity: [
             Change(msgspec.structs.replace(change.fact, learner_id=known[upn]), change.withdrawn)

@@ -58,9 +58,7 @@ async def test_a_fact_knows_its_message_its_sender_our_key_of_the_pupil_and_when
     assert (row["valid_from"], row["weight"], row["version"]) == (date(2026, 9, 7), 1, 1)
     assert row["known_from"].isoformat() == "2026-09-07T08:30:00"
     assert (row["message"], row["sender"], row["known_position"]) == (letter.envelope.id, house.parties[A], 1)
-    assert row["learner_id"] == str(
-        await house.connection.fetchval("SELECT learner_id FROM warehouse.learner_key")
-    )
+    assert row["learner_id"] == str(await house.connection.fetchval("SELECT id FROM learners.learner"))
     assert (outcome.rows, outcome.loaded, outcome.refused) == ({"attendance_mark": 1}, [letter], [])
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from commonroom.ids import uuid7
+from commonroom.engines.learner_keys import learner_keys
 from commonroom.problems import Problem, add_codes
 from commonroom.standard import is_valid
 
@@ -13,21 +14,10 @@ add_codes({"CR-089": "The identifier is not valid"})
 
 MOST_AT_ONCE = 50_000
 
-_FIND = "SELECT value, learner FROM learners.identifier WHERE scheme = 'upn' AND value = ANY ($1::text[])"
-
-# Sorted, so that two callers with overlapping lists wait for each other and never lock crosswise. A number that
-# another caller gave an id to meanwhile keeps that id, and no learner is made for ours.
-_GIVE = """
-WITH given AS (
-    INSERT INTO learners.identifier (scheme, value, learner, recorded_at)
-    SELECT 'upn', offered.value, offered.learner, engines.domain_now()
-    FROM unnest($1::text[], $2::uuid[]) AS offered (value, learner)
-    ORDER BY offered.value
-    ON CONFLICT (scheme, value) DO NOTHING
-    RETURNING learner, recorded_at
-)
-INSERT INTO learners.learner (id, recorded_at)
-SELECT learner, recorded_at FROM given
+_ONE = """
+SELECT l.id, coalesce(l.same_as, l.id) AS person
+FROM learners.learner l
+WHERE l.id = ANY ($1::uuid[])
 """
 
 
@@ -49,11 +39,9 @@ async def learner_ids(conn: Any, upns: list[str]) -> dict[str, UUID]:
             where=f"positions {', '.join(map(str, bad[:10]))}",
             remedy="Check the check letter and the length of each.",
         )
-    wanted = sorted(set(upns))
-    async with conn.transaction():
-        known = {row["value"]: row["learner"] for row in await conn.fetch(_FIND, wanted)}
-        missing = [upn for upn in wanted if upn not in known]
-        if missing:
-            await conn.execute(_GIVE, missing, [uuid7() for _ in missing])
-            known.update({row["value"]: row["learner"] for row in await conn.fetch(_FIND, missing)})
-    return known
+    return await learner_keys(conn, upns)
+
+
+async def same_learners(conn: Any, learners: Sequence[UUID]) -> dict[UUID, UUID]:
+    """The learner that each id stands for now: itself, or the one it was found to be. Ids we never gave are left out."""
+    return {row["id"]: row["person"] for row in await conn.fetch(_ONE, list(learners))}

@@ -25,7 +25,6 @@ from commonroom.registers.learners import codes  # noqa: F401 - registers the pr
 from commonroom.settings import Settings
 from commonroom.standard.identifiers import ULN_PLACEHOLDER, uln_check_digit
 
-
 TEMPORARY = ULN_PLACEHOLDER  # "not known yet": stands in records, is nobody's, is never given
 KEY_BYTES = 32
 KEY_FILE = "learner-numbers.key"

@@ -23,6 +23,7 @@ from commonroom.warehouse.tables import FactTable
 
 SCHOOL = "school"
 ORGANISATION = "organisation"
+LEARNER_NUMBER = "learner_number"  # has no holder whose records the warehouse could tell apart
 _LOOKED_UP = re.compile(r"[!-~]{1,60}")  # anything else is no alias of anybody
 _NUMBER = re.compile(r"[0-9]{3,8}")
 _HOLDERS = {"urn": ("school", "URN"), "la": ("authority", "number"), "ukprn": ("provider", "UKPRN")}
@@ -133,8 +134,11 @@ def _wrong_sender(letter: Letter, content: RecordSet, parties: Mapping[str, str]
             return f"The {_shown(alias)} is not in the register of providers."
         if party != sender:
             return f"The sender does not speak for the {_shown(alias)}."
-    if ORGANISATION in {*content.records, *content.withdrawn} and parties.get(REGISTERS) != sender:
+    told = {*content.records, *content.withdrawn}
+    if ORGANISATION in told and parties.get(REGISTERS) != sender:
         return "Only the register of providers speaks for organisations."
+    if LEARNER_NUMBER in told:
+        return "The warehouse takes numbers of learners from the learners' own records only."
     return None
 
 

@@ -158,7 +158,7 @@ def test_each_system_tells_the_story_of_one_pupil(tmp_path: Path, system: str) -
 @pytest.mark.parametrize("system", county().systems)
 def test_what_other_schools_send_has_a_place_in_each_system(system: str) -> None:
     store = load_store(store_mapping(system), standard.load())
-    assert [load.entity for load in store.loads] == ["learner", "enrolment"]
+    assert [load.entity for load in store.loads] == ["learner", "enrolment", "learner_number"]
     for load in store.loads:
         assert set(load.columns) == {item.name for item in standard.load().entities[load.entity].items}
 

@@ -30,6 +30,7 @@ CHANGED_IN_2026 = [
     ("code added", "exclusion_reason: BW TB SB MB AB DR AR SR VR LD CB MP OS", False),
     ("code retitled", "cin_primary_need: N1", False),
     ("codeset added", "pre_proceedings_outcome", False),
+    ("entity added", "learner_number", False),
     ("entity added", "pre_proceedings", False),
 ]
 

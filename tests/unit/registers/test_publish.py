@@ -57,7 +57,7 @@ async def test_the_directory_knows_schools_by_each_number_and_their_authority(
         await load(conn, tmp_path, [row(990001), row(990002, UKPRN="")])
         first = await providers.publish_to_directory(conn)
         assert await providers.publish_to_directory(conn) == first
-        assert first.parties == 2 + 1 + 3
+        assert first.parties == 2 + 1 + 4
         school = await providers.school(conn, "990001")
         authority = await providers.authority(conn, "997")
         assert school is not None
@@ -65,7 +65,7 @@ async def test_the_directory_knows_schools_by_each_number_and_their_authority(
         for scheme, value in (("urn", "990001"), ("laestab", "9970001"), ("ukprn", "10080446")):
             assert await hub.resolve_alias(conn, alias_urn(scheme, value)) == school.party
         assert await hub.resolve_alias(conn, alias_urn("la", "997")) == authority.party
-        for name in ("warehouse", "registers", "department"):
+        for name in ("warehouse", "registers", "learners", "department"):
             assert await hub.resolve_alias(conn, alias_urn("platform", name))
         related = await conn.fetch("SELECT role, other FROM hub.relation WHERE party = $1", school.party)
         everyone = await conn.fetch("SELECT role FROM hub.relation WHERE party IS NULL ORDER BY role")

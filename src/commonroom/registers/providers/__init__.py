@@ -20,6 +20,7 @@ from commonroom.registers.providers.lookup import (
 from commonroom.registers.providers.parse import Issue
 from commonroom.registers.providers.publish import (
     DEPARTMENT,
+    LEARNERS,
     REGISTERS,
     WAREHOUSE,
     Published,
@@ -30,6 +31,7 @@ from commonroom.registers.providers.search import SchoolSummary, count, find
 
 __all__ = [
     "DEPARTMENT",
+    "LEARNERS",
     "REGISTERS",
     "WAREHOUSE",
     "Announced",

@@ -16,6 +16,7 @@ from commonroom.standard import terms
 WAREHOUSE = alias_urn("platform", "warehouse")
 REGISTERS = alias_urn("platform", "registers")
 DEPARTMENT = alias_urn("platform", "department")
+LEARNERS = alias_urn("platform", "learners")
 
 # The calendar that movements' schedules may name: the days on which England's schools are open.
 SCHOOL_DAYS = "school days"
@@ -35,6 +36,7 @@ _PLATFORM = (
     Incoming("department", "department", date.min, {"name": "The Department"}),
     Incoming("warehouse", "platform", date.min, {"name": "The Department's warehouse"}),
     Incoming("registers", "platform", date.min, {"name": "The registers"}),
+    Incoming("learners", "platform", date.min, {"name": "The register of learners"}),
 )
 
 
@@ -77,7 +79,7 @@ ORDER BY school.id, (trust.value = school.facts ->> 'trust_uid') DESC NULLS LAST
 
 
 async def ensure_platform(conn: Any) -> None:
-    """Make the platform's own parties (department, warehouse, registers) where they are missing. Safe to repeat."""
+    """Make the platform's own parties (department, warehouse, both registers) where missing. Safe to repeat."""
     today = (await clock.now(conn)).date()
     async with conn.transaction():
         await lock(conn)
@@ -132,5 +134,5 @@ def _related(role: str, rows: list[Any]) -> list[hub.Relation]:
 
 def _of_everyone(aliases: list[hub.Alias]) -> list[hub.Relation]:
     """Roles that are the same for every sender; none before `ensure_platform`."""
-    roles = {WAREHOUSE: "the department's warehouse", REGISTERS: "the learner register"}
+    roles = {WAREHOUSE: "the department's warehouse", LEARNERS: "the learner register"}
     return [hub.Relation(None, roles[one.alias], one.party) for one in aliases if one.alias in roles]

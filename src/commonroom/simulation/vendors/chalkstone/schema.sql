@@ -84,3 +84,40 @@ CREATE TABLE arrival_stay (
     sender TEXT,
     UNIQUE (origin, upn, admitted_on, valid_from)
 );
+
+-- Numbers that the register of learners sent. Each becomes an attribute, from the day it holds or the learner's first.
+CREATE TABLE arrival_number (
+    organisation TEXT NOT NULL,
+    upn TEXT NOT NULL,
+    uln TEXT NOT NULL,
+    former_uln TEXT,
+    valid_from TEXT NOT NULL,
+    record_version INTEGER NOT NULL,
+    withdrawn INTEGER NOT NULL DEFAULT 0,
+    sender TEXT,
+    UNIQUE (organisation, upn, valid_from)
+);
+CREATE TRIGGER arrival_number_new AFTER INSERT ON arrival_number
+WHEN NOT EXISTS (
+    SELECT 1 FROM arrival_number WHERE upn = NEW.upn AND record_version > NEW.record_version
+)
+BEGIN
+    INSERT INTO learner_attribute (learner, attribute, value, effective_on)
+    SELECT named.learner, 'uln', NEW.uln, max(replace(NEW.valid_from, '-', ''), min(stated.effective_on))
+    FROM learner_attribute AS named
+    JOIN learner_attribute AS stated ON stated.learner = named.learner
+    WHERE named.attribute = 'upn' AND named.value = NEW.upn AND NOT NEW.withdrawn
+    GROUP BY named.learner;
+END;
+CREATE TRIGGER arrival_number_anew AFTER UPDATE ON arrival_number
+WHEN NOT EXISTS (
+    SELECT 1 FROM arrival_number WHERE upn = NEW.upn AND record_version > NEW.record_version
+)
+BEGIN
+    INSERT INTO learner_attribute (learner, attribute, value, effective_on)
+    SELECT named.learner, 'uln', NEW.uln, max(replace(NEW.valid_from, '-', ''), min(stated.effective_on))
+    FROM learner_attribute AS named
+    JOIN learner_attribute AS stated ON stated.learner = named.learner
+    WHERE named.attribute = 'upn' AND named.value = NEW.upn AND NOT NEW.withdrawn
+    GROUP BY named.learner;
+END;

@@ -72,3 +72,28 @@ CREATE TABLE TRANSFER_IN_ENTRY (
     sender TEXT,
     UNIQUE (SendingSchool, UPN, DateOfEntry, valid_from)
 );
+
+-- Numbers that the register of learners sent. The newest is written into the pupil's row, which counts as no amendment.
+CREATE TABLE ULN_IN (
+    School TEXT NOT NULL,
+    UPN TEXT NOT NULL,
+    ULN TEXT NOT NULL,
+    FormerULN TEXT,
+    valid_from TEXT NOT NULL,
+    record_version INTEGER NOT NULL,
+    withdrawn INTEGER NOT NULL DEFAULT 0,
+    sender TEXT,
+    UNIQUE (School, UPN, valid_from)
+);
+CREATE TRIGGER ULN_CAME AFTER INSERT ON ULN_IN
+BEGIN
+    UPDATE PUPILS SET ULN = coalesce((
+        SELECT ULN FROM ULN_IN WHERE UPN = NEW.UPN AND NOT withdrawn ORDER BY record_version DESC LIMIT 1
+    ), '') WHERE UPN = NEW.UPN;
+END;
+CREATE TRIGGER ULN_CAME_ANEW AFTER UPDATE ON ULN_IN
+BEGIN
+    UPDATE PUPILS SET ULN = coalesce((
+        SELECT ULN FROM ULN_IN WHERE UPN = NEW.UPN AND NOT withdrawn ORDER BY record_version DESC LIMIT 1
+    ), '') WHERE UPN = NEW.UPN;
+END;

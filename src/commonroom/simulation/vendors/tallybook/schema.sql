@@ -114,3 +114,28 @@ CREATE TABLE incoming_stay (
     sender TEXT,
     UNIQUE (from_school, upn, admitted, valid_from)
 );
+
+-- Numbers that the register of learners sent. The program keeps the newest with the person.
+CREATE TABLE incoming_number (
+    for_school TEXT NOT NULL,
+    upn TEXT NOT NULL,
+    uln TEXT NOT NULL,
+    former_uln TEXT,
+    valid_from TEXT NOT NULL,
+    record_version INTEGER NOT NULL,
+    withdrawn INTEGER NOT NULL DEFAULT 0,
+    sender TEXT,
+    UNIQUE (for_school, upn, valid_from)
+);
+CREATE TRIGGER number_came AFTER INSERT ON incoming_number
+BEGIN
+    UPDATE person SET uln = (
+        SELECT uln FROM incoming_number WHERE upn = NEW.upn AND NOT withdrawn ORDER BY record_version DESC LIMIT 1
+    ) WHERE upn = NEW.upn;
+END;
+CREATE TRIGGER number_came_anew AFTER UPDATE ON incoming_number
+BEGIN
+    UPDATE person SET uln = (
+        SELECT uln FROM incoming_number WHERE upn = NEW.upn AND NOT withdrawn ORDER BY record_version DESC LIMIT 1
+    ) WHERE upn = NEW.upn;
+END;

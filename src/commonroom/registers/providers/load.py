@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from typing import Any
 import msgspec
 
 from commonroom.engines import clock
+from commonroom.problems import Problem
+from commonroom.registers.providers.links import Linked, day, write_links, write_members
 from commonroom.registers.providers.organisations import Incoming, Written, lock, write
-from commonroom.registers.providers.parse import Facts, Issue, Parsed, Progress, read_file
+from commonroom.registers.providers.parse import Facts, Issue, Parsed, Progress, Row
 from commonroom.registers.providers.shapes import Kind, lists
-
-NOTHING_WRITTEN = Written(0, 0, 0, 0)
+from commonroom.registers.providers.sources import read_file
 
 
 class LoadReport(msgspec.Struct, frozen=True):
@@ -25,7 +26,8 @@ class LoadReport(msgspec.Struct, frozen=True):
 
     `rows` are the records in the file, `loaded` those taken, `refused` the rest; `loaded` = new + changed + unchanged,
     of which `late` were older than what was known. `absent` organisations or links are in the register and not in the
-    file; they were left as they are. `already` says that this very file had been loaded before: nothing was written.
+    file; they were left as they are, or for a file that is said to be complete `ended`.
+    `already` says that this very file had been loaded before: nothing was written.
     """
 
     file: str
@@ -50,6 +52,8 @@ class LoadReport(msgspec.Struct, frozen=True):
     seconds: float
     load: int
     already: bool = False
+    ended: int = 0
+    providers: int = 0
 
 
 _KNOWN_FILE = (
@@ -72,38 +76,11 @@ SELECT line, record, item, effect, reason, remedy FROM providers.load_issue WHER
 
 _COUNT_OF_SCHEME = "SELECT count(*) FROM providers.organisation WHERE scheme = $1"
 
-_MAKE_INCOMING_LINKS = """
-CREATE TEMP TABLE incoming_link (urn text, link_urn text, link_type text, link_name text, established date)
-ON COMMIT DROP
-"""
-
-_WRITE_LINKS = """
-INSERT INTO providers.link AS l (urn, link_urn, link_type, link_name, established, load, recorded_at)
-SELECT urn, link_urn, link_type, link_name, established, $1, engines.domain_now()
-FROM incoming_link
-ON CONFLICT (urn, link_urn, link_type) DO UPDATE
-SET link_name = excluded.link_name, established = excluded.established, load = excluded.load,
-    recorded_at = excluded.recorded_at
-WHERE (l.link_name, l.established) IS DISTINCT FROM (excluded.link_name, excluded.established)
-RETURNING xmax = 0 AS is_new
-"""
-
-_MAKE_INCOMING_MEMBERS = (
-    "CREATE TEMP TABLE incoming_member (urn text, group_uid text, joined date) ON COMMIT DROP"
-)
-
-_WRITE_MEMBERS = """
-INSERT INTO providers.membership AS m (urn, group_uid, joined, load, recorded_at)
-SELECT urn, group_uid, joined, $1, engines.domain_now()
-FROM incoming_member
-ON CONFLICT (urn, group_uid) DO UPDATE
-SET joined = excluded.joined, load = excluded.load, recorded_at = excluded.recorded_at
-WHERE m.joined IS DISTINCT FROM excluded.joined
-RETURNING xmax = 0 AS is_new
-"""
+_VERIFIED = "SELECT value FROM providers.organisation WHERE scheme = 'ukprn' AND facts ? 'ukrlp_status'"
 
 # LA codes that GIAS gives to establishments under no authority.
 NO_AUTHORITY = frozenset({"000", "001"})
+_LA_ITEMS = frozenset({"la_code", "name", "la_name", "gss_code", "region_code", "region_name"})
 _MEMBER_ITEMS = frozenset({"urn", "joined"})
 
 
@@ -113,11 +90,13 @@ async def load_file(
     *,
     as_of: date | None = None,
     again: bool = False,
+    complete: bool = False,
     progress: Progress | None = None,
 ) -> LoadReport:
     """Load an extract of any known kind, or do nothing when this very file was loaded before (unless `again`).
 
     `as_of` is the day of the extract; by default the date in the file's name, else today by the domain clock.
+    `complete` says of links, group links and groups' members that whatever the file does not have has ended.
     `progress` is called from another thread with the number of records read. Raises Problem CR-080 to CR-082 when the
     file as a whole cannot be used; bad rows and values are in the report and in `providers.load_issue`.
     """
@@ -128,7 +107,7 @@ async def load_file(
         known = await conn.fetchrow(_KNOWN_FILE, parsed.digest)
         if known and not again:
             return await _report_again(conn, known, time.perf_counter() - began)
-        return await _load(conn, parsed, as_of, began)
+        return await _load(conn, parsed, as_of, complete, began)
 
 
 async def issues_of(conn: Any, load: int) -> list[Issue]:
@@ -142,30 +121,58 @@ async def newest_load(conn: Any) -> int:
     return found or 0
 
 
-async def _load(conn: Any, parsed: Parsed, as_of: date | None, began: float) -> LoadReport:
+async def _load(conn: Any, parsed: Parsed, as_of: date | None, complete: bool, began: float) -> LoadReport:
+    _require_whole(parsed, complete)
     file_date = as_of or parsed.file_date or (await clock.now(conn)).astimezone(UTC).date()
     load = await conn.fetchval(
         _ADD_LOAD, parsed.name, parsed.digest, parsed.kind, parsed.encoding, file_date, parsed.issue_count
     )
     await _keep_issues(conn, load, parsed.issues)
-    write_kind = {
-        "establishments": _write_establishments,
-        "groups": _write_groups,
-        "group_links": _write_group_links,
-        "links": _write_links,
-    }[parsed.kind]
-    written, absent = await write_kind(conn, parsed, file_date, load)
-    report = _report(parsed, file_date, load, written, absent, time.perf_counter() - began)
+    linked = await _write(conn, parsed, file_date, load, complete)
+    report = _report(parsed, file_date, load, linked, time.perf_counter() - began)
     await conn.execute(_FINISH_LOAD, load, msgspec.to_builtins(msgspec.structs.replace(report, issues=[])))
     return report
 
 
+def _require_whole(parsed: Parsed, complete: bool) -> None:
+    """What is missing from a file has ended only when every row of it could be read."""
+    if complete and parsed.kind not in ("links", "group_links"):
+        detail, remedy = "only files of links can be said to be complete", "Leave --complete out."
+    elif complete and parsed.records > len(parsed.rows):
+        detail, remedy = (
+            "rows of the file were refused, so nobody knows what is missing",
+            "Correct them first.",
+        )
+    else:
+        return
+    raise Problem("CR-080", f"{detail}.", where=parsed.name, remedy=remedy)
+
+
+async def _write(conn: Any, parsed: Parsed, file_date: date, load: int, complete: bool) -> Linked:
+    if parsed.kind == "links":
+        return await write_links(conn, parsed, file_date, load, complete=complete)
+    if parsed.kind == "group_links":
+        # The groups that the rows repeat, then who joined them.
+        items = set(parsed.items) - _MEMBER_ITEMS
+        await write(conn, "group", _groups(parsed, file_date), items=items, seen=file_date, load=load)
+        return await write_members(conn, parsed, file_date, load, complete=complete)
+    write_kind = {
+        "establishments": _write_establishments,
+        "nations": _write_nations,
+        "providers": _write_providers,
+        "ukrlp": _write_providers,
+        "groups": _write_groups,
+    }[parsed.kind]
+    written, absent = await write_kind(conn, parsed, file_date, load)
+    return Linked(written, absent, 0)
+
+
 async def _write_establishments(conn: Any, parsed: Parsed, file_date: date, load: int) -> tuple[Written, int]:
     """Authorities first, so that a school's authority is always there; then the schools."""
-    items = {"la_code", "name", "la_name", "gss_code", "region_code", "region_name"}
-    await write(conn, "la", _authorities(parsed, file_date), items=items, seen=file_date, load=load)
+    await write(conn, "la", _authorities(parsed, file_date), items=_LA_ITEMS, seen=file_date, load=load)
     kept = [item for item in parsed.items if item != "last_changed"]
-    written = await write(conn, "urn", _schools(parsed, file_date), items=kept, seen=file_date, load=load)
+    schools = _incoming(parsed.rows, "urn", file_date)
+    written = await write(conn, "urn", schools, items=kept, seen=file_date, load=load)
     return written, await conn.fetchval(_COUNT_OF_SCHEME, "urn") - len(parsed.rows)
 
 
@@ -176,43 +183,62 @@ async def _write_groups(conn: Any, parsed: Parsed, file_date: date, load: int) -
     return written, await conn.fetchval(_COUNT_OF_SCHEME, "group") - len(parsed.rows)
 
 
-async def _write_group_links(conn: Any, parsed: Parsed, file_date: date, load: int) -> tuple[Written, int]:
-    """The groups that the rows repeat, then who joined them."""
-    items = set(parsed.items) - _MEMBER_ITEMS
-    await write(conn, "group", _groups(parsed, file_date), items=items, seen=file_date, load=load)
-    await conn.execute(_MAKE_INCOMING_MEMBERS)
-    members = [(row.facts["urn"], row.facts["group_uid"], _day(row.facts, "joined")) for row in parsed.rows]
-    await conn.copy_records_to_table("incoming_member", records=members)
-    done = await conn.fetch(_WRITE_MEMBERS, load)
-    return _counted(done, len(members)), await conn.fetchval(
-        "SELECT count(*) FROM providers.membership"
-    ) - len(members)
-
-
-async def _write_links(conn: Any, parsed: Parsed, file_date: date, load: int) -> tuple[Written, int]:
-    await conn.execute(_MAKE_INCOMING_LINKS)
-    links = [
-        (
-            row.facts["urn"],
-            row.facts["link_urn"],
-            row.facts["link_type"],
-            row.facts.get("link_name"),
-            _day(row.facts, "established"),
-        )
-        for row in parsed.rows
-    ]
-    await conn.copy_records_to_table("incoming_link", records=links)
-    done = await conn.fetch(_WRITE_LINKS, load)
-    return _counted(done, len(links)), await conn.fetchval("SELECT count(*) FROM providers.link") - len(links)
-
-
-def _schools(parsed: Parsed, file_date: date) -> Iterator[Incoming]:
-    """One organisation a row. When a row says it was last changed is a better day than the file's, unless later."""
+async def _write_nations(conn: Any, parsed: Parsed, file_date: date, load: int) -> tuple[Written, int]:
+    """Authorities first, as in England; each nation's schools have a scheme of their own."""
+    await write(conn, "la", _authorities(parsed, file_date), items=_LA_ITEMS, seen=file_date, load=load)
+    kept = [item for item in parsed.items if item != "last_changed"]
+    written, absent = Written(0, 0, 0, 0), 0
+    rows_of: dict[str, list[Row]] = defaultdict(list)
     for row in parsed.rows:
-        changed = _day(row.facts, "last_changed")
+        rows_of[scheme_of_nation(str(row.facts["nation"]))].append(row)
+    for scheme, rows in rows_of.items():
+        incoming = _incoming(rows, "school_number", file_date)
+        written = _sum(written, await write(conn, scheme, incoming, items=kept, seen=file_date, load=load))
+        absent += await conn.fetchval(_COUNT_OF_SCHEME, scheme) - len(rows)
+    return written, absent
+
+
+async def _write_providers(conn: Any, parsed: Parsed, file_date: date, load: int) -> tuple[Written, int]:
+    """By UKPRN. The name that UKRLP has verified stands against those of other lists."""
+    verified: set[str] = set()
+    if parsed.kind == "providers":
+        verified = {row["value"] for row in await conn.fetch(_VERIFIED)}
+    plain = [row for row in parsed.rows if row.facts["ukprn"] not in verified]
+    named = [row for row in parsed.rows if row.facts["ukprn"] in verified]
+    rest = [item for item in parsed.items if item != "name"]
+    written = await write(
+        conn, "ukprn", _providers(plain, file_date), items=parsed.items, seen=file_date, load=load
+    )
+    if named:
+        incoming = _providers(named, file_date, without="name")
+        written = _sum(written, await write(conn, "ukprn", incoming, items=rest, seen=file_date, load=load))
+    return written, await conn.fetchval(_COUNT_OF_SCHEME, "ukprn") - len(parsed.rows)
+
+
+def scheme_of_nation(nation: str) -> str:
+    """The scheme of a nation's school numbers: wales, scotland, northern-ireland."""
+    return nation.lower().replace(" ", "-")
+
+
+def _sum(one: Written, other: Written) -> Written:
+    pairs = zip(msgspec.structs.astuple(one), msgspec.structs.astuple(other), strict=True)
+    return Written(*(first + second for first, second in pairs))
+
+
+def _providers(rows: Sequence[Row], file_date: date, without: str = "") -> Iterator[Incoming]:
+    """One organisation a UKPRN, valid from the day of the file: the records have no day of their own."""
+    for row in rows:
+        facts = {name: value for name, value in row.facts.items() if name != without}
+        yield Incoming(str(facts["ukprn"]), "provider", file_date, facts, row.line)
+
+
+def _incoming(rows: Sequence[Row], key: str, file_date: date) -> Iterator[Incoming]:
+    """One organisation a row. When a row says it was last changed is a better day than the file's, unless later."""
+    for row in rows:
+        changed = day(row.facts, "last_changed")
         valid_from = changed if changed and changed <= file_date else file_date
         facts = {name: value for name, value in row.facts.items() if name != "last_changed"}
-        yield Incoming(str(facts["urn"]), "school", valid_from, facts, row.line)
+        yield Incoming(str(facts[key]), "school", valid_from, facts, row.line)
 
 
 def _authorities(parsed: Parsed, file_date: date) -> Iterator[Incoming]:
@@ -232,6 +258,8 @@ def _authorities(parsed: Parsed, file_date: date) -> Iterator[Incoming]:
             found = Counter(facts[source] for facts in rows_of[code] if source in facts).most_common(1)
             if found:
                 facts[item] = found[0][0]
+        if not code.isdigit():
+            facts["gss_code"] = code
         facts.setdefault("name", f"Local authority {code}")
         facts["la_name"] = facts["name"]
         yield Incoming(code, "local_authority", file_date, facts)
@@ -249,16 +277,6 @@ def _groups(parsed: Parsed, file_date: date) -> Iterator[Incoming]:
             yield Incoming(uid, kind, file_date, facts, row.line)
 
 
-def _day(facts: Facts, name: str) -> date | None:
-    found = facts.get(name)
-    return date.fromisoformat(str(found)) if found else None
-
-
-def _counted(done: list[Any], rows: int) -> Written:
-    new = sum(row["is_new"] for row in done)
-    return Written(new, len(done) - new, rows - len(done), 0)
-
-
 async def _keep_issues(conn: Any, load: int, issues: tuple[Issue, ...]) -> None:
     records = (
         (load, number, *msgspec.structs.astuple(issue)) for number, issue in enumerate(issues, start=1)
@@ -268,11 +286,9 @@ async def _keep_issues(conn: Any, load: int, issues: tuple[Issue, ...]) -> None:
     )
 
 
-def _report(
-    parsed: Parsed, file_date: date, load: int, written: Written, absent: int, seconds: float
-) -> LoadReport:
+def _report(parsed: Parsed, file_date: date, load: int, linked: Linked, seconds: float) -> LoadReport:
     facts = [row.facts for row in parsed.rows]
-    is_schools, loaded = parsed.kind == "establishments", len(facts)
+    is_schools, loaded, written = parsed.kind in ("establishments", "nations"), len(facts), linked.written
     authorities = {row["la_code"] for row in facts} - NO_AUTHORITY if is_schools else set()
     return LoadReport(
         file=parsed.name,
@@ -286,11 +302,13 @@ def _report(
         changed=written.changed,
         unchanged=written.unchanged,
         late=written.late,
-        absent=absent,
+        absent=linked.absent,
+        ended=linked.ended,
+        providers=loaded if parsed.kind in ("providers", "ukrlp") else 0,
         issue_count=parsed.issue_count,
         issues=list(parsed.issues),
         schools=loaded if is_schools else 0,
-        pupils=sum(int(row.get("pupils", 0)) for row in facts) if is_schools else 0,
+        pupils=sum(int(str(row.get("pupils", 0))) for row in facts) if is_schools else 0,
         authorities=len(authorities),
         groups=len({row["group_uid"] for row in facts if "group_uid" in row}),
         links=loaded if parsed.kind in ("links", "group_links") else 0,

@@ -105,8 +105,9 @@ WHERE is_new
 # One statement: the planner knows nothing yet of the rows just added, and would look each of them up by a scan.
 _ADD_VERSIONS = """
 WITH added AS (
-    INSERT INTO providers.version (organisation, kind, valid_from, recorded_at, load, line, facts, digest)
-    SELECT organisation, kind, valid_from, engines.domain_now(), $1, line, facts, sha256(convert_to(facts::text, 'UTF8'))
+    INSERT INTO providers.version (organisation, kind, valid_from, recorded_at, load, line, facts, digest, made_by)
+    SELECT
+        organisation, kind, valid_from, engines.domain_now(), $1, line, facts, sha256(convert_to(facts::text, 'UTF8')), $2
     FROM compared
     WHERE is_changed
     ORDER BY value
@@ -156,6 +157,17 @@ FROM compared
 WHERE is_new
 """
 
+# What a search that forgives slips of the pen may mean.
+_ADD_WORDS = """
+INSERT INTO providers.word (word)
+SELECT DISTINCT lexeme
+FROM compared AS c
+JOIN providers.organisation AS o ON o.id = c.organisation
+CROSS JOIN unnest(tsvector_to_array(o.search)) AS lexeme
+WHERE c.is_changed AND lexeme ~ '^[a-z]{3,}$'
+ON CONFLICT (word) DO NOTHING
+"""
+
 _COUNTS = """
 SELECT
     count(*) FILTER (WHERE is_new) AS new,
@@ -182,8 +194,12 @@ async def write(
     items: Iterable[str],
     seen: date,
     load: int | None,
+    made_by: str | None = None,
 ) -> Written:
-    """Compare and write, inside the caller's transaction and after `lock`. No two incoming rows share a value."""
+    """Compare and write, inside the caller's transaction and after `lock`. No two incoming rows share a value.
+
+    `made_by` is the id of the person whose entry it is, where no file brought it.
+    """
     await conn.execute(_MAKE_INCOMING)
     await conn.execute(_MAKE_COMPARED)
     await conn.execute("TRUNCATE incoming, compared")
@@ -193,11 +209,12 @@ async def write(
     await conn.execute(_COMPARE, scheme, sorted(items))
     await conn.execute("ANALYZE compared")
     await conn.execute(_ADD_NEW, scheme, seen)
-    await conn.execute(_ADD_VERSIONS, load)
+    await conn.execute(_ADD_VERSIONS, load, made_by)
     await conn.execute(_SEEN, seen)
     await conn.execute(_KEY_ALIASES, scheme)
     await conn.execute(_CLOSE_ALIASES, _ALIAS_SCHEMES)
     await conn.execute(_OPEN_ALIASES, _ALIAS_SCHEMES)
+    await conn.execute(_ADD_WORDS)
     counts = await conn.fetchrow(_COUNTS)
     if counts["new"] or counts["changed"]:
         await conn.execute(_NOTIFY)

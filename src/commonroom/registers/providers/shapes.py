@@ -11,7 +11,7 @@ import msgspec
 
 from commonroom import declarations
 
-Kind = Literal["establishments", "links", "groups", "group_links"]
+Kind = Literal["establishments", "links", "groups", "group_links", "providers", "nations", "ukrlp"]
 HERE = Path(__file__).parent
 
 
@@ -21,7 +21,7 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     column: str
     kind: Literal[
         "not_kept", "text", "long_text", "code", "urn", "la_code", "establishment_number", "ukprn", "group_uid", "uprn",
-        "date", "count", "age", "percent", "grid", "postcode",
+        "date", "count", "age", "percent", "grid", "postcode", "school_number", "authority_code", "nation",
     ]  # fmt: skip
     fact: str = ""
 
@@ -46,12 +46,13 @@ class Lists(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outside_regions: tuple[str, ...]
     types: dict[str, str]
     academy_trusts: tuple[str, ...]
+    performance_pages: dict[str, str]
 
 
 @cache
 def shapes() -> tuple[Shape, ...]:
     """All kinds, the most particular first."""
-    names = ("group_links", "links", "groups", "establishments")
+    names = ("group_links", "links", "groups", "nations", "providers", "establishments")
     return tuple(declarations.load(HERE / "shapes" / f"{name}.yaml", Shape) for name in names)
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import date
+from typing import Any
 
 from commonroom.standard import is_valid
 
-Value = str | int | float
+Value = str | int | float | list[Any]
 
 MAX_TEXT = 1_000
 MAX_LONG_TEXT = 20_000
@@ -25,6 +26,7 @@ _WIDTHLESS = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\
 _DATE = re.compile(r"(\d{1,2})([-/])(\d{1,2})\2(\d{4})")
 _ISO_DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
 _POSTCODE = re.compile(r"([A-Z]{1,2}[0-9][A-Z0-9]?)([0-9][A-Z]{2})")
+NATIONS = {name.lower(): name for name in ("Wales", "Scotland", "Northern Ireland")}
 _WHOLE = re.compile(r"\d{1,9}")
 _NUMBER = re.compile(r"\d{1,3}(\.\d{1,4})?%?")
 
@@ -90,6 +92,29 @@ def ukprn(value: str) -> str:
     if not is_valid("UKPRN", value):
         raise BadValue(f"{shown(value)} is not a UKPRN", "A UKPRN has eight digits, such as 10080446.")
     return value
+
+
+def school_number(value: str) -> str:
+    """Seven digits of a school in Wales, Scotland or Northern Ireland, there written 123-4567."""
+    if not re.fullmatch(r"\d{3}-?\d{4}", value, re.ASCII):
+        raise BadValue(f"{shown(value)} is not a school number", "It has seven digits, such as 6714047.")
+    return value.replace("-", "")
+
+
+def authority_code(value: str) -> str:
+    """A local authority outside England: three digits in Wales, else the nine signs of the ONS."""
+    if not re.fullmatch(r"\d{3}|[WSN]\d{8}", value, re.ASCII):
+        raise BadValue(f"{shown(value)} is not an authority's code", "Write 681, or S12000036.")
+    return value
+
+
+def nation(value: str) -> str:
+    """One of the three nations besides England."""
+    if (found := NATIONS.get(value.lower().replace("-", " "))) is None:
+        raise BadValue(
+            f"{shown(value)} is not a nation of this file", f"Write {', '.join(NATIONS.values())}."
+        )
+    return found
 
 
 def group_uid(value: str) -> str:
@@ -177,6 +202,9 @@ READERS: dict[str, Callable[[str], Value]] = {
     "la_code": la_code,
     "establishment_number": establishment_number,
     "ukprn": ukprn,
+    "school_number": school_number,
+    "authority_code": authority_code,
+    "nation": nation,
     "group_uid": group_uid,
     "uprn": uprn,
     "date": day,

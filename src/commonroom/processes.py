@@ -14,6 +14,7 @@ from commonroom.hub import endings, retention
 from commonroom.hub import server as hub_server
 from commonroom.portal import server as portal_server
 from commonroom.registers import providers
+from commonroom.registers.learners import batches
 from commonroom.returns import desk, reminders
 from commonroom.settings import Settings
 from commonroom.warehouse import loader
@@ -23,11 +24,12 @@ RECURRING = (
     jobs.Job("hub-endings", timedelta(minutes=5), endings.end_hopeless),
     jobs.Job("return-reminders", timedelta(hours=1), reminders.remind),
     jobs.Job("returns-sweep", timedelta(days=1), desk.sweep),
+    jobs.Job("learner-batches", timedelta(days=1), batches.purge),
 )
 
 
 def run_worker(settings: Settings) -> None:
-    """The warehouse's loader, the register's own end point, the returns desk and the recurring jobs."""
+    """The warehouse's loader, the registers' own work, the returns desk and the recurring jobs."""
     asyncio.run(_until_stopped(_work(settings)))
 
 
@@ -42,6 +44,7 @@ async def _work(settings: Settings) -> None:
         together.create_task(loader.run(settings))
         together.create_task(providers.announce.run(settings))
         together.create_task(desk.run(settings))
+        together.create_task(batches.run(settings))
         together.create_task(jobs.work(settings, RECURRING))
 
 

@@ -88,7 +88,7 @@ def _root(content: bytes, name: str) -> str:
         for _, element in parser.read_events():
             if element.getroottree().docinfo.doctype:
                 raise Problem("CR-240", "it has a document type", where=name, remedy="Leave it out.")
-            return etree.QName(element).localname
+            return str(etree.QName(element).localname)
     except etree.XMLSyntaxError as error:
         raise Problem("CR-240", "it is not XML", where=name, remedy="Export it again.") from error
     raise Problem("CR-241", "it has no element at its beginning", where=name, remedy="Export it again.")

@@ -142,7 +142,9 @@ def rotate_master(data: Data = None) -> None:
     typer.echo(f"{done.master}: {done.rewrapped:,} bodies; {len(done.forgotten)} old master keys removed")
     for message in done.unreadable:
         typer.echo(f"does not open: the key of message {message}", err=True)
-    raise typer.Exit(1 if done.unreadable else 0)
+    for file in done.unreadable_files:
+        typer.echo(f"does not open: the key of the stored file {file}", err=True)
+    raise typer.Exit(1 if done.unreadable or done.unreadable_files else 0)
 
 
 async def _party(connection: Any, name: str) -> str:

@@ -24,12 +24,26 @@ from commonroom.exchange.envelope import SPEC_VERSION
 from commonroom.hub.body_store import BodyStore, is_content, open_store, part_of
 from commonroom.hub.mailbox import LeasedLetter
 from commonroom.hub.master_keys import MasterKeys, sealed_in
+from commonroom.hub.sealed_files import Cipher, Reader
 from commonroom.hub.uploads import locked, unknown
 from commonroom.problems import Problem
 from commonroom.settings import Settings
 
 GROUP = 1_000
 _SPEC_VERSION = b',"specversion":"%b"' % SPEC_VERSION.encode("ascii")
+
+
+class StoredFile(msgspec.Struct, frozen=True):
+    """A content of the body store and what opens it."""
+
+    digest: bytes
+    master: str
+    wrapped: bytes
+
+    def open(self, store: BodyStore, master_keys: MasterKeys) -> Reader:
+        """The body, to be read. Blocks. Raises FileNotFoundError, Problem CR-148 or CR-149."""
+        key = master_keys.file_key(self.digest, self.master, self.wrapped)
+        return Reader(store.open(self.digest), Cipher(key, self.digest))
 
 
 class FoundBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,14 +53,14 @@ class FoundBody(msgspec.Struct, frozen=True, kw_only=True):
     digest: bytes
     media_type: str | None
     body: bytes | None
-    stored: bytes | None
+    stored: StoredFile | None
 
 
 # A recipient must hold the lease, as for acknowledging: the gates of delivery stand where leases are given.
 _FIND = """
 SELECT m.id AS message_id, m.size, m.digest, m.envelope ->> 'datacontenttype' AS media_type, b.body, b.master, b.wrapped,
-    b.stored
-FROM hub.message m LEFT JOIN hub.body b ON b.message = m.position
+    s.digest AS stored, s.master AS stored_master, s.wrapped AS stored_wrapped
+FROM hub.message m LEFT JOIN hub.body b ON b.message = m.position LEFT JOIN hub.stored_body s ON s.digest = b.stored
 WHERE m.id = $1 AND (
     m.source = $2
     OR EXISTS (
@@ -120,7 +134,16 @@ async def find(
         digest=row["digest"],
         media_type=row["media_type"],
         body=open_body(master_keys, row),
-        stored=row["stored"],
+        stored=stored_file(row),
+    )
+
+
+def stored_file(row: Any) -> StoredFile | None:
+    """The content named by a row with stored, stored_master and stored_wrapped; None when the body is not in the store."""
+    return (
+        None
+        if row["stored"] is None
+        else StoredFile(row["stored"], row["stored_master"], row["stored_wrapped"])
     )
 
 

@@ -95,7 +95,7 @@ async def get_body(request: Call, message: FromPath[str]) -> Response[Any]:
         body = (found.body or b"")[first : first + length]
         return Response(body, status_code=status, media_type=media_type, headers=headers)
     try:
-        file = await asyncio.to_thread(office.bodies.open, found.stored)
+        file = await asyncio.to_thread(found.stored.open, office.bodies, office.master_keys)
     except FileNotFoundError as error:
         raise RuntimeError("a stored body's file is missing") from error
     return Stream(blocks(file, first, length), status_code=status, media_type=media_type, headers=headers)

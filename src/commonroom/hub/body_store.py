@@ -1,6 +1,6 @@
-"""The body store: files named by the SHA-256 of what is in them, in a folder or at any `fsspec` address.
+"""The body store: sealed files named by the SHA-256 of the body in them, in a folder or at any `fsspec` address.
 
-Nothing here knows messages. A content is put whole or not at all: in a folder by fsync and a hard link, elsewhere by
+Nothing here knows messages or keys. A content is put whole or not at all: in a folder by fsync and a hard link, elsewhere by
 the copy being given its name last. Whoever puts or deletes holds the content's lock (`uploads.locked`).
 """
 
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
+from commonroom.hub.sealed_files import BLOCK_BYTES, Reader
 from commonroom.problems import Problem
 from commonroom.settings import Settings
 
-BLOCK_BYTES = 1024 * 1024
 PARTS = "uploads"
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NAME = re.compile(r"[0-9a-f]{64}")
@@ -32,7 +32,7 @@ class BodyStore(Protocol):
     parts: Path  # local folder of the part files of uploads
 
     def put(self, part: Path, digest: bytes) -> None:
-        """Keep the content of this file under its digest; the file stays."""
+        """Keep this file under the digest of its content, in place of any litter that lies there; the file stays."""
 
     def open(self, digest: bytes) -> Any:
         """The content as a binary file that can seek. Raises FileNotFoundError."""
@@ -74,10 +74,9 @@ class FolderStore:
             path.parent.mkdir(exist_ok=True, mode=0o700)
             _sync_folder(self.folder)
         _sync(part)
+        path.unlink(missing_ok=True)  # of a try before a crash, under a key that nobody has
         try:
             os.link(part, path)
-        except FileExistsError:
-            return  # the same content, from somebody else or from a try before a crash
         except OSError:  # a file system without hard links
             copy = part.with_suffix(".copy")
             shutil.copyfile(part, copy)
@@ -124,9 +123,8 @@ class RemoteStore:
     def put(self, part: Path, digest: bytes) -> None:
         """Copy it there under another name, then give it its own."""
         path, copy = self._path(digest), f"{self.root}/{part.name}.copy"
-        if self.files.exists(path):
-            return
         self.files.put_file(str(part), copy)
+        self._remove(path)  # of a try before a crash, under a key that nobody has
         self.files.mv(copy, path)
 
     def open(self, digest: bytes) -> Any:
@@ -158,8 +156,8 @@ class RemoteStore:
         return f"{self.root}/{digest.hex()}"
 
 
-async def blocks(file: Any, first: int, length: int) -> AsyncIterator[bytes]:
-    """`length` bytes of an open file from `first`, a block at a time; closes the file. One block is in memory."""
+async def blocks(file: Reader, first: int, length: int) -> AsyncIterator[bytes]:
+    """`length` bytes of a body from `first`, a block at a time; closes the file. One block is in memory."""
     try:
         await asyncio.to_thread(file.seek, first)
         while length > 0:

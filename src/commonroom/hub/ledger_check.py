@@ -7,28 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from contextlib import closing
 from typing import Any
 
 from commonroom.hub import proofs
-from commonroom.hub.bodies import open_body
-from commonroom.hub.body_store import BLOCK_BYTES, BodyStore
-from commonroom.hub.ledger_file import HeadChecker, Verdict, check_keys
+from commonroom.hub.bodies import StoredFile, open_body, stored_file
+from commonroom.hub.body_store import BodyStore
+from commonroom.hub.ledger_file import HeadChecker, Verdict, check_keys, leaves
 from commonroom.hub.ledger_form import PublicKey, leaf_of
 from commonroom.hub.master_keys import MasterKeys
 from commonroom.hub.proofs import head_of
-from commonroom.hub.sequencer import CHUNK, ENTRY, TILE_LEVELS, entry_of
+from commonroom.hub.sealed_files import BLOCK_BYTES
+from commonroom.hub.sequencer import TILE_LEVELS, entry_of
 from commonroom.merkle import Frontier, Node
 from commonroom.problems import Problem
 
 BODIES_AT_ONCE = 32  # each up to the largest that a message may have
 
-_LEAVES = f"""
-{ENTRY}, t.position AS place, t.entry AS number, t.hash
-FROM hub.ledger_leaf t
-LEFT JOIN hub.ledger e ON e.entry = t.entry
-LEFT JOIN hub.message m ON m.position = e.message
-ORDER BY t.position
-"""
 _HEADS = "SELECT size, root, time, key, signature FROM hub.ledger_head ORDER BY size"
 _NODES = "SELECT level, index, hash FROM hub.ledger_node"
 _SEQUENCER = "SELECT size, peaks FROM hub.ledger_sequencer"
@@ -40,27 +35,46 @@ FROM hub.ledger e, hub.ledger_sequencer s
 WHERE pg_visible_in_snapshot(e.tx, s.seen)
     AND s.cluster = (SELECT system_identifier FROM pg_control_system())
     AND NOT EXISTS (SELECT FROM hub.ledger_leaf t WHERE t.entry = e.entry)
+UNION ALL
+SELECT e.entry
+FROM hub.ledger_group_entry e CROSS JOIN hub.ledger_sequencer s
+LEFT JOIN hub.ledger_leaf_group t ON t.ledger_group = e.ledger_group
+WHERE pg_visible_in_snapshot(e.tx, s.seen)
+    AND s.cluster = (SELECT system_identifier FROM pg_control_system())
+    AND e.ordinal > coalesce(length(t.hashes), 0) / 32
+ORDER BY entry LIMIT 100
+"""
+# Proofs find the entries of a message by what message and delivery point to.
+_UNPOINTED = """
+SELECT e.entry, m.position
+FROM hub.ledger_group_entry e
+JOIN hub.message m ON m.id = e.message_id
+LEFT JOIN hub.delivery d ON d.message = m.position AND d.recipient = e.party
+WHERE CASE e.event WHEN 'accepted' THEN m.ledger_group IS DISTINCT FROM e.ledger_group
+    ELSE (e.ledger_group = ANY (d.ledger_groups)) IS NOT TRUE END
 ORDER BY e.entry LIMIT 100
 """
 _UNLISTED = """
 SELECT m.position FROM hub.message m
-WHERE NOT EXISTS (SELECT FROM hub.ledger e WHERE e.message = m.position AND e.event = 'accepted')
+WHERE NOT EXISTS (SELECT FROM hub.ledger_entry e WHERE e.message = m.position AND e.event = 'accepted')
 ORDER BY m.position LIMIT 100
 """
 # A delivery's end is in the ledger, or it never happened.
 _ENDS = """
 SELECT d.id, d.message, d.state FROM hub.delivery d
 WHERE d.finished_at IS NOT NULL AND NOT EXISTS (
-    SELECT FROM hub.ledger e WHERE e.message = d.message AND e.party = d.recipient AND e.event = d.state
+    SELECT FROM hub.ledger_entry e WHERE e.message = d.message AND e.party = d.recipient AND e.event = d.state
 )
 ORDER BY d.message LIMIT 100
 """
 _BODIES = """
 SELECT m.position, m.id AS message_id, m.digest, b.body, b.master, b.wrapped, b.stored,
-    b.message IS NULL AS gone, e.digest AS accepted, m.retain_until < engines.domain_now() AS over
+    s.master AS stored_master, s.wrapped AS stored_wrapped, b.message IS NULL AS gone, e.digest AS accepted,
+    m.retain_until < engines.domain_now() AS over
 FROM hub.message m
 LEFT JOIN hub.body b ON b.message = m.position
-LEFT JOIN hub.ledger e ON e.message = m.position AND e.event = 'accepted'
+LEFT JOIN hub.stored_body s ON s.digest = b.stored
+LEFT JOIN hub.ledger_entry e ON e.message = m.position AND e.event = 'accepted'
 ORDER BY m.position
 """
 
@@ -74,8 +88,8 @@ async def verify_database(
 ) -> Verdict:
     """Check the stored ledger against its signed heads, and envelopes and bodies against the ledger. One snapshot.
 
-    Large bodies are read again from the `store`; without one only their names are compared. Other bodies are opened
-    with the `master_keys`; without them they are counted as `sealed`.
+    Bodies are opened with the `master_keys`; without them they are counted as `sealed`. Large ones are read again from
+    the `store`; without one only their names are compared.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         return await check(connection, pinned, store, master_keys=master_keys)
@@ -95,6 +109,10 @@ async def check(
     await _check_tree(connection, frontier, nodes, verdict)
     for row in await connection.fetch(_FORGOTTEN):
         verdict.fault(f"hub.ledger: entry {row['entry']} has no position in the tree")
+    for row in await connection.fetch(_UNPOINTED):
+        verdict.fault(
+            f"hub.message or hub.delivery: message {row['position']} does not point to entry {row['entry']}"
+        )
     for row in await connection.fetch(_UNLISTED):
         verdict.fault(f"hub.message: message {row['position']} was never accepted in the ledger")
     for row in await connection.fetch(_ENDS):
@@ -111,7 +129,7 @@ async def _check_leaves(
 ) -> tuple[Frontier, dict[Node, bytes]]:
     heads = [head_of(row) for row in await connection.fetch(_HEADS)][::-1]
     frontier, nodes = Frontier(), dict[Node, bytes]()
-    async for row in connection.cursor(_LEAVES, prefetch=CHUNK):
+    async for _, row in leaves(connection, 2**63 - 1):
         place = frontier.size
         if row["place"] != place:
             verdict.fault(f"hub.ledger_leaf: position {place} is missing; {row['place']} comes next")
@@ -159,31 +177,32 @@ async def _check_bodies(
             else:
                 verdict.fault(f"hub.body: the body of {message} is gone before the end of its retention")
             continue
-        if row["stored"] is not None:
-            found = await asyncio.to_thread(_stored_digest, store, row["stored"])
-        elif master_keys is None:
+        if master_keys is None:
             verdict.sealed += 1
             continue
-        else:
-            try:
+        try:
+            if (file := stored_file(row)) is not None:
+                found = await asyncio.to_thread(_stored_digest, store, file, master_keys)
+            else:
                 found = hashlib.sha256(open_body(master_keys, row) or b"").digest()
-            except Problem as problem:
-                verdict.fault(f"hub.body: {message}: {problem.detail}")
-                continue
+        except Problem as problem:
+            verdict.fault(f"hub.body: {message}: {problem.detail}")
+            continue
         verdict.bodies += 1
         if found != (row["accepted"] or row["digest"]):
             verdict.fault(f"hub.body: the body of {message} is not the accepted one")
 
 
-def _stored_digest(store: BodyStore | None, name: bytes) -> bytes | None:
+def _stored_digest(store: BodyStore | None, file: StoredFile, master_keys: MasterKeys) -> bytes | None:
     """The digest of a body in the body store, read again; None when it is not there. Without a store: its name."""
     if store is None:
-        return name
+        return file.digest
     try:
-        with store.open(name) as file:
-            digest = hashlib.sha256()
-            while block := file.read(BLOCK_BYTES):
-                digest.update(block)
+        body = file.open(store, master_keys)
     except FileNotFoundError:
         return None
+    digest = hashlib.sha256()
+    with closing(body):
+        while block := body.read(BLOCK_BYTES):
+            digest.update(block)
     return digest.digest()

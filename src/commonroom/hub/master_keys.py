@@ -39,6 +39,7 @@ KEEP_OLD = timedelta(hours=1)  # a process may have wrapped with it shortly befo
 GROUP = 1_000
 _ABOUT_BODY = b"commonroom body "
 _ABOUT_KEY = b"commonroom key "
+_ABOUT_FILE = b"commonroom file key "
 _NAME_FORM = "%Y%m%dT%H%M%S%fZ"
 _SUFFIX = ".master"
 
@@ -98,18 +99,32 @@ class MasterKeys:
 
         Raises Problem CR-148 when anything stored was changed, CR-149 when the master key is not here.
         """
-        key = self._unwrap(message, sealed)
+        key = self._key_of(message, sealed)
         try:
             nonce, text = sealed.body[:NONCE_BYTES], sealed.body[NONCE_BYTES:]
             return AESGCM(key).decrypt(nonce, text, _about_body(message))
         except (InvalidTag, ValueError) as error:
-            raise _changed(message) from error
+            raise _changed(f"The stored body of message {message}") from error
 
     def rewrap(self, message: UUID, sealed: SealedBody) -> SealedBody:
         """The same body, its key wrapped by the newest master key."""
-        key = self._unwrap(message, sealed)
-        self._look()
-        return SealedBody(sealed.body, self._newest, self._wrap(message, key))
+        key = self._key_of(message, sealed)
+        return SealedBody(sealed.body, *self._wrap(_about_key(message), key))
+
+    def new_file_key(self, digest: bytes) -> tuple[str, bytes]:
+        """A new key for the file of a content: the master key's name and the key as that has wrapped it."""
+        return self._wrap(_ABOUT_FILE + digest, os.urandom(KEY_BYTES))
+
+    def file_key(self, digest: bytes, master: str, wrapped: bytes) -> bytes:
+        """The key of a content's file. Raises Problem CR-148 and CR-149 as `open` does."""
+        try:
+            return self._unwrap(_ABOUT_FILE + digest, master, wrapped)
+        except InvalidTag as error:
+            raise _changed("The key of a stored file") from error
+
+    def rewrap_file(self, digest: bytes, master: str, wrapped: bytes) -> bytes:
+        """The same key, wrapped by the newest master key."""
+        return self._wrap(_ABOUT_FILE + digest, self.file_key(digest, master, wrapped))[1]
 
     def add(self) -> str:
         """Make a new master key, which wraps from now on; its name. It is on disk before it is used."""
@@ -143,23 +158,31 @@ class MasterKeys:
         self._look()
         return self._newest
 
-    def _wrap(self, message: UUID, key: bytes) -> bytes:
+    def _wrap(self, about: bytes, key: bytes) -> tuple[str, bytes]:
+        self._look()
+        if not self._newest:
+            self.add()
         nonce = os.urandom(NONCE_BYTES)
-        return nonce + self._ciphers[self._newest].encrypt(nonce, key, _about_key(message))
+        return self._newest, nonce + self._ciphers[self._newest].encrypt(nonce, key, about)
 
-    def _unwrap(self, message: UUID, sealed: SealedBody) -> bytes:
-        if sealed.master is None or sealed.wrapped is None:
-            raise _changed(message)
-        if sealed.master not in self._ciphers:
-            self._read()
-        if (cipher := self._ciphers.get(sealed.master)) is None:
-            raise _unusable(f"The master key {sealed.master[:100]} is not in {self._folder.name}.")
+    def _key_of(self, message: UUID, sealed: SealedBody) -> bytes:
         try:
-            return cipher.decrypt(
-                sealed.wrapped[:NONCE_BYTES], sealed.wrapped[NONCE_BYTES:], _about_key(message)
-            )
-        except (InvalidTag, ValueError) as error:
-            raise _changed(message) from error
+            if sealed.master is None or sealed.wrapped is None:
+                raise InvalidTag
+            return self._unwrap(_about_key(message), sealed.master, sealed.wrapped)
+        except InvalidTag as error:
+            raise _changed(f"The stored body of message {message}") from error
+
+    def _unwrap(self, about: bytes, master: str, wrapped: bytes) -> bytes:
+        """Raises InvalidTag when it was changed, Problem CR-149 when its master key is not here."""
+        if master not in self._ciphers:
+            self._read()
+        if (cipher := self._ciphers.get(master)) is None:
+            raise _unusable(f"The master key {master[:100]} is not in {self._folder.name}.")
+        try:
+            return cipher.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], about)
+        except ValueError as error:
+            raise InvalidTag from error
 
     def _look(self) -> None:
         if self._folder.stat().st_mtime_ns != self._seen:
@@ -187,7 +210,23 @@ UPDATE hub.body b SET master = $4, wrapped = given.wrapped
 FROM unnest($1::bigint[], $2::text[], $3::bytea[]) AS given(message, before, wrapped)
 WHERE b.message = given.message AND b.master = given.before
 """
-_USED = "SELECT DISTINCT master FROM hub.body WHERE master IS NOT NULL"
+_FILES = (
+    (
+        "SELECT digest, master, wrapped FROM hub.stored_body WHERE master <> $1",
+        "UPDATE hub.stored_body SET master = $3, wrapped = $4 WHERE digest = $1 AND master = $2 AND wrapped = $5",
+    ),
+    (
+        "SELECT DISTINCT digest, master, wrapped FROM hub.upload WHERE master <> $1",
+        "UPDATE hub.upload SET master = $3, wrapped = $4 WHERE digest = $1 AND master = $2 AND wrapped = $5",
+    ),
+)
+_USED = """
+SELECT master FROM hub.body WHERE master IS NOT NULL
+UNION
+SELECT master FROM hub.stored_body
+UNION
+SELECT master FROM hub.upload
+"""
 
 
 class Rotated(msgspec.Struct, frozen=True):
@@ -196,6 +235,7 @@ class Rotated(msgspec.Struct, frozen=True):
     master: str  # name of the new one
     rewrapped: int
     unreadable: tuple[UUID, ...]  # messages whose keys do not open; they were left as they are
+    unreadable_files: tuple[str, ...]  # the same of the body store, by digest in hex
     forgotten: list[str]  # master keys that were removed
 
 
@@ -217,8 +257,25 @@ async def rotate(settings: Settings, connection: Any) -> Rotated:
         await connection.execute(_REWRAP, numbers, before, values, master)
         count += len(wrapped)
         last = rows[-1]["message"]
+    files, lost = await _rewrap_files(connection, keys, master)
     used = {row["master"] for row in await connection.fetch(_USED)}
-    return Rotated(master, count, tuple(unreadable), keys.forget(used))
+    return Rotated(master, count + files, tuple(unreadable), lost, keys.forget(used))
+
+
+async def _rewrap_files(connection: Any, keys: MasterKeys, master: str) -> tuple[int, tuple[str, ...]]:
+    """How many keys of files were wrapped anew, and which files' keys do not open."""
+    count, lost = 0, set[str]()
+    for find, change in _FILES:
+        for row in await connection.fetch(find, master):
+            digest, before, wrapped = row["digest"], row["master"], row["wrapped"]
+            try:
+                again = keys.rewrap_file(digest, before, wrapped)
+            except Problem:
+                lost.add(digest.hex())
+            else:
+                await connection.execute(change, digest, before, master, again, wrapped)
+                count += 1
+    return count, tuple(sorted(lost))
 
 
 def _about_body(message: UUID) -> bytes:
@@ -252,10 +309,10 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _changed(message: UUID) -> Problem:
+def _changed(what: str) -> Problem:
     return Problem(
         "CR-148",
-        f"The stored body of message {message} does not open: it was changed where it is stored.",
+        f"{what} does not open: it was changed where it is stored.",
         status=500,
         where="hub.body",
         remedy="The operator compares the ledger (commonroom ledger verify --database) and restores a backup.",

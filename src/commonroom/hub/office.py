@@ -50,8 +50,8 @@ class Office:
     def __init__(self, settings: Settings, pool: Any) -> None:
         self.settings = settings
         self.bodies = open_store(settings)
-        self.uploads = Uploads(settings, pool, self.bodies)
         self.master_keys = MasterKeys(settings)
+        self.uploads = Uploads(settings, pool, self.bodies, self.master_keys)
         self.pool = pool
         self.metrics = Metrics()
         self.doorbell = Doorbell(settings)

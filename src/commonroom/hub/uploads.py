@@ -1,15 +1,15 @@
 """Uploads: a large body comes in piece by piece, is hashed while it is written, and can go on after any cut.
 
-How much of it is here is the length of its part file, so neither a killed hub nor a dropped connection loses what was
-written. A part file is written by one request at a time (flock), also with several hub processes on one folder. Whole and
-with its digest proved it becomes a stored body; a message then names the upload (`ce-bodyref`).
+It lies sealed from its first byte. How much of it is here is the length of its part file, so neither a killed hub nor a
+dropped connection loses what was written. A part file is written by one request at a time (flock), also with several hub
+processes on one folder. Whole and with its digest proved it becomes a stored body; a message then names the upload
+(`ce-bodyref`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
-import hashlib
 import os
 import shutil
 from collections import OrderedDict
@@ -23,7 +23,9 @@ from uuid import UUID
 import msgspec
 
 from commonroom import log
-from commonroom.hub.body_store import BLOCK_BYTES, BodyStore, full, no_room, part_of
+from commonroom.hub.body_store import BodyStore, full, no_room, part_of
+from commonroom.hub.master_keys import MasterKeys
+from commonroom.hub.sealed_files import BLOCK_BYTES, Appender, Cipher, plain_size
 from commonroom.ids import uuid7
 from commonroom.problems import Problem
 from commonroom.settings import Settings
@@ -43,9 +45,11 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     expires_at: datetime
     stored_at: datetime | None
+    master: str  # the master key that has wrapped the file's key
+    wrapped: bytes
 
 
-_COLUMNS = "id, party, digest, size, expires_at, stored_at"
+_COLUMNS = "id, party, digest, size, expires_at, stored_at, master, wrapped"
 
 # One asker of a party at a time, or two would each see room for the last one.
 _ONE_AT_A_TIME = "SELECT pg_advisory_xact_lock(hashtextextended('upload ' || $1, 0))"
@@ -59,8 +63,8 @@ WHERE party = $1 AND expires_at > clock_timestamp() AND (digest, size) <> ($2, $
 """
 
 _BEGIN = f"""
-INSERT INTO hub.upload (id, party, digest, size, expires_at)
-VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(hours => $5))
+INSERT INTO hub.upload (id, party, digest, size, expires_at, master, wrapped)
+VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(hours => $5), $6, $7)
 ON CONFLICT (party, digest, size) DO UPDATE SET expires_at = excluded.expires_at
 RETURNING {_COLUMNS}
 """  # noqa: S608 - constants
@@ -73,9 +77,14 @@ WHERE id = $1 AND party = $2 AND expires_at > clock_timestamp()
 RETURNING {_COLUMNS}
 """  # noqa: S608 - constants
 
+_KNOWN = "SELECT EXISTS (SELECT FROM hub.stored_body WHERE digest = $1)"
+
+# The key goes with the file that is kept: the first one's, whoever sends the same content later.
 _STORED = """
 WITH content AS (
-    INSERT INTO hub.stored_body (digest, size) VALUES ($2, $3) ON CONFLICT (digest) DO NOTHING
+    INSERT INTO hub.stored_body (digest, size, master, wrapped)
+    SELECT digest, size, master, wrapped FROM hub.upload WHERE id = $1
+    ON CONFLICT (digest) DO NOTHING
 )
 UPDATE hub.upload SET stored_at = clock_timestamp() WHERE id = $1
 """
@@ -103,10 +112,11 @@ async def locked(connection: Any, digest: bytes) -> AsyncIterator[None]:
 class Uploads:
     """The uploads of one hub process."""
 
-    def __init__(self, settings: Settings, pool: Any, store: BodyStore) -> None:
+    def __init__(self, settings: Settings, pool: Any, store: BodyStore, master_keys: MasterKeys) -> None:
         self._settings = settings
         self._pool = pool
         self._store = store
+        self._master_keys = master_keys
         self._hashes: OrderedDict[UUID, tuple[int, Any]] = OrderedDict()  # bytes hashed, running SHA-256
 
     async def begin(self, party: str, digest: bytes, size: int) -> Upload:
@@ -126,7 +136,8 @@ class Uploads:
             if found["uploads"] >= settings.max_uploads or found["bytes"] + size > settings.max_uploads_bytes:
                 raise _over_quota(settings)
             self._need_room(size)
-            row = await connection.fetchrow(_BEGIN, uuid7(), party, digest, size, settings.upload_hours)
+            key = self._master_keys.new_file_key(digest)
+            row = await connection.fetchrow(_BEGIN, uuid7(), party, digest, size, settings.upload_hours, *key)
         return Upload(**row)
 
     async def find(self, text: str, party: str) -> Upload:
@@ -138,7 +149,7 @@ class Uploads:
         if upload.stored_at is not None:
             return upload.size
         try:
-            return min(part_of(self._store, upload.id).stat().st_size, upload.size)
+            return min(plain_size(part_of(self._store, upload.id).stat().st_size), upload.size)
         except FileNotFoundError:
             return 0
 
@@ -156,22 +167,23 @@ class Uploads:
                 raise _elsewhere(upload.size)
             return upload
         with _part(part_of(self._store, upload.id)) as handle:
-            here = os.fstat(handle).st_size
+            part = await asyncio.to_thread(Appender, handle, self._cipher(upload))
+            here = part.size
             if (first or 0) != here:
                 raise _elsewhere(here)
             if announced is not None and here + announced > upload.size:
                 raise _too_long(upload)
             self._need_room(upload.size - here)
             try:
-                await self._append(upload, handle, here, chunks)
+                await self._append(upload, part, chunks)
             except OSError as error:
                 self._hashes.pop(upload.id, None)
                 if no_room(error):
                     _logger.error("no room for a large body", error=type(error).__name__, number=error.errno)
                     raise full() from None
                 raise
-            if os.fstat(handle).st_size == upload.size:
-                await self._finish(upload, handle)
+            if part.size == upload.size:
+                await self._finish(upload, part)
         return await self.find(text, party)
 
     async def cancel(self, text: str, party: str) -> None:
@@ -179,10 +191,10 @@ class Uploads:
         upload = await self.find(text, party)
         await self._discard(upload)
 
-    async def _append(self, upload: Upload, handle: int, here: int, chunks: AsyncIterator[bytes]) -> None:
-        """Write and hash, a block at a time, off the event loop; on disk before this returns or raises."""
-        running = await self._hash_of(upload, handle, here)
-        block = bytearray()
+    async def _append(self, upload: Upload, part: Appender, chunks: AsyncIterator[bytes]) -> None:
+        """Seal and hash, a block at a time, off the event loop; on disk before this returns or raises."""
+        running = await self._hash_of(upload, part)
+        here, block = part.size, bytearray()
         try:
             async for chunk in _unless_idle(chunks):
                 if here + len(block) + len(chunk) > upload.size:
@@ -190,17 +202,16 @@ class Uploads:
                 block += chunk
                 if len(block) >= BLOCK_BYTES:
                     whole, block = block, bytearray()  # what fails half written must not be written again
-                    await asyncio.to_thread(_write, handle, running, whole)
-                    here += len(whole)
+                    await asyncio.to_thread(_take, part, running, whole)
+                    here = part.size
         finally:
             if block:
-                await asyncio.to_thread(_write, handle, running, block)
-                here += len(block)
-            await asyncio.to_thread(os.fsync, handle)
-            self._remember(upload.id, here, running)
+                await asyncio.to_thread(_take, part, running, block)
+            await asyncio.to_thread(part.flush)
+            self._remember(upload.id, part.size, running)
 
-    async def _finish(self, upload: Upload, handle: int) -> None:
-        running = await self._hash_of(upload, handle, upload.size)
+    async def _finish(self, upload: Upload, part: Appender) -> None:
+        running = await self._hash_of(upload, part)
         if running.digest() != upload.digest:
             await self._discard(upload)
             raise Problem(
@@ -210,17 +221,24 @@ class Uploads:
                 where="digest",
                 remedy="Compute the SHA-256 over the file as it is sent, and upload it again.",
             )
-        part = part_of(self._store, upload.id)
+        path = part_of(self._store, upload.id)
         async with self._pool.acquire() as connection, locked(connection, upload.digest):
-            try:
-                await asyncio.to_thread(self._store.put, part, upload.digest)
-            except OSError as error:
-                if no_room(error):
-                    raise full() from None
-                raise
-            await connection.execute(_STORED, upload.id, upload.digest, upload.size)
+            if not await connection.fetchval(_KNOWN, upload.digest):
+                await self._keep(path, upload.digest)
+            await connection.execute(_STORED, upload.id)
         self._hashes.pop(upload.id, None)
-        part.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+
+    async def _keep(self, path: Path, digest: bytes) -> None:
+        try:
+            await asyncio.to_thread(self._store.put, path, digest)
+        except OSError as error:
+            if no_room(error):
+                raise full() from None
+            raise
+
+    def _cipher(self, upload: Upload) -> Cipher:
+        return Cipher(self._master_keys.file_key(upload.digest, upload.master, upload.wrapped), upload.digest)
 
     async def _discard(self, upload: Upload) -> None:
         await self._pool.execute(_DROP, upload.id)
@@ -236,12 +254,12 @@ class Uploads:
             raise unknown()
         return Upload(**row)
 
-    async def _hash_of(self, upload: Upload, handle: int, here: int) -> Any:
-        """The running hash over the first `here` bytes: remembered, or read again after a restart."""
+    async def _hash_of(self, upload: Upload, part: Appender) -> Any:
+        """The running hash over what is here: remembered, or read again after a restart."""
         known, running = self._hashes.pop(upload.id, (0, None))
-        if running is None or known != here:
-            running = await asyncio.to_thread(_hash_file, handle, here)
-        self._remember(upload.id, here, running)
+        if running is None or known != part.size:
+            running = await asyncio.to_thread(part.hashed)
+        self._remember(upload.id, part.size, running)
         return running
 
     def _remember(self, upload: UUID, here: int, running: Any) -> None:
@@ -258,8 +276,8 @@ class Uploads:
 
 @contextmanager
 def _part(path: Path) -> Iterator[int]:
-    """The part file, open for appending, ours alone. Raises Problem CR-162 when another request is writing it."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    """The part file, open, ours alone. Raises Problem CR-162 when another request is writing it."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -270,24 +288,9 @@ def _part(path: Path) -> Iterator[int]:
         os.close(handle)
 
 
-def _write(handle: int, running: Any, block: bytearray) -> None:
-    view = memoryview(block)
-    while view:
-        written = os.write(handle, view)
-        running.update(view[:written])
-        view = view[written:]
-
-
-def _hash_file(handle: int, size: int) -> Any:
-    running = hashlib.sha256()
-    place = 0
-    while place < size:
-        block = os.pread(handle, min(BLOCK_BYTES, size - place), place)
-        if not block:
-            break
-        running.update(block)
-        place += len(block)
-    return running
+def _take(part: Appender, running: Any, block: bytearray) -> None:
+    part.add(block)
+    running.update(block)
 
 
 async def _unless_idle(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

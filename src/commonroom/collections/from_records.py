@@ -10,9 +10,12 @@ from typing import Any
 from commonroom.collections.model import Collection
 from commonroom.collections.record_forms import FORMS, SPREAD_ITEMS, SPREADS, Given, to_text, to_value
 from commonroom.collections.record_map import Cell, RecordMap, Rule, item_of, record_map
+from commonroom.collections.to_records import has_what_it_needs
 from commonroom.standard.agreement import RECORD_FIELDS
 
 Record = dict[str, Any]
+# An item of a row, or of a row with `many: false` below it: the modules on the way down, then the item.
+Way = tuple[str, ...]
 
 
 @dataclass
@@ -35,8 +38,8 @@ class _Row:
     parent: _Row | None = None
     # Its number among its siblings, where a record says it.
     number: int | None = None
-    # Entities that have been written into it.
-    entities: set[str] = field(default_factory=set)
+    # The rules by which records have been written into it.
+    rules: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,12 @@ class _Wish:
     """What one record wants written: texts of its own row, of rows above (how many up), and what finds those rows."""
 
     own: dict[str, str]
-    # Texts of the own row that tell it from others.
-    keys: dict[str, str]
+    # Texts of the own row, and of rows right below it, that tell it from others.
+    keys: dict[Way, str]
     # (rows up, way down) -> texts.
     beside: dict[tuple[int, tuple[str, ...]], dict[str, str]]
     # Rows up -> texts that the row there has.
-    links: dict[int, dict[str, str]]
+    links: dict[int, dict[Way, str]]
     # Rows up -> its number; 0 is the own row.
     numbers: dict[int, int]
 
@@ -61,7 +64,7 @@ class _Writer:
         self._given = given
         self._root = _Row()
         # Rows below one row, by the texts of some of their items: made when first asked for.
-        self._indexes: dict[tuple[int, str], dict[tuple[str, ...], dict[tuple[str, ...], _Row]]] = {}
+        self._indexes: dict[tuple[int, str], dict[tuple[Way, ...], dict[tuple[str, ...], _Row]]] = {}
         self._left: Counter[str] = Counter()
 
     def write(self, records: Mapping[str, Sequence[Record]]) -> Written:
@@ -79,6 +82,9 @@ class _Writer:
             module.name: [self._nested(module.name, row) for row in self._root.below.get(module.name, ())]
             for module in self._collection.children(None)
         }
+        for module, items in self._map.once.items():
+            said = {item: self._wanted(written) for item, written in items.items()}
+            content[module] = [{item: str(value) for item, value in said.items() if value is not None}]
         return Written(content, self._left)
 
     def _rows_of(self, rule: Rule, records: Sequence[Record]) -> Iterator[tuple[Record, Sequence[Record]]]:
@@ -112,7 +118,7 @@ class _Writer:
             row.texts[name] = text
         for (ups, downs), texts in wish.beside.items():
             self._reached(row, ups, downs).texts.update(texts)
-        row.entities.add(rule.entity.name)
+        row.rules.add(id(rule))
         self._enter(rule.module.name, row)
         return True
 
@@ -126,8 +132,10 @@ class _Writer:
                 )
                 if record.get(name) != wanted:
                     return False
-        return all(record.get(n) == self._wanted(v) for n, v in rule.entry.when.items()) and not any(
-            record.get(n) == self._wanted(v) for n, v in rule.entry.unless.items()
+        return (
+            all(record.get(n) == self._wanted(v) for n, v in rule.entry.when.items())
+            and not any(record.get(n) == self._wanted(v) for n, v in rule.entry.unless.items())
+            and has_what_it_needs(rule, record)
         )
 
     def _wanted(self, written: str) -> Any:
@@ -135,7 +143,8 @@ class _Writer:
 
     def _wish(self, rule: Rule, record: Record) -> _Wish | None:
         """None where a key has no form in the file, or nothing of the record's own is to be written."""
-        wish = _Wish(dict(rule.entry.where), dict(rule.entry.where), {}, {}, {})
+        where = rule.entry.where
+        wish = _Wish(dict(where), {(name,): text for name, text in where.items()}, {}, {}, {})
         own = False
         for name, source in rule.sources.items():
             value, is_key = record.get(name), name in rule.entity.key
@@ -152,7 +161,7 @@ class _Writer:
                 continue
             for cell, text in zip(source.cells, texts, strict=False):
                 if text is not None:
-                    mine = self._place(wish, cell, text, is_key)
+                    mine = self._place(wish, cell, text, name in rule.finding)
                     own = own or (mine and name not in rule.inherited)
         return wish if own else None
 
@@ -164,14 +173,16 @@ class _Writer:
         back = {inside: outside for outside, inside in rule.entry.values.get(name, {}).items()}
         return (back.get(text, text),)
 
-    def _place(self, wish: _Wish, cell: Cell, text: str, is_key: bool) -> bool:
+    def _place(self, wish: _Wish, cell: Cell, text: str, finds: bool) -> bool:
         """Put a text where it belongs; True where that is the own row or below it."""
+        way = (*cell.downs, cell.item)
+        if cell.ups > 0 and finds:
+            wish.links.setdefault(cell.ups, {})[way] = text
+            return False
+        if finds:
+            wish.keys[way] = text
         if cell.ups == 0 and not cell.downs:
             wish.own[cell.item] = text
-            if is_key:
-                wish.keys[cell.item] = text
-        elif is_key and not cell.downs:
-            wish.links.setdefault(cell.ups, {})[cell.item] = text
         else:
             wish.beside.setdefault((cell.ups, cell.downs), {})[cell.item] = text
         return cell.ups == 0
@@ -179,36 +190,48 @@ class _Writer:
     def _parent(self, rule: Rule, wish: _Wish) -> _Row | None:
         """The row above, found from the top by what the record says of each; rows between are made if need be."""
         chain = [above.name for above in self._collection.ancestors(rule.module.name)]
-        row = self._root
-        for ups in range(len(chain), 0, -1):
-            module = self._collection.modules[chain[ups - 1]]
-            found = self._find(module.name, row, wish.links.get(ups, {}), wish.numbers.get(ups), module.many)
-            if found is None:
-                # A record of its own begins a record of the file; a number alone cannot.
-                if module.parent is None or ups in wish.numbers or (module.many and ups not in wish.links):
-                    return None
-                found = self._add(module.name, row, wish.links.get(ups, {}), None)
-            row = found
-        return row
+        return self._below(wish, chain, len(chain), self._root, may_add=True)
+
+    def _below(self, wish: _Wish, chain: list[str], ups: int, row: _Row, *, may_add: bool) -> _Row | None:
+        """The row `ups` levels above the record's own that the wish means, below one that is found already."""
+        if ups == 0:
+            return row
+        module = self._collection.modules[chain[ups - 1]]
+        links = wish.links.get(ups, {})
+        if module.many and not links and ups not in wish.numbers:
+            # Nothing is said of this level: the first row below which the next one is found.
+            tried = row.below.get(module.name, ()) if ups > 1 else ()
+            found = (self._below(wish, chain, ups - 1, one, may_add=False) for one in tried)
+            return next((one for one in found if one is not None), None)
+        level = self._find(module.name, row, links, wish.numbers.get(ups), module.many)
+        if level is None:
+            # A record of its own begins a record of the file; a number alone cannot.
+            if module.parent is None or ups in wish.numbers or not may_add:
+                return None
+            level = self._add(module.name, row, links, None)
+        return self._below(wish, chain, ups - 1, level, may_add=may_add)
 
     def _row(self, rule: Rule, wish: _Wish, parent: _Row) -> _Row | None:
         module = rule.module
         siblings = parent.below.get(module.name, [])
         if rule.entry.fallback and siblings:
             return None
-        first = next(iter(self._map.of_module(module.name))) is rule
+        first = next(iter(self._map.of_module(module.name)))
         if not module.many:
             return siblings[0] if siblings else self._add(module.name, parent, {}, None)
         number = wish.numbers.get(0)
-        if wish.keys and (found := self._find(module.name, parent, wish.keys, number, True)):
+        # What the first entity of the module is told apart by tells its rows apart, for the others too.
+        mine = _own_keys(first) if first is not rule else frozenset()
+        keys = {way: wish.keys[way] for way in mine} if mine and mine <= wish.keys.keys() else wish.keys
+        if keys and (found := self._find(module.name, parent, keys, number, True)):
             # A second record of the same kind for one row would take the place of the first.
-            return None if rule.entity.name in found.entities else found
-        if module.parent is None and not first:
+            return None if id(rule) in found.rules else found
+        if module.parent is None and first is not rule:
             return None
         return self._add(module.name, parent, wish.keys, number)
 
     def _find(
-        self, module: str, parent: _Row, texts: Mapping[str, str], number: int | None, many: bool
+        self, module: str, parent: _Row, texts: Mapping[Way, str], number: int | None, many: bool
     ) -> _Row | None:
         siblings = parent.below.get(module, [])
         if number is not None:
@@ -225,8 +248,10 @@ class _Writer:
                 _enter(by_names, names, row)
         return by_names[names].get(tuple(texts[name] for name in names))
 
-    def _add(self, module: str, parent: _Row, texts: Mapping[str, str], number: int | None) -> _Row:
-        row = _Row(texts=dict(texts), parent=parent, number=number)
+    def _add(self, module: str, parent: _Row, texts: Mapping[Way, str], number: int | None) -> _Row:
+        row = _Row(parent=parent, number=number)
+        for way, text in texts.items():
+            self._reached(row, 0, way[:-1]).texts[way[-1]] = text
         parent.below.setdefault(module, []).append(row)
         self._enter(module, row)
         return row
@@ -276,10 +301,29 @@ class _Writer:
 
 
 def _enter(
-    by_names: dict[tuple[str, ...], dict[tuple[str, ...], _Row]], names: tuple[str, ...], row: _Row
+    by_names: dict[tuple[Way, ...], dict[tuple[str, ...], _Row]], names: tuple[Way, ...], row: _Row
 ) -> None:
-    if all(name in row.texts for name in names):
-        by_names[names].setdefault(tuple(row.texts[name] for name in names), row)
+    texts = tuple(text for way in names if (text := _said(row, way)) is not None)
+    if len(texts) == len(names):
+        by_names[names].setdefault(texts, row)
+
+
+def _said(row: _Row, way: Way) -> str | None:
+    """What a row, or a single one below it, says."""
+    for name in way[:-1]:
+        below = row.below.get(name)
+        if not below:
+            return None
+        row = below[0]
+    return row.texts.get(way[-1])
+
+
+def _own_keys(rule: Rule) -> frozenset[Way]:
+    """The items of a row, and of single rows below it, that tell the records of an entity apart."""
+    found = {(name,) for name in rule.entry.where}
+    for name in rule.finding:
+        found |= {(*cell.downs, cell.item) for cell in rule.sources[name].cells if cell.ups == 0}
+    return frozenset(found)
 
 
 def _present(mapped: RecordMap, entity: str, records: Sequence[Record]) -> list[Record]:

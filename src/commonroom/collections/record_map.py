@@ -51,6 +51,9 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     more_than_key: bool = False
     # Items that the record says by being there.
     implied: tuple[str, ...] = ()
+    # Items of the entity: only records that have them; only records that do not.
+    needs: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,6 +76,10 @@ class RecordFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # How yes and no are written.
     booleans: tuple[str, str] = ("true", "false")
     parts: dict[str, Part] = {}
+    # Module whose one row follows from the collection and its sender -> item -> text or `$given`.
+    once: dict[str, dict[str, str]] = {}
+    # `Module` and `Module.Item` that say something of the file or of a system, not of what is returned.
+    not_told: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,8 @@ class Rule:
     sources: dict[str, Source]
     # Keys that it has from other entities of the row or of rows above.
     inherited: frozenset[str]
+    # Items by which its own row or a row above is found: keys, and keys of the entity that the row above is.
+    finding: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,31 @@ class RecordMap:
     rules: tuple[Rule, ...]
     booleans: tuple[str, str]
     parts: dict[str, Part]
+    once: dict[str, dict[str, str]]
+    not_told: frozenset[str]
+
+    @property
+    def homeless(self) -> list[tuple[str, str]]:
+        """(module, item) that no record says; those that are not to be told are not among them."""
+        told = {
+            (cell.module, cell.item)
+            for rule in self.rules
+            for source in rule.sources.values()
+            for cell in source.cells
+        }
+        told |= {
+            (rule.module.name, name)
+            for rule in self.rules
+            for name in (*rule.entry.where, *rule.entry.implied)
+        }
+        told |= {(module, name) for module, items in self.once.items() for name in items}
+        return [
+            (module.name, item.name)
+            for module in self.collection.modules.values()
+            for item in module.items
+            if (module.name, item.name) not in told
+            and not self.not_told & {module.name, f"{module.name}.{item.name}"}
+        ]
 
     def of_module(self, module: str) -> tuple[Rule, ...]:
         """The entities that rows of a module are."""
@@ -152,7 +186,25 @@ class _Resolver:
             for entry in by_module[module]:
                 rules[module].append(self._rule(entry, rules, entries))
         in_order = tuple(rule for module in self._collection.modules for rule in rules[module])
-        return RecordMap(self._collection, in_order, self._written.booleans, self._written.parts)
+        self._prove_names()
+        return RecordMap(
+            self._collection,
+            in_order,
+            self._written.booleans,
+            self._written.parts,
+            self._written.once,
+            frozenset(self._written.not_told),
+        )
+
+    def _prove_names(self) -> None:
+        """What stands once, and what is not told, is of the collection."""
+        self._place = len(self._written.records)
+        written = [f"{module}.{name}" for module, items in self._written.once.items() for name in items]
+        for one in (*written, *self._written.once, *self._written.not_told):
+            name, _, item = one.partition(".")
+            module = self._collection.modules.get(name)
+            if module is None or (item and item not in module.by_name):
+                raise self._fault(f"there is no {one}")
 
     def _entries(self) -> Iterator[Entry]:
         """Those declared, and one for each other module that says whose records its rows are."""
@@ -171,7 +223,7 @@ class _Resolver:
         if entity is None:
             raise self._fault(f"the standard has no entity {entry.entity}")
         module = self._collection.modules[entry.module]
-        for name in (*entry.items, *entry.when, *entry.unless, *entry.values):
+        for name in (*entry.items, *entry.when, *entry.unless, *entry.values, *entry.needs, *entry.lacks):
             if entity.item(name) is None:
                 raise self._fault(f"{entity.name} has no item {name}")
         for name in (*entry.where, *entry.implied):
@@ -185,7 +237,21 @@ class _Resolver:
             sources = self._named(entity, module) | sources
         missing = [name for name in entity.key if name not in sources]
         inherited = {name: source for name in missing if (source := self._inherited(name, module, rules))}
-        return Rule(entry, entity, module, sources | inherited, frozenset(inherited))
+        sources |= inherited
+        finding = {name for name, one in sources.items() if name in entity.key or self._is_link(one)}
+        return Rule(entry, entity, module, sources, frozenset(inherited), frozenset(finding))
+
+    def _is_link(self, source: Source) -> bool:
+        """Whether it names a row above, by the key of the entity that that row is."""
+        return source.kind == "cell" and any(
+            cell.ups > 0 and not cell.downs and self._is_key(cell.module, cell.item) for cell in source.cells
+        )
+
+    def _is_key(self, module: str, item: str) -> bool:
+        declared = self._collection.modules[module]
+        entity, _, name = (declared.by_name[item].item or "").partition(".")
+        known = self._entities.get(entity)
+        return known is not None and entity == declared.entity and name in known.key
 
     def _named(self, entity: Entity, module: Module) -> dict[str, Source]:
         """Items of the module, and of modules with `many: false` below it, that say which item they are."""

@@ -14,18 +14,45 @@ from commonroom.collections.record_map import Cell, RecordMap, Rule, Source, ite
 Record = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Loss:
+    """A value that the records cannot say: where it stands, and why. The value itself may be personal: it is not here."""
+
+    path: str
+    module: str
+    item: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Clash:
+    """Two rows of one module that have the same key in the standard: one record cannot be both."""
+
+    module: str
+    path: str
+    # The row that came first.
+    other: str
+
+
 @dataclass
 class Told:
-    """Records by entity; and what the standard has no place for, or no value: `Module.Item` -> how often."""
+    """Records by entity, and what they do not say."""
 
     records: dict[str, list[Record]] = field(default_factory=dict)
-    left_out: Counter[str] = field(default_factory=Counter)
+    losses: list[Loss] = field(default_factory=list)
+    clashes: list[Clash] = field(default_factory=list)
+
+    @property
+    def left_out(self) -> Counter[str]:
+        """The losses by `Module.Item`: how often."""
+        return Counter(f"{one.module}.{one.item}" for one in self.losses)
 
     def add(self, other: Told) -> None:
         """Take in what was told of another record."""
         for entity, records in other.records.items():
             self.records.setdefault(entity, []).extend(records)
-        self.left_out += other.left_out
+        self.losses += other.losses
+        self.clashes += other.clashes
 
 
 def to_records(
@@ -33,11 +60,11 @@ def to_records(
 ) -> Told:
     """A whole return, as nested records, in the common language. `modules` are the top modules; without it all.
 
-    `given.values` has what records.yaml names `$...`, and `valid_from`, the day from which records hold that have no date
-    of their own.
+    `given.values` has what records.yaml names `$...`, `valid_from`, the day from which records hold that have no date of
+    their own, and the `version` of all records, where they have one.
     """
     told = Told()
-    teller = Teller(collection, given)
+    teller = Teller(record_map(collection), given)
     for module in modules or [one.name for one in collection.children(None)]:
         for place, record in enumerate(content.get(module, ()), start=1):
             told.add(teller.tell(module, record, place))
@@ -45,46 +72,63 @@ def to_records(
 
 
 class Teller:
-    """Tells records of one collection. What it holds is of the collection only, so one serves for a whole return."""
+    """Tells the records of one return: it also knows which keys the rows at the top had."""
 
-    def __init__(self, collection: Collection, given: Given) -> None:
-        self._map: RecordMap = record_map(collection)
+    def __init__(self, mapped: RecordMap, given: Given) -> None:
+        collection = mapped.collection
+        self._map = mapped
         self._given = given
-        self._rules = {name: self._map.of_module(name) for name in collection.modules}
+        self._rules = {name: mapped.of_module(name) for name in collection.modules}
         self._items = {name: module.by_name for name, module in collection.modules.items()}
+        self._homeless = frozenset(mapped.homeless)
+        # Keys of rows at the top, by rule: what hangs on them has their key in its own.
+        self._tops: dict[tuple[Any, ...], str] = {}
 
     def tell(self, module: str, record: Record, ordinal: int = 1) -> Told:
         """One record of a top module with all below it."""
-        made: dict[str, dict[tuple[Any, ...], Record]] = {}
-        used: set[tuple[int, str]] = set()
+        work = _Work()
         rows = list(self._rows(module, record, ordinal, None))
         for row in rows:
+            if row.module in self._map.once:
+                self._compare(row, work)
             for rule in self._rules[row.module]:
                 if rule.entry.only != "write":
-                    self._make(rule, row, made, used)
-        left = Counter(
-            f"{row.module}.{name}"
+                    self._make(rule, row, work)
+        losses = [
+            Loss(row.path, row.module, name, self._why(row.module, name))
             for row in rows
             for name, value in row.record.items()
-            if value is not None and name in self._items[row.module] and (id(row.record), name) not in used
-        )
-        return Told({entity: list(records.values()) for entity, records in made.items()}, left)
+            if value is not None
+            and name in self._items[row.module]
+            and (id(row.record), name) not in work.used
+            and not self._map.not_told & {row.module, f"{row.module}.{name}"}
+        ]
+        return Told({name: list(found.values()) for name, found in work.made.items()}, losses, work.clashes)
+
+    def _why(self, module: str, item: str) -> str:
+        if (module, item) in self._homeless:
+            return "the standard has no item for it"
+        if item in self._map.once.get(module, {}):
+            return "it is not what the return is, or whose"
+        return "the standard has no such value, or the row has no key"
+
+    def _compare(self, row: _Row, work: _Work) -> None:
+        """A row that follows from the collection and the sender: what it says so is known, all else is lost."""
+        for name, written in self._map.once[row.module].items():
+            text, wanted = row.record.get(name), self._wanted(written)
+            if text is not None and wanted is not None and text == str(wanted):
+                work.used.add((id(row.record), name))
 
     def _rows(self, module: str, record: Record, ordinal: int, parent: _Row | None) -> Iterator[_Row]:
-        row = _Row(module, record, ordinal, parent)
+        above = f"{parent.path}/" if parent else ""
+        row = _Row(module, record, ordinal, parent, f"{above}{module}[{ordinal}]")
         yield row
         for name, below in record.items():
             if name not in self._items[module]:
                 for place, lower in enumerate(below, start=1):
                     yield from self._rows(name, lower, place, row)
 
-    def _make(
-        self,
-        rule: Rule,
-        row: _Row,
-        made: dict[str, dict[tuple[Any, ...], Record]],
-        used: set[tuple[int, str]],
-    ) -> None:
+    def _make(self, rule: Rule, row: _Row, work: _Work) -> None:
         if not all(self._says(rule, row, name, wanted) for name, wanted in rule.entry.where.items()):
             return
         record: Record = {}
@@ -101,9 +145,9 @@ class Teller:
         if not own or not self._is_meant(rule, record):
             return
         for one in self._spread(rule, record):
-            self._keep(rule, one, touched, made, used)
+            self._keep(rule, row, one, touched, work)
         for name in (*rule.entry.where, *rule.entry.implied):
-            used.add((id(row.record), name))
+            work.used.add((id(row.record), name))
 
     def _spread(self, rule: Rule, record: Record) -> Iterator[Record]:
         """The records that one row means: one, where no form spreads it."""
@@ -113,23 +157,24 @@ class Teller:
             yield from SPREADS[rule.entry.spread][0](record)
 
     def _keep(
-        self,
-        rule: Rule,
-        record: Record,
-        touched: dict[str, list[tuple[int, str]]],
-        made: dict[str, dict[tuple[Any, ...], Record]],
-        used: set[tuple[int, str]],
+        self, rule: Rule, row: _Row, record: Record, touched: dict[str, list[tuple[int, str]]], work: _Work
     ) -> None:
         """Put a record beside the others, or what is new of it into the one with the same key."""
         key = tuple(record.get(name) for name in rule.entity.key)
         if any(part is None for part in key):
             return
-        present = made.setdefault(rule.entity.name, {}).setdefault(key, {})
+        tops = self._tops if row.parent is None else work.keys
+        other = tops.setdefault((rule.module.name, rule.entity.name, key), row.path)
+        if other != row.path:
+            work.clashes.append(Clash(row.module, row.path, other))
+        present = work.made.setdefault(rule.entity.name, {}).setdefault(key, {})
         for name, value in record.items():
             if present.setdefault(name, value) == value:
-                used.update(touched.get(name, ()))
+                work.used.update(touched.get(name, ()))
         if rule.entity.valid_from_item is None and self._given.values.get("valid_from"):
             present["valid_from"] = self._given.values["valid_from"]
+        if "version" in self._given.values:
+            present["version"] = self._given.values["version"]
 
     def _says(self, rule: Rule, row: _Row, name: str, wanted: str) -> bool:
         text = row.record.get(name)
@@ -138,8 +183,10 @@ class Teller:
         return text == wanted
 
     def _is_meant(self, rule: Rule, record: Record) -> bool:
-        return all(record.get(n) == self._wanted(v) for n, v in rule.entry.when.items()) and not any(
-            record.get(n) == self._wanted(v) for n, v in rule.entry.unless.items()
+        return (
+            all(record.get(n) == self._wanted(v) for n, v in rule.entry.when.items())
+            and not any(record.get(n) == self._wanted(v) for n, v in rule.entry.unless.items())
+            and has_what_it_needs(rule, record)
         )
 
     def _wanted(self, written: str) -> Any:
@@ -171,12 +218,32 @@ class Teller:
         return to_value(item_of(rule, name), meant), cells
 
 
+def has_what_it_needs(rule: Rule, record: Record) -> bool:
+    """Whether a record has the items it must have, and none that it must not."""
+    return all(record.get(name) is not None for name in rule.entry.needs) and all(
+        record.get(name) is None for name in rule.entry.lacks
+    )
+
+
+@dataclass
+class _Work:
+    """What has been made of one record of the file so far."""
+
+    made: dict[str, dict[tuple[Any, ...], Record]] = field(default_factory=dict)
+    # Cells whose value a record says.
+    used: set[tuple[int, str]] = field(default_factory=set)
+    # Which row made the record of a key.
+    keys: dict[tuple[Any, ...], str] = field(default_factory=dict)
+    clashes: list[Clash] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class _Row:
     module: str
     record: Record
     ordinal: int
     parent: _Row | None
+    path: str
 
     def above(self, ups: int) -> _Row:
         row = self

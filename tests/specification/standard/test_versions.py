@@ -24,6 +24,8 @@ CHANGED_IN_2026 = [
     ("item removed", "programme_aim.traineeship", True),
     ("item removed", "attendance_summary.sessions_educational", True),
     ("item removed", "attendance_summary.sessions_exceptional", True),
+    ("item added", "learning_aim.programme_start_date", False),
+    ("item added", "work_placement.aim_start_date", False),
     ("code added", "learner_monitoring_type: EMH MMH", False),
     ("code added", "learner_monitoring_code: 02 03 04 05", False),
     ("code added", "sen_type: DS", False),

@@ -2,14 +2,67 @@
 
 from __future__ import annotations
 
-from commonroom.registers.learners.matching.normalise import Prepared
+from collections.abc import Iterator
+
+import msgspec
+
+from commonroom.registers.learners.matching.compare import district
+from commonroom.registers.learners.matching.normalise import Name, Prepared
+from commonroom.registers.learners.matching.phonetics import soundex
+
+Keys = tuple[tuple[str, str], ...]
+
+# birth + sound of a family name, birth + sound of the given name, postcode + birth year, birth + district,
+# family name + sound of the given name + birth year, postcode + sound of the given name, UPN, e-mail.
+PASSES = ("bf", "bg", "py", "bd", "fgy", "pg", "upn", "email")
 
 
-def block_keys(known: Prepared) -> tuple[tuple[str, str], ...]:
+def block_keys(known: Prepared) -> Keys:
     """The (pass, key) pairs that are stored beside a registered person. Make `known` by `normalise_known`."""
-    raise NotImplementedError
+    return tuple(dict.fromkeys(_keys(known)))
 
 
-def query_keys(query: Prepared) -> tuple[tuple[str, str], ...]:
+def query_keys(query: Prepared) -> Keys:
     """The (pass, key) pairs to look up: with day and month swapped, names swapped, previous and middle names."""
-    raise NotImplementedError
+    return tuple(dict.fromkeys(key for form in _forms(query) for key in _keys(form)))
+
+
+def _forms(query: Prepared) -> Iterator[Prepared]:
+    """The query, and what it may have been before somebody slipped."""
+    first = query.names[0]
+    others = [query.preferred, *query.middle]
+    names = [*query.names, *(Name(other, first.family) for other in others if other)]
+    if first.given:
+        names.append(Name(first.family.replace(" ", ""), query.whole_given))
+    whole = msgspec.structs.replace(query, names=tuple(names))
+    yield whole
+    year, month, day = query.birth
+    if day and day != month and day <= 12:
+        yield msgspec.structs.replace(whole, birth=(year, day, month))
+
+
+def _keys(person: Prepared) -> Iterator[tuple[str, str]]:
+    year, month, day = person.birth
+    born = f"{year:04d}{month:02d}{day:02d}" if year and month and day else ""
+    # Somebody's only name may be the given name elsewhere.
+    givens = dict.fromkeys(soundex(name.given or name.family.replace(" ", "")) for name in person.names)
+    if born:
+        families = dict.fromkeys(part for name in person.names for part in family_sounds(name.family))
+        yield from (("bf", f"{born}{sound}") for sound in families)
+        yield from (("bg", f"{born}{sound}") for sound in givens)
+        yield from (("bd", f"{born}{place}") for place in dict.fromkeys(map(district, person.postcodes)))
+    if year:
+        yield from (("py", f"{year:04d}{postcode}") for postcode in person.postcodes)
+        for name in person.names:
+            if name.given and name.family:
+                yield "fgy", f"{year:04d}{soundex(name.given)}{name.family.replace(' ', '')}"
+    yield from (("pg", f"{sound}{postcode}") for postcode in person.postcodes for sound in givens)
+    yield from (("upn", number) for number in person.upns)
+    if person.email:
+        yield "email", person.email
+
+
+def family_sounds(family: str) -> Iterator[str]:
+    """The sound of a family name and of each of its parts."""
+    parts = family.split()
+    yield from dict.fromkeys(soundex(part) for part in ([family, *parts] if len(parts) > 1 else parts))

@@ -1,0 +1,168 @@
+"""The versioned parameters and the tables of names, read once."""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from math import log2
+from pathlib import Path
+
+import msgspec
+
+from commonroom import declarations
+
+HERE = Path(__file__).parent
+
+
+class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often records of one person, and of strangers, compare so; without `u` the frequency of the name counts."""
+
+    m: float
+    u: float | None = None
+    spread: float = 0.0
+
+    @property
+    def bits(self) -> float:
+        """The weight, less what the frequency of the name adds."""
+        return log2(self.m) - (log2(self.u) if self.u else self.spread)
+
+
+class Bands(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where decisions part, in bits."""
+
+    existing: float
+    existing_with_optional_fields: float
+    review: float
+    margin: float
+    most_candidates: int
+
+
+class GivenLevels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    rarest: float
+    exact: Level
+    variant: Level
+    typo: Level
+    other: Level
+    initial: Level
+    similar: Level
+    disagree: Level
+
+
+class FamilyLevels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    rarest: float
+    exact: Level
+    variant: Level
+    typo: Level
+    part: Level
+    similar: Level
+    disagree: Level
+
+
+class BirthLevels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    exact: Level
+    month: Level
+    year: Level
+    swapped: Level
+    slip: Level
+    near: Level
+    disagree: Level
+    first_of_january: float
+
+
+class HomeLevels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    postcode: Level
+    slip: Level
+    district: Level
+    disagree: Level
+    house: Level
+    email: Level
+    town: Level
+
+
+class GuardRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    in_use: float
+    days_of_twins: int
+    shared_by_brothers: frozenset[str]
+
+
+class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole of parameters.yaml."""
+
+    version: str
+    registered: int
+    bands: Bands
+    given: GivenLevels
+    family: FamilyLevels
+    swapped: float
+    former: float
+    previous: float
+    birth: BirthLevels
+    gender: dict[str, Level]
+    home: HomeLevels
+    upn: dict[str, Level]
+    middle: dict[str, Level]
+    place: dict[str, Level]
+    school: dict[str, Level]
+    guards: GuardRules
+
+
+class Variants(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    groups: tuple[tuple[str, ...], ...]
+    family_groups: tuple[tuple[str, ...], ...]
+
+
+class Names:
+    """How often each name is borne, and which names are forms of one."""
+
+    def __init__(self) -> None:
+        self.share: dict[str, dict[str, float]] = {"given": {}, "family": {}}
+        with (HERE / "names.csv").open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(line for line in file if not line.startswith("#")):
+                self.share[row["kind"]][row["name"]] = float(row["per_million"]) / 1e6
+        variants = declarations.load(HERE / "variants.yaml", Variants)
+        self.groups = {"given": _members(variants.groups), "family": _members(variants.family_groups)}
+
+    def related(self, kind: str, one: str, other: str) -> bool:
+        """Whether the table holds the two as forms of one name."""
+        groups = self.groups[kind]
+        mine = groups.get(one)
+        return mine is not None and not mine.isdisjoint(groups.get(other, ()))
+
+    def in_use(self, kind: str, name: str, least: float) -> bool:
+        """Whether a name is borne by enough people not to be a slip of the pen."""
+        return self.share[kind].get(name, 0.0) >= least
+
+
+def _members(groups: tuple[tuple[str, ...], ...]) -> dict[str, frozenset[int]]:
+    found: dict[str, set[int]] = {}
+    for number, group in enumerate(groups):
+        for name in group:
+            found.setdefault(name, set()).add(number)
+    return {name: frozenset(numbers) for name, numbers in found.items()}
+
+
+@cache
+def parameters() -> Parameters:
+    """The parameters that decide."""
+    return declarations.load(HERE / "parameters.yaml", Parameters)
+
+
+@cache
+def names() -> Names:
+    """The tables of names."""
+    return Names()
+
+
+def rarity(kind: str, name: str) -> float:
+    """The bits that agreement on a name is worth: the rarer, the more. A double name is as rare as its rarest part."""
+    share = names().share[kind]
+    least = parameters().given.rarest if kind == "given" else parameters().family.rarest
+    whole = share.get(name.replace(" ", ""))
+    if whole is None:
+        whole = min((share.get(part, least) for part in name.split()), default=least)
+    return -log2(max(whole, least))
+
+
+def prior(registered: int | None) -> float:
+    """The bits that speak against any one of the registered: how many there are."""
+    return -log2(max(2, registered or parameters().registered))

@@ -64,6 +64,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     require_signatures: bool = True
     # How long an end point's old key stays valid beside its new one.
     key_overlap_days: int = 7
+    # Look-ups in the learner register that one party may make in a minute, counted by each portal process.
+    learner_look_ups_a_minute: int = 600
     duckdb_memory_mb: int = 1024
     duckdb_threads: int = 2
 

@@ -17,9 +17,11 @@ from commonroom.engines.database import open_pool
 from commonroom.portal import rendering, security
 from commonroom.portal.errors import ERRORS
 from commonroom.portal.house import House, provide_connection, provide_house, provide_visit
+from commonroom.portal.learners_door import LearnersDoor, provide_learners
 from commonroom.portal.pages import HANDLERS
 from commonroom.portal.returns_door import provide_caller
 from commonroom.problems import Problem, add_codes
+from commonroom.registers.learners import api as learners_api
 from commonroom.returns import api as returns_api
 from commonroom.settings import Settings
 from commonroom.warehouse import open_reader
@@ -55,14 +57,15 @@ def create_app(settings: Settings) -> Litestar:
             MutableScopeHeaders.from_message(message).update(answer_headers)
 
     return Litestar(
-        route_handlers=[*HANDLERS, *returns_api.HANDLERS, _static()],
+        route_handlers=[*HANDLERS, *returns_api.HANDLERS, *learners_api.HANDLERS, _static()],
         lifespan=[open_house],
-        state=State({"house": house}),
+        state=State({"house": house, "learners": LearnersDoor(settings)}),
         dependencies={
             "house": Provide(provide_house),
             "conn": Provide(provide_connection),
             "visit": Provide(provide_visit),
             "caller": Provide(provide_caller),
+            "learners": Provide(provide_learners),
         },
         exception_handlers=ERRORS,
         before_send=[add_headers],

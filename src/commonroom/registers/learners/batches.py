@@ -24,7 +24,7 @@ from commonroom.ids import alias_urn, uuid7
 from commonroom.problems import Problem, add_codes
 from commonroom.registers.learners import files, store
 from commonroom.registers.learners.numbers import Numbers
-from commonroom.registers.learners.store import Caller, Registered, Registration
+from commonroom.registers.learners.store import Caller, Registered, Registration, permissions
 from commonroom.settings import Settings
 
 add_codes({"CR-243": "There is no such batch", "CR-244": "The batch cannot be taken"})
@@ -150,8 +150,9 @@ async def submit(conn: Any, who: Caller, content: bytes, name: str) -> Job:
     """Take a file: its records are judged and kept, and the job waits for `work`.
 
     The same file again while it is being worked on is the same job. Raises Problem CR-240 to CR-242 (the file),
-    CR-244 (another provider's file, or too many batches at once).
+    CR-244 (another provider's file, or too many batches at once), CR-111 and CR-211 (the caller).
     """
+    permissions.require(who, "register")
     digest = hashlib.sha256(content).digest()
     known: UUID | None = await conn.fetchval(_SAME, who.party, digest, who.purpose)
     if known is not None:

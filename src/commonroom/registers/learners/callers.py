@@ -1,0 +1,84 @@
+"""Who comes to the register: the party and the role of somebody who has signed in, for one declared purpose."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+from commonroom.identity import Principal
+from commonroom.ids import alias_urn
+from commonroom.problems import Problem, add_codes
+from commonroom.registers.learners.store import Caller
+
+add_codes({"CR-246": "There were too many look-ups"})
+
+REGISTER = alias_urn("platform", "learners")
+DEPARTMENT = alias_urn("platform", "department")
+# The directory's kinds of party, as the policies call them; the first that fits counts.
+_ROLES = {
+    "college": "college",
+    "school": "school",
+    "local authority": "authority",
+    "awarding body": "awarding_body",
+    "department": "department",
+}
+_KINDS = "SELECT kinds FROM hub.party WHERE urn = $1"
+# What an operator does is kept apart from what the clerk of the register does, though one person may do both.
+Duty = Literal["learners", "review", "audit"]
+
+
+async def of_principal(conn: Any, principal: Principal, purpose: str, duty: Duty = "learners") -> Caller:
+    """The caller that a principal is. Raises Problem CR-006 for all who have no part in the register."""
+    if principal.kind == "person" and principal.role == "operator":
+        role = "operator" if duty == "audit" else "clerk"
+        return Caller(party=REGISTER, person=principal.id, purpose=purpose, role=role)
+    role = await _role_of(conn, principal)
+    if role is None or principal.party is None:
+        status = 401 if principal.kind == "public" else 403
+        raise Problem(
+            "CR-006",
+            "The register of learners is for those who teach, examine or answer for learners.",
+            status=status,
+            remedy="Sign in for a school, a college, an authority or an awarding body.",
+        )
+    person = principal.id if principal.kind == "person" else None
+    return Caller(party=principal.party, person=person, purpose=purpose, role=role)
+
+
+async def _role_of(conn: Any, principal: Principal) -> str | None:
+    if principal.kind == "public" or principal.role not in ("school", "authority", "end_point"):
+        return None
+    kinds = set(await conn.fetchval(_KINDS, principal.party) or ())
+    found = next((role for kind, role in _ROLES.items() if kind in kinds), None)
+    # A person's own role is proved by the account, whether or not the directory knows the party.
+    return found or (principal.role if principal.kind == "person" else None)
+
+
+class Rates:
+    """How many look-ups a party may make in a minute, counted in this process; one minute's worth may come at once."""
+
+    def __init__(self, a_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._a_minute = a_minute
+        self._clock = clock
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def spend(self, party: str, count: int = 1) -> None:
+        """Take so many, or nothing and raise Problem CR-246 (429) with `retry_after`. A full minute fits any request."""
+        now = self._clock()
+        left, at = self._left.get(party, (float(self._a_minute), now))
+        left = min(float(self._a_minute), left + (now - at) * self._a_minute / 60)
+        wanted = min(count, self._a_minute)
+        if left < wanted:
+            wait = math.ceil((wanted - left) * 60 / self._a_minute)
+            raise Problem(
+                "CR-246",
+                f"There may be {self._a_minute:,} look-ups a minute.",
+                status=429,
+                remedy=f"Come again in {wait} seconds; send many at once as a batch.",
+                extra={"retry_after": wait},
+            )
+        self._left[party] = (left - wanted, now)
+        if len(self._left) > 10_000:
+            self._left = {name: held for name, held in self._left.items() if now - held[1] < 60}

@@ -39,7 +39,7 @@ from sqlalchemy.types import NullType
 from commonroom.agent.findings import Finding
 from commonroom.agent.mapping import Load, StoreMapping
 from commonroom.agent.source import reason
-from commonroom.exchange import Letter, RecordSet, check_digest, decode
+from commonroom.exchange import Letter, RecordSet, check_digest, record_set_of
 from commonroom.problems import Problem
 from commonroom.standard import (
     Note,
@@ -153,8 +153,8 @@ class Store:
         """The usable part of a letter, and what will be said of it."""
         empty = RecordSet(standard=self._standard.version)
         try:
+            found = record_set_of(letter)
             check_digest(letter.envelope, letter.body)
-            found = decode(letter.body, letter.envelope.datacontenttype)
             check_dataschema(letter.envelope.dataschema, found.standard)
             present = upgrade_records(found.standard, found.records, found.withdrawn, found.rekeyed)
         except Problem as problem:

@@ -32,7 +32,7 @@ from commonroom.agent.mapping import load_store
 from commonroom.agent.memory import Memory, Occupied, add_to_note
 from commonroom.agent.post import Posted, post_waiting
 from commonroom.agent.recall import RowFinding
-from commonroom.exchange import Client, Letter, Unreachable, is_report, make_http_client
+from commonroom.exchange import LARGEST, Client, Letter, Unreachable, is_report, make_http_client
 from commonroom.problems import Problem
 
 T = TypeVar("T")
@@ -182,7 +182,10 @@ class Agent:
             return 0.0
         # Without a store nothing but the reports is ours to take.
         kind: Literal["all", "reports"] = "reports" if self._store is None else "all"
-        mail = await _until_stopped(client.pull(PULL_LIMIT, PULL_WAIT, kind), self._shared.stop) or []
+        mail = (
+            await _until_stopped(client.pull(PULL_LIMIT, PULL_WAIT, kind, bodies=LARGEST), self._shared.stop)
+            or []
+        )
         told = [letter for letter in mail if is_report(letter.envelope)]
         if told:
             await self._in(self._shared.books, partial(reports.keep, self._memory, told))

@@ -46,12 +46,21 @@ from commonroom.exchange.envelope import (
 )
 from commonroom.exchange.gaps import Seen
 from commonroom.exchange.letters import Letter
-from commonroom.exchange.record_sets import RECORDS_TYPE, RECORDS_ZSTD_TYPE, RecordSet, decode, encode
+from commonroom.exchange.record_sets import (
+    LARGEST,
+    RECORDS_TYPE,
+    RECORDS_ZSTD_TYPE,
+    RecordSet,
+    decode,
+    encode,
+    record_set_of,
+)
 from commonroom.exchange.reports import HUB_SOURCE, REPORT_TYPE, Report, is_report, read_report
 from commonroom.exchange.wire import make_http_client
 
 __all__ = [
     "HUB_SOURCE",
+    "LARGEST",
     "RECORDS_TYPE",
     "RECORDS_ZSTD_TYPE",
     "REPORT_TYPE",
@@ -104,6 +113,7 @@ __all__ = [
     "is_report",
     "make_http_client",
     "read_report",
+    "record_set_of",
     "record_sets",
     "reports",
     "signatures",

@@ -111,16 +111,24 @@ class Client:
         return [fate if fate is not None else next(results) for fate in fates]
 
     async def pull(
-        self, limit: int = 100, wait: float = 20.0, kind: Literal["letters", "reports", "all"] = "all"
+        self,
+        limit: int = 100,
+        wait: float = 20.0,
+        kind: Literal["letters", "reports", "all"] = "all",
+        *,
+        bodies: int = 0,
     ) -> list[Letter]:
         """Up to `limit` letters from the mailbox, leased to us; waits up to `wait` seconds for the first.
 
-        Among them are the hub's reports (`reports.is_report`), which are acknowledged like letters.
+        Among them are the hub's reports (`reports.is_report`), which are acknowledged like letters. Large bodies of
+        `bodies` bytes together come with their letters; letters of which one would be more are left to a later pull,
+        and one that is larger by itself is handed out with `stored` set and no body.
         """
         wait = min(wait, contract.MAX_WAIT_SECONDS)
         path = f"/mailbox?limit={limit}&wait={wait:g}" + ("" if kind == "all" else f"&kind={kind}")
         answer = await self._ask("GET", path, contract.MailboxResponse, patience=wait)
-        return await self._usable([as_letter(letter) for letter in answer.letters])
+        letters = [as_letter(letter) for letter in answer.letters]
+        return await self._usable(await large_bodies.enclose(self, letters, bodies) if bodies else letters)
 
     async def acknowledge(self, deliveries: Sequence[str]) -> contract.Settled:
         """Say that these are loaded and safe: they never come again."""

@@ -10,8 +10,9 @@ import asyncio
 import base64
 import hashlib
 import os
+import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -32,6 +33,7 @@ BLOCK_BYTES = 1_048_576
 PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0)  # seconds, after tries that got nothing through
 LEASE_SECONDS = 900
 EXTEND_SECONDS = 300.0
+ENCLOSE_PATIENCE = 20.0
 _GONE_ON, _NO_UPLOAD, _TOO_LARGE = "CR-162", "CR-160", "CR-046"
 
 
@@ -72,6 +74,26 @@ async def fetch_body(client: Client, letter: Letter, path: Path, patience: float
             remedy="Refuse the letter.",
         )
     await _Fetching(client, letter, letter.stored, path, patience).complete()
+
+
+async def enclose(client: Client, letters: Sequence[Letter], most: int) -> list[Letter]:
+    """See `bodies` of `Client.pull`."""
+    enclosed: list[Letter] = []
+    left = most
+    for place, letter in enumerate(letters):
+        if letter.stored is None or letter.stored.size > most:
+            enclosed.append(letter)
+            continue
+        if letter.stored.size > left:  # in order: what comes after it waits with it
+            await client.release([later.delivery for later in letters[place:]])
+            break
+        left -= letter.stored.size
+        with tempfile.TemporaryDirectory(prefix="commonroom-body-") as folder:
+            path = Path(folder) / "body"
+            await fetch_body(client, letter, path, ENCLOSE_PATIENCE)
+            body = await asyncio.to_thread(path.read_bytes)
+        enclosed.append(msgspec.structs.replace(letter, body=body, stored=None))
+    return enclosed
 
 
 class _Patience:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import zstandard
 
+from commonroom.exchange.letters import Letter
 from commonroom.problems import Problem, add_codes
 
 add_codes(
@@ -22,7 +23,7 @@ add_codes(
 
 RECORDS_TYPE = "application/vnd.commonroom.records+json"
 RECORDS_ZSTD_TYPE = "application/vnd.commonroom.records+json+zstd"
-DEFAULT_LIMIT = 8 * 1024 * 1024  # bytes after decompression
+LARGEST = 8 * 1024 * 1024  # bytes after decompression
 MAX_RECORDS = 50_000  # a record of one byte costs its reader a hundred
 _MAX_WINDOW = (
     8 * 1024 * 1024
@@ -74,7 +75,7 @@ def encode(record_set: RecordSet, compress: bool = False) -> bytes:
     return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(body) if compress else body
 
 
-def decode(body: bytes, content_type: str | None, limit: int = DEFAULT_LIMIT) -> RecordSet:
+def decode(body: bytes, content_type: str | None, limit: int = LARGEST) -> RecordSet:
     """The record set in a body of this media type; `limit` is in bytes after decompression.
 
     Raises Problem CR-023 (not a record set; says where, never a value) or CR-024 (over the limit).
@@ -146,3 +147,10 @@ def _too_large(limit: int) -> Problem:
         where="the body",
         remedy="Send fewer records in a message; 500 is a good number.",
     )
+
+
+def record_set_of(letter: Letter) -> RecordSet:
+    """The record set in a letter that was pulled with `bodies=LARGEST`. Raises Problem CR-023 or CR-024."""
+    if letter.stored is not None:
+        raise _too_large(LARGEST)
+    return decode(letter.body, letter.envelope.datacontenttype)

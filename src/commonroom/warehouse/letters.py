@@ -64,7 +64,7 @@ class Reading(msgspec.Struct, frozen=True):
 def opened(letter: Letter) -> Opened | Problem:
     """The record set in a letter, in the present version of the standard; or what is wrong with it."""
     try:
-        content = exchange.decode(letter.body, letter.envelope.datacontenttype)
+        content = exchange.record_set_of(letter)
         standard.check_dataschema(letter.envelope.dataschema, content.standard)
         present = standard.upgrade_records(
             content.standard, content.records, content.withdrawn, content.rekeyed

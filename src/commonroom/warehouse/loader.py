@@ -26,6 +26,7 @@ from commonroom.warehouse.heads import Head
 
 WAREHOUSE = "urn:commonroom:alias:platform:warehouse"
 LETTERS_A_BATCH = 60
+BODIES_A_BATCH = 4 * exchange.LARGEST  # large bodies that come with their letters
 WAIT_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 # The database, the directory or the table is not there yet.
@@ -147,7 +148,7 @@ def _tidy(settings: Settings, head: Head, batch: Batch, entities: Sequence[str])
 
 async def _pull(client: Client, stop: asyncio.Event) -> list[Letter]:
     """The next letters; returns without any as soon as `stop` is set."""
-    pulling = asyncio.ensure_future(client.pull(LETTERS_A_BATCH, WAIT_SECONDS))
+    pulling = asyncio.ensure_future(client.pull(LETTERS_A_BATCH, WAIT_SECONDS, bodies=BODIES_A_BATCH))
     stopping = asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({pulling, stopping}, return_when=asyncio.FIRST_COMPLETED)

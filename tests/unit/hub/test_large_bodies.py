@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from commonroom.engines import clock
-from commonroom.exchange import Client, Receipt, UploadState, digest_text
+from commonroom.exchange import Client, Receipt, UploadState, digest_text, record_set_of
 from commonroom.hub import bodies, retention
 from commonroom.problems import Problem
 from commonroom.settings import Settings
@@ -381,6 +381,26 @@ async def test_an_upload_that_would_fill_the_disk_is_refused_before_it_begins(
             refused = await Raw(careful.hub_url, school, raw._http).begin()
     assert _code(refused) == (507, "CR-164")
     assert refused.headers["retry-after"]
+
+
+async def test_bodies_come_with_their_letters_as_far_as_the_puller_has_room(
+    town: Town, tmp_path: Path
+) -> None:
+    await town.school.post(*message(town.county, b"before"))
+    for _ in range(2):
+        await _posted(town, tmp_path / "in")
+    room = len(BODY) * 3 // 2
+    letters = await town.warehouse.pull(10, 0, bodies=room)
+    assert [letter.body for letter in letters] == [b"before", BODY]
+    assert all(letter.stored is None for letter in letters)
+    await town.warehouse.acknowledge([letter.delivery for letter in letters])
+    [waited] = await town.warehouse.pull(10, 0, bodies=room)
+    assert (waited.body, waited.attempt) == (BODY, 2)
+    await town.warehouse.release([waited.delivery])
+    [too_large] = await town.warehouse.pull(10, 0, bodies=len(BODY) - 1)
+    assert too_large.body == b""
+    with pytest.raises(Problem, match="CR-024"):
+        record_set_of(too_large)
 
 
 @pytest.mark.skipif(not (shutil.which("curl") and shutil.which("openssl")), reason="needs curl and openssl")

@@ -19,9 +19,11 @@ from commonroom.portal.errors import ERRORS
 from commonroom.portal.house import House, provide_connection, provide_house, provide_visit
 from commonroom.portal.learners_door import LearnersDoor, provide_learners
 from commonroom.portal.pages import HANDLERS
+from commonroom.portal.providers_door import provide_keeper
 from commonroom.portal.returns_door import provide_caller
 from commonroom.problems import Problem, add_codes
 from commonroom.registers.learners import api as learners_api
+from commonroom.registers.providers import api as providers_api
 from commonroom.returns import api as returns_api
 from commonroom.settings import Settings
 from commonroom.warehouse import open_reader
@@ -57,7 +59,13 @@ def create_app(settings: Settings) -> Litestar:
             MutableScopeHeaders.from_message(message).update(answer_headers)
 
     return Litestar(
-        route_handlers=[*HANDLERS, *returns_api.HANDLERS, *learners_api.HANDLERS, _static()],
+        route_handlers=[
+            *HANDLERS,
+            *returns_api.HANDLERS,
+            *providers_api.HANDLERS,
+            *learners_api.HANDLERS,
+            _static(),
+        ],
         lifespan=[open_house],
         state=State({"house": house, "learners": LearnersDoor(settings)}),
         dependencies={
@@ -65,6 +73,7 @@ def create_app(settings: Settings) -> Litestar:
             "conn": Provide(provide_connection),
             "visit": Provide(provide_visit),
             "caller": Provide(provide_caller),
+            "keeper": Provide(provide_keeper),
             "learners": Provide(provide_learners),
         },
         exception_handlers=ERRORS,

@@ -1,5 +1,8 @@
 """The register's own end point: every new version of an organisation goes to the warehouse as a message.
 
+Those who subscribe to changes are an audience of their own: as soon as a movement of the type
+`commonroom.provider.changed` runs, they are told of every change item by item, by the hub's push if they like.
+
 Versions are cut into ranges of up to 500, and a range gets its message id before the first attempt. The same range is
 the same message with the same bytes, so sending it again after a crash is harmless.
 """
@@ -8,21 +11,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from commonroom import exchange, log, standard
+from commonroom import exchange, hub, log, standard
 from commonroom.engines import database
 from commonroom.exchange import Client, Envelope, RecordSet, Refusal, Unreachable, read_report
 from commonroom.hub.own_end_points import own_end_point
 from commonroom.ids import org_urn
 from commonroom.problems import Problem
+from commonroom.registers.providers.changes import words
+from commonroom.registers.providers.lookup import changes
 from commonroom.registers.providers.organisations import CHANGED_CHANNEL, lock
 from commonroom.registers.providers.publish import REGISTERS, ensure_platform, publish_to_directory
 from commonroom.settings import Settings
 
 TYPE = "commonroom.organisation.changed"
+NOTICE = "commonroom.provider.changed"
+Audience = Literal["warehouse", "subscribers"]
 ENTITY = "organisation"
 RECORDS_A_MESSAGE = 500
 MESSAGES_A_BATCH = 10  # 500 organisations are about 250 KB
@@ -49,12 +56,12 @@ class _Range(msgspec.Struct, frozen=True):
 
 # Under the loads' lock, so that no version of a lower position can still be on its way.
 _CUT = """
-INSERT INTO providers.announcement (message, first_position, last_position, recorded_at)
-SELECT gen_random_uuid(), min(position), max(position), engines.domain_now()
+INSERT INTO providers.announcement (message, audience, first_position, last_position, recorded_at)
+SELECT gen_random_uuid(), $2, min(position), max(position), engines.domain_now()
 FROM (
     SELECT position, (row_number() OVER (ORDER BY position) - 1) / $1 AS part
     FROM providers.version
-    WHERE position > (SELECT coalesce(max(last_position), 0) FROM providers.announcement)
+    WHERE position > (SELECT coalesce(max(last_position), 0) FROM providers.announcement WHERE audience = $2)
 ) AS new
 GROUP BY part
 """
@@ -62,7 +69,7 @@ GROUP BY part
 _WAITING = """
 SELECT message, first_position, last_position
 FROM providers.announcement
-WHERE NOT accepted
+WHERE NOT accepted AND audience = $1
 ORDER BY first_position
 """
 
@@ -71,6 +78,26 @@ SELECT position, organisation, kind, valid_from, facts
 FROM providers.version
 WHERE position BETWEEN $1 AND $2 AND kind = ANY ($3::text[])
 ORDER BY position
+"""
+
+# Each version with the one that held before it. What a provider keeps itself is told as a change of that provider.
+_NOTICES = """
+SELECT
+    v.position, subject.id AS organisation, subject.scheme, subject.value, subject.kind, subject.name,
+    subject.facts ->> 'ukprn' AS ukprn, v.valid_from, v.recorded_at, v.facts, before.facts AS before
+FROM providers.version AS v
+JOIN providers.organisation AS o ON o.id = v.organisation
+JOIN providers.organisation AS subject
+    ON subject.id = CASE o.scheme WHEN 'own' THEN o.value::uuid ELSE o.id END
+LEFT JOIN LATERAL (
+    SELECT earlier.facts
+    FROM providers.version AS earlier
+    WHERE earlier.organisation = v.organisation AND (earlier.valid_from, earlier.position) < (v.valid_from, v.position)
+    ORDER BY earlier.valid_from DESC, earlier.position DESC
+    LIMIT 1
+) AS before ON true
+WHERE v.position BETWEEN $1 AND $2 AND v.kind <> ALL ('{platform,department}')
+ORDER BY v.position
 """
 
 _ACCEPT = "UPDATE providers.announcement SET accepted = true WHERE message = ANY ($1::uuid[])"
@@ -82,23 +109,33 @@ _ITEMS = (
 )  # fmt: skip
 
 
-async def publish_changes(conn: Any, client: Client, party: str) -> Announced:
+async def publish_changes(
+    conn: Any, client: Client, party: str, audience: Audience = "warehouse"
+) -> Announced:
     """Post every version not yet told, oldest first. Raises Unreachable (repeat later); what was posted stays posted.
 
     A message that the hub refuses (no movement yet, say) waits and is tried again at the next call.
     """
     async with conn.transaction():
         await lock(conn)
-        await conn.execute(_CUT, RECORDS_A_MESSAGE)
+        await conn.execute(_CUT, RECORDS_A_MESSAGE, audience)
     waiting = [
         _Range(str(row["message"]), row["first_position"], row["last_position"])
-        for row in await conn.fetch(_WAITING)
+        for row in await conn.fetch(_WAITING, audience)
     ]
     messages = records = refused = 0
     for start in range(0, len(waiting), MESSAGES_A_BATCH):
-        done = await _post(conn, client, party, waiting[start : start + MESSAGES_A_BATCH])
+        done = await _post(conn, client, party, audience, waiting[start : start + MESSAGES_A_BATCH])
         messages, records, refused = messages + done.messages, records + done.records, refused + done.refused
     return Announced(messages, records, refused)
+
+
+async def tell_subscribers(conn: Any, client: Client, party: str) -> Announced:
+    """Post the changes not yet told to those who subscribe, when a movement lets them; otherwise nothing is cut yet."""
+    agreed = await hub.list_movements(conn, party)
+    if not any(one.active and NOTICE in one.movement.types for one in agreed):
+        return Announced(0, 0, 0)
+    return await publish_changes(conn, client, party, "subscribers")
 
 
 async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
@@ -148,7 +185,9 @@ async def _keep_up(settings: Settings, conn: Any, stop: asyncio.Event) -> None:
         while not stop.is_set():
             changed.clear()
             await publish_to_directory(conn)
-            done = await publish_changes(conn, client, me.party)
+            done = _sum(
+                await publish_changes(conn, client, me.party), await tell_subscribers(conn, client, me.party)
+            )
             if done.messages or done.refused:
                 _log.info(
                     "register announced", messages=done.messages, records=done.records, refused=done.refused
@@ -168,12 +207,14 @@ async def _take_reports(client: Client) -> None:
         await client.acknowledge([letter.delivery for letter in told])
 
 
-async def _post(conn: Any, client: Client, party: str, ranges: Sequence[_Range]) -> Announced:
-    """Post some ranges; those accepted, and those with nothing for the warehouse in them, are done."""
-    kinds = [code.code for code in standard.load().codesets["organisation_kind"].codes]
-    contents = {one.message: await conn.fetch(_RECORDS, one.first, one.last, kinds) for one in ranges}
+async def _post(
+    conn: Any, client: Client, party: str, audience: Audience, ranges: Sequence[_Range]
+) -> Announced:
+    """Post some ranges; those accepted, and those with nothing for the audience in them, are done."""
+    contents = {one.message: await _content(conn, audience, one) for one in ranges}
     posted = [one.message for one in ranges if contents[one.message]]
-    letters = [_letter(party, message, contents[message]) for message in posted]
+    letter = _letter if audience == "warehouse" else _notice
+    letters = [letter(party, message, contents[message]) for message in posted]
     fates = await client.post_batch(letters) if letters else []
     refusals = {fate.id: fate.problem for fate in fates if isinstance(fate, Refusal)}
     for message, problem in refusals.items():
@@ -181,6 +222,15 @@ async def _post(conn: Any, client: Client, party: str, ranges: Sequence[_Range])
     await conn.execute(_ACCEPT, [one.message for one in ranges if one.message not in refusals])
     accepted = [message for message in posted if message not in refusals]
     return Announced(len(accepted), sum(len(contents[message]) for message in accepted), len(refusals))
+
+
+async def _content(conn: Any, audience: Audience, one: _Range) -> Sequence[Any]:
+    if audience == "subscribers":
+        found: Sequence[Any] = await conn.fetch(_NOTICES, one.first, one.last)
+        return found
+    kinds = [code.code for code in standard.load().codesets["organisation_kind"].codes]
+    told: Sequence[Any] = await conn.fetch(_RECORDS, one.first, one.last, kinds)
+    return told
 
 
 def _letter(party: str, message: str, rows: Sequence[Any]) -> tuple[Envelope, bytes]:
@@ -196,6 +246,40 @@ def _letter(party: str, message: str, rows: Sequence[Any]) -> tuple[Envelope, by
     return envelope, exchange.encode(
         RecordSet(standard=version, records={ENTITY: [record(row) for row in rows]})
     )
+
+
+def _notice(party: str, message: str, rows: Sequence[Any]) -> tuple[Envelope, bytes]:
+    """One line of JSON a change."""
+    envelope = Envelope(
+        id=message,
+        source=party,
+        type=NOTICE,
+        datacontenttype="application/x-ndjson",
+        dataclassification="public",
+    )
+    return envelope, msgspec.json.Encoder().encode_lines([notice(row) for row in rows])
+
+
+def notice(row: Any) -> dict[str, Any]:
+    """What a version changed, as subscribers are told; of an organisation that is new, its name and numbers alone."""
+    before, after = row["before"], row["facts"]
+    return {
+        "organisation": org_urn(row["organisation"]),
+        "scheme": row["scheme"],
+        "value": row["value"],
+        "kind": row["kind"],
+        "name": row["name"],
+        "ukprn": row["ukprn"],
+        "version": row["position"],
+        "valid_from": row["valid_from"].isoformat(),
+        "recorded_at": row["recorded_at"].isoformat(),
+        "what": words(before, after),
+        "changes": changes(before, after) if before is not None else (),
+    }
+
+
+def _sum(one: Announced, other: Announced) -> Announced:
+    return Announced(one.messages + other.messages, one.records + other.records, one.refused + other.refused)
 
 
 async def _first_of(stop: asyncio.Event, seconds: float, *others: asyncio.Event) -> None:

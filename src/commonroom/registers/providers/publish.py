@@ -26,6 +26,7 @@ DIRECTORY_KINDS = {
     "school": "school",
     "local_authority": "local authority",
     "trust": "academy trust",
+    "provider": "learning provider",
     "department": "department",
     "platform": "platform",
 }
@@ -48,15 +49,32 @@ class Published(msgspec.Struct, frozen=True):
     relations: int
 
 
-_PARTIES = "SELECT id, kind, name FROM providers.organisation WHERE kind = ANY ($1::text[]) ORDER BY id"
+# A UKPRN that a school or trust has makes no second party of UKRLP's record of it.
+_PARTIES = """
+SELECT o.id, o.kind, o.name
+FROM providers.organisation AS o
+WHERE o.kind = ANY ($1::text[])
+    AND (
+        o.kind <> 'provider'
+        OR NOT EXISTS (
+            SELECT FROM providers.alias AS a
+            JOIN providers.organisation AS same ON same.id = a.organisation
+            WHERE a.scheme = 'ukprn' AND a.value = o.value AND same.kind <> 'provider' AND same.kind = ANY ($1::text[])
+        )
+    )
+ORDER BY o.id
+"""
 
-# A LAESTAB or UKPRN may have passed from a closed school to its successor: the alias names the one that has it now.
+# A LAESTAB or UKPRN may have passed from a closed school to its successor: the alias names the one that has it now,
+# and a school or trust before UKRLP's record of it.
 _ALIASES = """
 SELECT DISTINCT ON (a.scheme, a.value) a.scheme, a.value, a.organisation
 FROM providers.alias AS a
 JOIN providers.organisation AS o ON o.id = a.organisation
 WHERE o.kind = ANY ($1::text[])
-ORDER BY a.scheme, a.value, o.is_open DESC, a.valid_to IS NULL DESC, a.valid_from DESC, a.organisation DESC
+ORDER BY
+    a.scheme, a.value, o.kind = 'provider', o.is_open DESC, a.valid_to IS NULL DESC, a.valid_from DESC,
+    a.organisation DESC
 """
 
 _AUTHORITY_OF = """

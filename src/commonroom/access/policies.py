@@ -18,7 +18,21 @@ from commonroom.problems import Problem
 
 FOLDER = Path(__file__).parent / "policies"
 EVERYONE = "everyone"
-Who = Literal["everyone", "end_point", "school", "authority", "operator", "governance", "analyst", "learner"]
+# Beside the roles of identity those in which a party comes to the learner register.
+Who = Literal[
+    "everyone",
+    "end_point",
+    "school",
+    "authority",
+    "operator",
+    "governance",
+    "analyst",
+    "learner",
+    "college",
+    "awarding_body",
+    "department",
+    "clerk",
+]
 
 
 class Asker(Protocol):

@@ -27,6 +27,14 @@ hub.messages        -       own     own        all       -           -        - 
 hub.traffic         -       -       -          all       -           -        -        -
 authority.schools   -       -       own        -         -           -        -        -
 learner.records     -       own     own        -         -           -        -        -
+learners.find       -       all     own        -         -           -        -        -
+learners.check      -       all     all        -         -           -        -        -
+learners.register   -       all     all        -         -           -        -        -
+learners.update     -       own     own        -         -           -        -        -
+learners.merge      -       -       -          -         -           -        -        -
+learners.review     -       -       -          -         -           -        -        -
+learners.audit      -       own     own        all       -           -        -        -
+learners.numbers    -       own     -          -         -           -        -        -
 """
 # The column by which a dataset knows whose a row is.
 OWNER = {
@@ -35,6 +43,12 @@ OWNER = {
     ("authority.schools", "authority"): "authority",
     ("learner.records", "school"): "school",
     ("learner.records", "authority"): "authority",
+    ("learners.find", "authority"): "authority",
+    ("learners.update", "school"): "party",
+    ("learners.update", "authority"): "authority",
+    ("learners.audit", "school"): "party",
+    ("learners.numbers", "school"): "party",
+    ("learners.audit", "authority"): "party",
 }
 HEADER, *LINES = [line.split() for line in TABLE.strip().splitlines()]
 CELLS = [(dataset, role, rule) for dataset, *rules in LINES for role, rule in zip(HEADER, rules, strict=True)]

@@ -19,6 +19,18 @@ ON CONFLICT (scheme, value) DO UPDATE SET learner = excluded.learner;
 
 DROP TABLE warehouse.learner_key;
 
+-- The learner that a key stands for now.
+CREATE FUNCTION learners.current(learner uuid) RETURNS uuid
+LANGUAGE sql STABLE
+RETURN (
+    WITH RECURSIVE step (id, same_as) AS (
+        SELECT l.id, l.same_as FROM learners.learner l WHERE l.id = current.learner
+        UNION ALL
+        SELECT l.id, l.same_as FROM step JOIN learners.learner l ON l.id = step.same_as
+    )
+    SELECT step.id FROM step WHERE step.same_as IS NULL
+);
+
 -- The counter behind the numbers; which of them it becomes is the key's secret.
 CREATE SEQUENCE learners.uln_counter AS bigint MINVALUE 0 START 0 MAXVALUE 899999999 NO CYCLE;
 
@@ -58,6 +70,7 @@ CREATE TABLE learners.identity_link (
 
 CREATE INDEX identity_link_by_registration ON learners.identity_link (registration);
 CREATE INDEX identity_link_by_person ON learners.identity_link (person);
+CREATE INDEX identity_link_by_merge ON learners.identity_link (merge) WHERE merge IS NOT NULL;
 
 -- What the registrations linked to a person say together: written anew from them whenever a link changes.
 CREATE TABLE learners.person (
@@ -124,8 +137,12 @@ CREATE TABLE learners.review (
     candidates json NOT NULL,
     guard text,
     model text NOT NULL,
+    -- Of the details sent: the same ones sent again wait for the same case.
+    fingerprint bytea,
     clerks smallint NOT NULL,
     note text NOT NULL DEFAULT '',
+    -- Verdicts up to this entry were about other candidates.
+    asked_after bigint NOT NULL DEFAULT 0,
     opened_at timestamptz NOT NULL,
     closed_at timestamptz,
     outcome text,
@@ -133,6 +150,7 @@ CREATE TABLE learners.review (
 );
 
 CREATE INDEX review_open ON learners.review (opened_at, id) WHERE closed_at IS NULL;
+CREATE INDEX review_by_fingerprint ON learners.review (fingerprint) WHERE closed_at IS NULL;
 CREATE UNIQUE INDEX review_by_registration ON learners.review (registration) WHERE registration IS NOT NULL;
 CREATE INDEX review_by_person ON learners.review (person) WHERE person IS NOT NULL AND closed_at IS NULL;
 
@@ -194,9 +212,10 @@ CREATE TABLE learners.alarm (
     PRIMARY KEY (party, kind, since)
 );
 
--- Whose a learner is, for access: each party that registered him, with the authority of that party.
+-- Whose a learner is, for access: each party that registered him, with the authority of that party. One that has none,
+-- such as an authority itself, stands for itself.
 CREATE VIEW learners.registered AS
-SELECT p.id AS learner, registered.party, r.other AS authority
+SELECT p.id AS learner, registered.party, coalesce(r.other, registered.party) AS authority
 FROM learners.person p
 CROSS JOIN LATERAL unnest(p.registered_by) AS registered (party)
 LEFT JOIN hub.relation r ON r.party = registered.party AND r.role = 'its local authority';

@@ -23,7 +23,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     role: str  # school, college, authority, awarding_body, department, operator, clerk
 
 
-class Registration(msgspec.Struct, frozen=True, kw_only=True):
+class Registration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a provider says when it registers a learner. Kept for ever as it was sent."""
 
     details: Details
@@ -82,7 +82,7 @@ class Learner(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a look-up. `code` is one of answers.yaml; a check names no learners, only their `uln` when exact."""
+    """The answer to a look-up. `code` is one of answers.yaml; a check has nothing but the code."""
 
     code: str
     uln: str | None = None

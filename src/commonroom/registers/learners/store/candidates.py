@@ -1,0 +1,99 @@
+"""Who of the register shares a block key with a query: one round trip for one query, two for thousands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from commonroom.registers.learners import matching
+from commonroom.registers.learners.matching.people import Details, Known, Overrides
+from commonroom.registers.learners.store.persons import fingerprint, hashed
+
+# What a clerk said of these very details comes along, and a person whom the clerk named is a candidate in any case.
+_ONE = """
+WITH marked AS MATERIALIZED (
+    SELECT learners.current(person) AS person, verdict FROM learners.marker WHERE fingerprint = $2
+)
+SELECT p.known, m.verdict
+FROM (
+    SELECT person FROM learners.block WHERE key = ANY ($1::bigint[])
+    UNION
+    SELECT person FROM marked WHERE verdict = 'same'
+) AS shared
+JOIN learners.person p ON p.id = shared.person
+LEFT JOIN marked m ON m.person = p.id
+"""
+_SHARED = """
+SELECT DISTINCT asked.place, b.person
+FROM unnest($1::integer[], $2::bigint[]) AS asked (place, key)
+JOIN learners.block b ON b.key = asked.key
+"""
+_MARKED = """
+SELECT marked.place::integer - 1 AS place, learners.current(m.person) AS person, m.verdict
+FROM unnest($1::bytea[]) WITH ORDINALITY AS marked (fingerprint, place)
+JOIN learners.marker m ON m.fingerprint = marked.fingerprint
+"""
+_KNOWN = "SELECT id, known FROM learners.person WHERE id = ANY ($1::uuid[])"
+
+
+class RegisteredPerson(Known, frozen=True, kw_only=True):
+    """A registered person; the key is our id."""
+
+    person: UUID
+
+
+_DECODE = msgspec.json.Decoder(RegisteredPerson).decode
+
+
+class Many(msgspec.Struct, frozen=True):
+    """The candidates of many queries, as the columnar scorer takes them."""
+
+    known: list[RegisteredPerson]
+    pairs: tuple[list[int], list[int]]  # places in the queries, places in `known`
+    overrides: dict[int, Overrides]
+
+
+async def of_one(conn: Any, details: Details) -> tuple[list[RegisteredPerson], Overrides]:
+    """Everybody who shares a block key with the query, and what clerks said about it."""
+    keys = [hashed(*key) for key in matching.query_keys(matching.normalise(details))]
+    rows = await conn.fetch(_ONE, keys, fingerprint(details))
+    known = [_DECODE(row["known"]) for row in rows]
+    verdicts = [(one.person, row["verdict"]) for one, row in zip(known, rows, strict=True) if row["verdict"]]
+    return known, _overrides(verdicts) if verdicts else Overrides()
+
+
+async def of_many(conn: Any, queries: Sequence[Details], keys: Sequence[Sequence[int]]) -> Many:
+    """The same for many queries; `keys` are the hashed block keys of each."""
+    marks = [fingerprint(details) for details in queries]
+    places = [place for place, many in enumerate(keys) for _ in many]
+    flat = [key for many in keys for key in many]
+    verdicts: dict[int, list[tuple[UUID, str]]] = {}
+    for row in await conn.fetch(_MARKED, marks):
+        verdicts.setdefault(row["place"], []).append((row["person"], row["verdict"]))
+    found = await conn.fetch(_SHARED, places, flat)
+    pairs = {(row["place"], row["person"]) for row in found}
+    pairs |= {(place, who) for place, many in verdicts.items() for who, said in many if said == "same"}
+    persons = await known_of(conn, {person for _, person in pairs})
+    order = {person: place for place, person in enumerate(persons)}
+    ordered = sorted((place, order[person]) for place, person in pairs if person in order)
+    return Many(
+        list(persons.values()),
+        ([place for place, _ in ordered], [person for _, person in ordered]),
+        {place: _overrides(many) for place, many in verdicts.items()},
+    )
+
+
+async def known_of(conn: Any, persons: set[UUID]) -> dict[UUID, RegisteredPerson]:
+    """These persons as the matcher sees them."""
+    rows = await conn.fetch(_KNOWN, list(persons))
+    return {row["id"]: _DECODE(row["known"]) for row in rows}
+
+
+def _overrides(verdicts: Sequence[tuple[UUID, str]]) -> Overrides:
+    return Overrides(
+        same=frozenset(person for person, verdict in verdicts if verdict == "same"),
+        different=frozenset(person for person, verdict in verdicts if verdict == "different"),
+    )

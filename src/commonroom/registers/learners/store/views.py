@@ -1,0 +1,66 @@
+"""What a caller is shown of a learner: everything, or only what the caller sent and got right."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from commonroom.registers.learners.matching.people import Details
+from commonroom.registers.learners.store.candidates import RegisteredPerson
+from commonroom.registers.learners.store.persons import DETAILS, OTHERS, REFUSED, More
+from commonroom.registers.learners.store.values import Caller, Learner
+
+_SHOWN = """
+SELECT p.id, p.uln, p.version, p.known, p.more, p.created_at, p.updated_at, ARRAY(
+    SELECT u.number FROM learners.uln u WHERE u.person = p.id AND u.status = 'linked' ORDER BY u.issued_at, u.number
+) AS linked
+FROM learners.person p
+WHERE p.id = ANY ($1::uuid[])
+"""
+# Without these nobody could tell which of several possible learners is meant.
+_ALWAYS = ("given_name", "family_name", "gender")
+_KEPT = ("uln", "version", "master_substituted", "linked_ulns", "ability_to_share")
+_HIDDEN = tuple(name for name in Learner.__struct_fields__ if name not in _KEPT)
+
+
+async def learners_of(conn: Any, persons: Sequence[UUID]) -> dict[UUID, Learner]:
+    """These persons, with everything the register has."""
+    return {row["id"]: _learner(row) for row in await conn.fetch(_SHOWN, list(persons))}
+
+
+def shown(who: Caller, learner: Learner, sent: Details, hidden: Collection[str] = ()) -> Learner:
+    """A learner who was found for certain. Of one who does not share, only what the caller sent."""
+    if learner.ability_to_share == REFUSED and who.role != "clerk":
+        return masked(learner, sent)
+    return msgspec.structs.replace(learner, **dict.fromkeys(hidden))
+
+
+def masked(learner: Learner, sent: Details) -> Learner:
+    """A learner who may be the one: what the caller did not send, or sent differently, is left out."""
+    hidden = [
+        name
+        for name in _HIDDEN
+        if name not in _ALWAYS and not _same(getattr(sent, name, None), getattr(learner, name))
+    ]
+    return msgspec.structs.replace(learner, **dict.fromkeys(hidden))
+
+
+def _learner(row: Any) -> Learner:
+    details = msgspec.json.decode(row["known"], type=RegisteredPerson).details
+    others = msgspec.json.decode(row["more"], type=More).others
+    return Learner(
+        uln=row["uln"],
+        version=row["version"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        linked_ulns=tuple(row["linked"]),
+        **{name: getattr(details, name) or None for name in DETAILS},
+        **{name: others.get(name) for name in OTHERS if name != "details"},
+    )
+
+
+def _same(sent: str | None, kept: Any) -> bool:
+    return bool(sent) and "".join(str(sent).casefold().split()) == "".join(str(kept).casefold().split())

@@ -1,7 +1,8 @@
 """The floor: what any program could do at most. Bare `unnest` inserts by asyncpg into the same server, nothing else.
 
-`same_rows`: the four rows that the hub stores of a message (message, body, delivery, ledger entry), in tables with the
-hub's columns and indexes, four statements a transaction. `one_table`: one row with envelope and body, one index.
+`same_rows`: what the hub stores of a message (message, body and delivery, and the ledger entries of all in one row), in
+tables with the hub's columns and indexes, four statements a transaction.
+`one_table`: one row with envelope and body, one index.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ CREATE SCHEMA floor;
 CREATE TABLE floor.message (LIKE hub.message INCLUDING ALL);
 CREATE TABLE floor.body (LIKE hub.body INCLUDING ALL);
 CREATE TABLE floor.delivery (LIKE hub.delivery INCLUDING ALL);
-CREATE TABLE floor.ledger (LIKE hub.ledger INCLUDING ALL);
+CREATE TABLE floor.ledger_group (LIKE hub.ledger_group INCLUDING ALL);
 CREATE TABLE floor.one (id uuid PRIMARY KEY, source text, ce_id text, type text, envelope jsonb, digest bytea, body bytea);
 ALTER TABLE floor.one ALTER COLUMN body SET STORAGE EXTERNAL;
 """
@@ -48,8 +49,8 @@ INSERT INTO floor.delivery (id, message, recipient, movement, needs)
 SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::smallint[])
 """
 _LEDGER = """
-INSERT INTO floor.ledger (event, message, party, digest)
-SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bytea[])
+INSERT INTO floor.ledger_group (number, event, entries, messages, parties, party_of, digests, facts)
+VALUES ($1, 'accepted', $2, $3, $4, $5, $6, $7)
 """
 _ONE = """
 INSERT INTO floor.one
@@ -97,7 +98,16 @@ async def same_rows(
             )
             deliveries = [uuid7() for _ in rows]
             await database.execute(_DELIVERY, deliveries, positions, sources, ["one"] * ROWS, [2] * ROWS)
-            await database.execute(_LEDGER, ["accepted"] * ROWS, positions, sources, digests)
+            await database.execute(
+                _LEDGER,
+                positions[0],
+                positions,
+                ids,
+                sources[:1],
+                [1] * ROWS,
+                b"".join(digests),
+                b"".join(digests) * 2,
+            )
     return groups * ROWS / (time.perf_counter() - begun)
 
 

@@ -55,7 +55,8 @@ async def fill(database: Any, messages: int, say: Callable[[str], None]) -> int:
         say(f"filled to {stored:,}")
     # As autovacuum would have done on the way.
     await database.execute(
-        "VACUUM (ANALYZE) hub.message, hub.body, hub.delivery, hub.ledger, hub.ledger_leaf"
+        "VACUUM (ANALYZE) hub.message, hub.body, hub.delivery, hub.ledger, hub.ledger_leaf, hub.ledger_group,"
+        " hub.ledger_leaf_group"
     )
     await database.execute("CHECKPOINT")
     return stored

@@ -64,6 +64,10 @@ SELECT NOT EXISTS (
     SELECT FROM hub.ledger e
     WHERE e.entry = (SELECT max(entry) FROM hub.ledger)
         AND NOT EXISTS (SELECT FROM hub.ledger_leaf t WHERE t.entry = e.entry)
+) AND NOT EXISTS (
+    SELECT FROM hub.ledger_group g
+    WHERE g.number = (SELECT max(number) FROM hub.ledger_group)
+        AND NOT EXISTS (SELECT FROM hub.ledger_leaf_group t WHERE t.ledger_group = g.number)
 )
 """
 _FSYNC = "SELECT current_setting('fsync') || ', synchronous_commit ' || current_setting('synchronous_commit')"

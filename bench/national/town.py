@@ -44,7 +44,7 @@ movements:
     active_from: 2020-01-01
 """
 
-_SEQUENCED = "SELECT (SELECT count(*) FROM hub.ledger) <= (SELECT size FROM hub.ledger_sequencer)"
+_SEQUENCED = "SELECT (SELECT count(*) FROM hub.ledger_entry) <= (SELECT size FROM hub.ledger_sequencer)"
 
 
 # With indexes, and with what updates have left behind and nobody has used again.

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+_sha256 = hashlib.sha256
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 Range = tuple[int, int]
@@ -64,6 +65,29 @@ class Frontier:
             completed.append((Node(level, place), found))
         self.peaks.append(found)
         self.size += 1
+        return completed
+
+    def extend(self, leaves: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
+        """`append` for many, a level at a time; of each level from 1 on the nodes completed, as (place, hash)."""
+        heights = [level for level in range(self.size.bit_length()) if self.size >> level & 1]
+        before = dict(zip(reversed(heights), self.peaks, strict=True))
+        completed: list[list[tuple[int, bytes]]] = []
+        row, first, level, peaks = list(leaves), self.size, 0, dict[int, bytes]()
+        while row or before:
+            if first & 1:
+                row.insert(0, before.pop(level))
+                first -= 1
+            if len(row) & 1:
+                peaks[level] = row[-1]
+            row = [
+                _sha256(b"\x01" + left + right).digest()
+                for left, right in zip(row[::2], row[1::2], strict=False)
+            ]
+            first, level = first >> 1, level + 1
+            if row:
+                completed.append(list(enumerate(row, first)))
+        self.size += len(leaves)
+        self.peaks = [peaks[height] for height in sorted(peaks, reverse=True)]
         return completed
 
     def root(self) -> bytes:

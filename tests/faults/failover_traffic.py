@@ -29,7 +29,7 @@ _DELIVERIES = """
 SELECT m.ce_id, d.recipient, d.state, d.sequence
 FROM hub.delivery d JOIN hub.message m ON m.position = d.message
 """
-_COVERED = "SELECT (SELECT count(*) FROM hub.ledger) = (SELECT max(size) FROM hub.ledger_head)"
+_COVERED = "SELECT (SELECT count(*) FROM hub.ledger_entry) = (SELECT max(size) FROM hub.ledger_head)"
 _HEADS = "SELECT size, root, signature FROM hub.ledger_head"
 
 

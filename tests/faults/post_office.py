@@ -53,7 +53,9 @@ _WAITING = "SELECT count(*) FROM outbox WHERE state <> 'accepted'"
 _TOLD = "SELECT count(DISTINCT delivery) FROM report"
 _MESSAGES = "SELECT id::text, position, source, ce_id FROM hub.message"
 _DELIVERIES = "SELECT id::text, message, recipient, state, sequence FROM hub.delivery"
-_COVERED = "SELECT coalesce((SELECT max(size) FROM hub.ledger_head), 0) = (SELECT count(*) FROM hub.ledger)"
+_COVERED = (
+    "SELECT coalesce((SELECT max(size) FROM hub.ledger_head), 0) = (SELECT count(*) FROM hub.ledger_entry)"
+)
 
 
 class Kill(msgspec.Struct, frozen=True, kw_only=True):

@@ -232,7 +232,7 @@ async def test_without_its_standby_the_hub_promises_nothing_and_says_so(
 
 async def _all_shown(admin: Admin, http: httpx2.AsyncClient, hubs: Hubs) -> int:
     """The number of the ledger's entries when both hubs show a signed head over all of them."""
-    row = admin.execute("SELECT count(*) FROM hub.ledger").fetchone()
+    row = admin.execute("SELECT count(*) FROM hub.ledger_entry").fetchone()
     return row[0] if row and {await _head(http, hub) for hub in hubs} == {row[0]} else 0
 
 

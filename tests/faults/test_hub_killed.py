@@ -97,7 +97,7 @@ async def _check(pool: Any, load: Load, letters: list[Letter]) -> None:
         assert {(receipt.message, receipt.position) for receipt in receipts} == {stored[ce_id]}
     assert sorted(letter.envelope.id for letter in letters) == sorted(load.bodies)
     assert all(load.bodies[letter.envelope.id] == letter.body for letter in letters)
-    entries = await pool.fetchval("SELECT count(*) FROM hub.ledger WHERE event = 'accepted'")
+    entries = await pool.fetchval("SELECT count(*) FROM hub.ledger_entry WHERE event = 'accepted'")
     assert entries == len(load.bodies)
     assert await pool.fetchval("SELECT count(*) FROM hub.delivery") == 2 * len(load.bodies)
     assert await pool.fetchval("SELECT count(*) FROM hub.body") == len(load.bodies)

@@ -19,7 +19,7 @@ APPENDED = """
 INSERT INTO hub.ledger (event, message, party)
 SELECT 'leased', position, 'urn:x' FROM hub.message, generate_series(1, $1)
 """
-POSITIONS = "SELECT count(*), count(DISTINCT entry), coalesce(max(position) + 1, 0) FROM hub.ledger_leaf"
+POSITIONS = "SELECT count(*), count(DISTINCT entry), coalesce(max(position) + 1, 0) FROM hub.ledger_place"
 
 
 async def test_killing_the_sequencer_leaves_no_gap_and_no_double(
@@ -44,7 +44,7 @@ async def test_killing_the_sequencer_leaves_no_gap_and_no_double(
         stopping.set()
         await asyncio.gather(*writers)
         await until_async(lambda: _all_signed(pool), SECONDS, "a head over everything")
-        entries = await pool.fetchval("SELECT count(*) FROM hub.ledger")
+        entries = await pool.fetchval("SELECT count(*) FROM hub.ledger_entry")
         assert tuple(await pool.fetchrow(POSITIONS)) == (entries, entries, entries)
         async with pool.acquire() as connection:
             verdict = await verify_database(connection)
@@ -81,7 +81,7 @@ async def _write(pool: Any, stopping: asyncio.Event, seed: int) -> None:
 
 
 async def _positions(pool: Any) -> int:
-    found: int = await pool.fetchval("SELECT count(*) FROM hub.ledger_leaf")
+    found: int = await pool.fetchval("SELECT count(*) FROM hub.ledger_place")
     return found
 
 
@@ -91,6 +91,6 @@ async def _reached(pool: Any, goal: int) -> bool:
 
 async def _all_signed(pool: Any) -> bool:
     found: bool = await pool.fetchval(
-        "SELECT (SELECT count(*) FROM hub.ledger) = (SELECT max(size) FROM hub.ledger_head)"
+        "SELECT (SELECT count(*) FROM hub.ledger_entry) = (SELECT max(size) FROM hub.ledger_head)"
     )
     return found

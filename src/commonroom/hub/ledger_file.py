@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from commonroom.hub.ledger_form import (
     leaf_of,
 )
 from commonroom.hub.proofs import head_of
-from commonroom.hub.sequencer import CHUNK, ENTRY, entry_of
+from commonroom.hub.sequencer import CHUNK, ENTRY, entry_of, merged
 from commonroom.merkle import Frontier
 from commonroom.problems import Problem
 
@@ -82,14 +82,33 @@ class Verdict(msgspec.Struct, kw_only=True):
 
 _SIZE = "SELECT coalesce(max(size), 0) AS size, count(*) AS heads FROM hub.ledger_head"
 _HEADS = "SELECT size, root, time, key, signature FROM hub.ledger_head ORDER BY size"
-_ENTRIES = f"""
-{ENTRY}, t.hash
+_SINGLES = f"""
+{ENTRY}, t.position AS place, t.entry AS number, t.hash
 FROM hub.ledger_leaf t
 LEFT JOIN hub.ledger e ON e.entry = t.entry
 LEFT JOIN hub.message m ON m.position = e.message
 WHERE t.position < $1
 ORDER BY t.position
 """
+_OF_GROUPS = f"""
+{ENTRY}, t.position + leaf.ordinal - 1 AS place, t.ledger_group AS number,
+    substring(t.hashes FROM 32 * leaf.ordinal - 31 FOR 32) AS hash
+FROM hub.ledger_leaf_group t
+CROSS JOIN LATERAL generate_series(1, (length(t.hashes) + 31) / 32) AS leaf(ordinal)
+LEFT JOIN hub.ledger_group_entry e ON e.ledger_group = t.ledger_group AND e.ordinal = leaf.ordinal
+LEFT JOIN hub.message m ON m.id = e.message_id
+WHERE t.position < $1
+ORDER BY t.position, leaf.ordinal
+"""
+
+
+def leaves(connection: Any, size: int) -> AsyncIterator[tuple[bool, Any]]:
+    """Each leaf's row with that of its entry, up to this size of the tree; where the entry is gone, it is None."""
+    return merged(
+        connection.cursor(_SINGLES, size, prefetch=CHUNK),
+        connection.cursor(_OF_GROUPS, size, prefetch=CHUNK),
+        "place",
+    )
 
 
 async def export(connection: Any, file: Path) -> About:
@@ -117,7 +136,7 @@ async def _write(connection: Any, out: io.BufferedWriter) -> About:
     _put(out, about)
     heads = [head_of(found) for found in await connection.fetch(_HEADS)][::-1]
     position = 0
-    async for found in connection.cursor(_ENTRIES, about.size, prefetch=CHUNK):
+    async for _, found in leaves(connection, about.size):
         if found["entry"] is None:
             raise Problem(
                 "CR-130",

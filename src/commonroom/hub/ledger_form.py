@@ -7,7 +7,7 @@ it is personal data: bodies, envelopes and reasons are there as SHA-256 digests 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -17,12 +17,14 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
 from commonroom import merkle
+from commonroom.exchange.envelope import Envelope
 from commonroom.exchange.keys import base64url
 
 HEAD_PREFIX = b"commonroom ledger head 1\n"  # so that a signature of a head can pass for nothing else
 
 _encode = msgspec.json.Encoder().encode
 _encode_sorted = msgspec.json.Encoder(order="deterministic").encode
+_encode_all_sorted = msgspec.json.Encoder(order="sorted").encode
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -94,9 +96,65 @@ def leaf_of(entry: LedgerEntry) -> bytes:
     return merkle.leaf_hash(_encode(entry))
 
 
+def leaves_of_group(group: Any) -> list[bytes]:
+    """The leaf hash of each entry in a row of hub.ledger_group.
+
+    What `leaf_of` makes of them one by one, in a fifth of the time: the canonical form is put together from its parts.
+    """
+    at, event, parties = (
+        _text(group["at"]),
+        _text(group["event"]),
+        [_text(party) for party in group["parties"]],
+    )
+    count = len(group["entries"])
+    bodies = _hex_texts(group["digests"], 0, 32, 32, count)
+    envelopes = _hex_texts(group["facts"], 0, 32, 64, count)
+    facts = _hex_texts(group["facts"], 32, 64, 64, count)
+    reasons = [_text(text_digest(reason)) for reason in group["reasons"] or [None] * count]
+    end = f'"transaction":{int(group["tx"])}}}'
+    return [
+        hashlib.sha256(
+            f'\0{{"at":{at},"body":{body},"entry":{entry},"envelope":{envelope},"event":{event},"facts":{fact},'
+            f'"message":"{message}","party":{parties[party - 1]},"reason":{reason},{end}'.encode()
+        ).digest()
+        for entry, message, party, body, envelope, fact, reason in zip(
+            group["entries"],
+            group["messages"],
+            group["party_of"],
+            bodies,
+            envelopes,
+            facts,
+            reasons,
+            strict=True,
+        )
+    ]
+
+
+def _text(value: Any) -> str:
+    return _encode(value).decode("utf-8")
+
+
+def _hex_texts(joined: bytes | None, first: int, last: int, step: int, count: int) -> list[str]:
+    """These bytes of each value, as JSON."""
+    if joined is None:
+        return ["null"] * count
+    text = joined.hex()
+    return [f'"{text[2 * (place + first) : 2 * (place + last)]}"' for place in range(0, step * count, step)]
+
+
 def text_digest(text: str | None) -> str | None:
     """SHA-256 of a text, hex."""
     return None if text is None else hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def canonical_envelope(envelope: Envelope) -> bytes:
+    """Canonical JSON of an envelope's attributes, as it is stored and as its digest is made."""
+    return _encode_all_sorted(envelope)
+
+
+def accepted_digests(envelope: bytes, facts: Sequence[Any]) -> bytes:
+    """The two digests of an `accepted` entry, joined: of the canonical envelope and of the values of FACTS."""
+    return hashlib.sha256(envelope).digest() + hashlib.sha256(_encode(facts)).digest()
 
 
 def envelope_digest(envelope: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 
 from commonroom.exchange import Settled
-from commonroom.hub import ledger
+from commonroom.hub import ledger, reports
 from commonroom.hub.master_keys import SealedBody, sealed_in
 from commonroom.hub.rounds import COMMAND_SECONDS
 from commonroom.hub.settling import Wish, printable, settle, wish
@@ -53,7 +53,7 @@ class Look(msgspec.Struct, frozen=True):
 # No list that can be long is joined with another one: without statistics the planner takes every list to be short.
 # `IS TRUE` keeps the list of active movements a list, read once; as a join it would be looked up for every letter.
 _LEASE = f"""
-WITH asked AS MATERIALIZED (
+WITH {ledger.OPENED}, asked AS MATERIALIZED (
     SELECT given.*, coalesce(max(e.rank), 0) AS level
     FROM unnest($1::text[], $2::text[], $3::int[]) WITH ORDINALITY AS given(party, end_point, most, place)
     LEFT JOIN hub.valid_evidence e
@@ -98,14 +98,17 @@ WITH asked AS MATERIALIZED (
     UPDATE hub.delivery d
     SET state = 'leased', lease_holder = f.end_point, attempt = attempt + 1,
         lease_until = clock_timestamp() + make_interval(secs => $4), leased_at = (SELECT engines.domain_now()),
-        sequence = coalesce(d.sequence, (SELECT by_place FROM begun)[f.place] + f.number)
+        sequence = coalesce(d.sequence, (SELECT by_place FROM begun)[f.place] + f.number),
+        ledger_groups = d.ledger_groups || {ledger.OPEN_GROUP}
     FROM fitting f
     WHERE d.id = f.id
     RETURNING d.id, d.attempt, d.sequence, f.place, f.party, f.message, f.accepted_at, f.envelope, f.message_id,
         f.size, f.digest
 ), entries AS (
-    {ledger.APPEND}
-    SELECT '{ledger.LEASED}', message, party, NULL, NULL FROM leased ORDER BY message
+    {ledger.APPEND_GROUP}
+    SELECT {ledger.OPEN_GROUP}, '{ledger.LEASED}', array_agg({ledger.NEXT_ENTRY}), array_agg(message_id), $1,
+        array_agg(place::integer), NULL
+    FROM leased HAVING count(*) > 0
 )
 SELECT l.place, l.id, l.attempt, l.sequence, l.message AS position, l.accepted_at, l.envelope::text, b.body, b.master,
     b.wrapped, l.message_id, l.size, l.digest
@@ -139,7 +142,9 @@ WITH hopeless AS (
     UPDATE hub.delivery d
     SET state = 'undeliverable', reason = hopeless.reason, finished_at = engines.domain_now(), lease_until = NULL
     FROM hopeless WHERE d.id = hopeless.id
-    RETURNING d.message, d.recipient, d.reason
+    RETURNING d.id, d.message, d.recipient, d.reason, d.finished_at, d.replays
+), reports AS (
+    {reports.MAKE}
 ), entries AS (
     {ledger.APPEND}
     SELECT '{ledger.UNDELIVERABLE}', message, recipient, NULL, reason FROM done ORDER BY message
@@ -158,7 +163,9 @@ WITH late AS (
     UPDATE hub.delivery d
     SET state = 'expired', reason = $2, finished_at = engines.domain_now(), lease_until = NULL
     FROM late WHERE d.id = late.id
-    RETURNING d.message, d.recipient
+    RETURNING d.id, d.message, d.recipient, d.finished_at, d.replays
+), reports AS (
+    {reports.MAKE}
 ), entries AS (
     {ledger.APPEND}
     SELECT '{ledger.EXPIRED}', message, recipient, NULL, $2 FROM done ORDER BY message

@@ -36,6 +36,16 @@ FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS given(level, first, last)
 JOIN hub.ledger_leaf t ON t.position >= given.first AND t.position < given.last
 WHERE given.level = 0
 UNION ALL
+SELECT given.level, place.index, substring(t.hashes FROM 32 * (place.index - t.position)::integer + 1 FOR 32)
+FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS given(level, first, last)
+JOIN hub.ledger_leaf_group t ON t.position < given.last AND t.position >= coalesce(
+    (SELECT max(before.position) FROM hub.ledger_leaf_group before WHERE before.position <= given.first), given.first
+)
+CROSS JOIN LATERAL generate_series(
+    greatest(given.first, t.position), least(given.last, t.position + length(t.hashes) / 32) - 1
+) AS place(index)
+WHERE given.level = 0
+UNION ALL
 SELECT given.level, n.index, n.hash
 FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS given(level, first, last)
 JOIN hub.ledger_node n ON n.level = given.level AND n.index >= given.first AND n.index < given.last
@@ -43,15 +53,24 @@ WHERE given.level > 0
 """
 
 # The sender sees all entries of its message, a recipient the acceptance and its own.
+_SEES = """m.id = $1 AND (m.source = $2 OR (
+    (e.event = 'accepted' OR e.party = $2)
+    AND EXISTS (SELECT FROM hub.delivery d WHERE d.message = m.position AND d.recipient = $2)
+))"""
 _ENTRIES = f"""
 {ENTRY}, t.position AS place
 FROM hub.message m JOIN hub.ledger e ON e.message = m.position LEFT JOIN hub.ledger_leaf t ON t.entry = e.entry
-WHERE m.id = $1 AND (m.source = $2 OR (
-    (e.event = 'accepted' OR e.party = $2)
-    AND EXISTS (SELECT FROM hub.delivery d WHERE d.message = m.position AND d.recipient = $2)
-))
-ORDER BY e.entry LIMIT $3
-"""
+WHERE {_SEES}
+UNION ALL
+{ENTRY}, t.position + e.ordinal - 1
+FROM hub.message m
+JOIN hub.ledger_group_entry e ON e.message_id = m.id AND e.ledger_group = ANY (
+    m.ledger_group || ARRAY(SELECT unnest(d.ledger_groups) FROM hub.delivery d WHERE d.message = m.position)
+)
+LEFT JOIN hub.ledger_leaf_group t ON t.ledger_group = e.ledger_group
+WHERE {_SEES}
+ORDER BY entry LIMIT $3
+"""  # noqa: S608 - constants
 
 
 async def newest_head(connection: Any, upto: int | None = None) -> SignedHead:

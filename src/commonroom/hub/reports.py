@@ -1,7 +1,7 @@
 """Reports: how the story of each copy of a message ended, told to the end point that sent it.
 
-The row of a report is made by the database with the delivery's end (0010_reports.sql); here it is handed out under a
-lease, taken, and forgotten after a time of its own. Reports need no movement, enter no ledger and are never reported on.
+The row of a report is made by the statement that ends the delivery (MAKE); here it is handed out under a lease, taken,
+and forgotten after a time of its own. Reports need no movement, enter no ledger and are never reported on.
 They ring no doorbell: a poll that waits finds those of its last seconds together.
 """
 
@@ -49,6 +49,13 @@ SELECT l.place, l.delivery, l.attempt AS handed_out, m.id AS message, m.position
 FROM leased l JOIN hub.delivery d ON d.id = l.delivery JOIN hub.message m ON m.position = d.message
 ORDER BY l.place, l.delivery
 """
+
+# The reports on deliveries that a statement has just ended: `done` (id, message, finished_at, replays). A delivery ends
+# for the first time once, for a replay counts in `replays`: there is no end without a report and none has two.
+MAKE = """INSERT INTO hub.report (party, delivery, end_point, made_at)
+    SELECT m.source, done.id, m.end_point, done.finished_at
+    FROM done JOIN hub.message m ON m.position = done.message
+    WHERE done.replays = 0"""
 
 # Parts of a statement that settles rows `given` (id, party, end_point). A report that is gone was taken.
 TAKEN = """taken AS (

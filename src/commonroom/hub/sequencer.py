@@ -12,6 +12,7 @@ skipped nor waited for. Positions, nodes and the new snapshot are one transactio
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from joserfc.jwk import OKPKey
@@ -24,6 +25,7 @@ from commonroom.hub.ledger_form import (
     envelope_digest,
     facts_digest,
     leaf_of,
+    leaves_of_group,
     signed,
     text_digest,
 )
@@ -33,6 +35,7 @@ from commonroom.settings import Settings
 LOCK = 0x6C656467_65720001  # any number that no other advisory lock of ours uses
 TILE_LEVELS = 8  # nodes are stored at every eighth level
 CHUNK = 500
+GROUPS = 10  # of up to some thousand entries
 PAUSE_SECONDS = 0.25
 STANDBY_SECONDS = 2.0
 HEAD_SECONDS = 2.0
@@ -63,23 +66,43 @@ WITH fresh AS MATERIALIZED (
     UNION ALL
     SELECT l.* FROM hub.ledger l WHERE l.tx = ANY ($2::xid8[])
 )
-{ENTRY}
+{ENTRY}, e.entry AS number
 FROM fresh e LEFT JOIN hub.message m ON m.position = e.message
 ORDER BY e.entry
 """  # noqa: S608 - constants
 
 _ALL_WITHOUT_SESSION = "SET LOCAL enable_hashjoin = on; SET LOCAL enable_seqscan = on"
 _ALL_WITHOUT = f"""
-{ENTRY}
+{ENTRY}, e.entry AS number
 FROM hub.ledger e LEFT JOIN hub.message m ON m.position = e.message
 WHERE NOT EXISTS (SELECT FROM hub.ledger_leaf t WHERE t.entry = e.entry)
 ORDER BY e.entry
+"""
+
+_GROUP = """
+SELECT number, at, tx::text AS tx, event, entries, messages, parties, party_of, reasons, digests, facts
+FROM hub.ledger_group
+"""
+_GROUPS_SINCE = f"""
+WITH fresh AS MATERIALIZED (
+    {_GROUP} WHERE ledger_group.tx >= $1::xid8
+    UNION ALL
+    {_GROUP} WHERE ledger_group.tx = ANY ($2::xid8[])
+)
+SELECT * FROM fresh ORDER BY number
+"""  # noqa: S608 - constants
+_ALL_GROUPS_WITHOUT = f"""
+{_GROUP}
+WHERE NOT EXISTS (SELECT FROM hub.ledger_leaf_group t WHERE t.ledger_group = number)
+ORDER BY number
 """
 
 _SAVE = """
 UPDATE hub.ledger_sequencer
 SET size = $1, peaks = $2, seen = pg_current_snapshot(), cluster = (SELECT system_identifier FROM pg_control_system())
 """
+
+_LEAVES_OF_GROUP = "INSERT INTO hub.ledger_leaf_group (position, ledger_group, hashes) VALUES ($1, $2, $3)"
 
 _UNSIGNED = """
 SELECT s.size, s.peaks, clock_timestamp() AS now
@@ -117,14 +140,21 @@ async def sequence(connection: Any) -> int:
         frontier = Frontier(state["size"], state["peaks"])
         nodes: list[tuple[int, int, bytes]] = []
         rows: list[Any] = []
-        query = (_SINCE, state["next_tx"], state["open_txs"]) if state["same_cluster"] else (_ALL_WITHOUT,)
+        since = (state["next_tx"], state["open_txs"])
+        singles, groups = (_SINCE, *since), (_GROUPS_SINCE, *since)
         if not state["same_cluster"]:
+            singles, groups = (_ALL_WITHOUT,), (_ALL_GROUPS_WITHOUT,)
             await connection.execute(_ALL_WITHOUT_SESSION)
-        async for row in connection.cursor(*query, prefetch=CHUNK):
-            rows.append(row)
-            if len(rows) == CHUNK:
+        async for is_group, row in merged(
+            connection.cursor(*singles, prefetch=CHUNK), connection.cursor(*groups, prefetch=GROUPS), "number"
+        ):
+            if not is_group:
+                rows.append(row)
+            if is_group or len(rows) == CHUNK:
                 nodes += await _append(connection, frontier, rows)
                 rows = []
+            if is_group:
+                nodes += await _append_group(connection, frontier, row)
         nodes += await _append(connection, frontier, rows)
         grown = frontier.size - int(state["size"])
         if grown or not state["same_cluster"]:
@@ -163,6 +193,19 @@ def entry_of(row: Any) -> LedgerEntry:
     )
 
 
+async def merged(singles: Any, groups: Any, number: str) -> AsyncIterator[tuple[bool, Any]]:
+    """The rows of two queries, each in the order of this column, in its order, with whether each is of the second."""
+    entries, rows = aiter(singles), aiter(groups)
+    entry, group = await anext(entries, None), await anext(rows, None)
+    while entry is not None or group is not None:
+        if group is None or (entry is not None and entry[number] < group[number]):
+            yield False, entry
+            entry = await anext(entries, None)
+        else:
+            yield True, group
+            group = await anext(rows, None)
+
+
 async def _lead(connection: Any, key: OKPKey) -> None:
     signed_at = -HEAD_SECONDS
     clock = asyncio.get_running_loop().time
@@ -175,15 +218,28 @@ async def _lead(connection: Any, key: OKPKey) -> None:
 
 async def _append(connection: Any, frontier: Frontier, rows: list[Any]) -> list[tuple[int, int, bytes]]:
     """Write the leaves of these entries; the nodes to be stored that they complete."""
-    leaves: list[tuple[int, int, bytes]] = []
-    nodes: list[tuple[int, int, bytes]] = []
-    for row in rows:
-        leaf = leaf_of(entry_of(row))
-        leaves.append((frontier.size, row["entry"], leaf))
-        nodes += [
-            (level, index, value)
-            for (level, index), value in frontier.append(leaf)
-            if level % TILE_LEVELS == 0
-        ]
+    if not rows:
+        return []
+    hashes = [leaf_of(entry_of(row)) for row in rows]
+    leaves = [
+        (place, row["entry"], leaf)
+        for place, (row, leaf) in enumerate(zip(rows, hashes, strict=True), frontier.size)
+    ]
     await connection.copy_records_to_table("ledger_leaf", schema_name="hub", records=leaves)
-    return nodes
+    return _extended(frontier, hashes)
+
+
+async def _append_group(connection: Any, frontier: Frontier, group: Any) -> list[tuple[int, int, bytes]]:
+    """The same for a group, whose leaves are one row."""
+    hashes = leaves_of_group(group)
+    await connection.execute(_LEAVES_OF_GROUP, frontier.size, group["number"], b"".join(hashes))
+    return _extended(frontier, hashes)
+
+
+def _extended(frontier: Frontier, hashes: Sequence[bytes]) -> list[tuple[int, int, bytes]]:
+    return [
+        (level, place, value)
+        for level, row in enumerate(frontier.extend(hashes), 1)
+        if level % TILE_LEVELS == 0
+        for place, value in row
+    ]

@@ -29,7 +29,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     named: dict[str, UUID | None]  # by the caller's own words, each once; None: that is no id
     party: str
     end_point: str
-    state: str = ""  # of `finish`: acknowledged or refused
+    state: str = ""  # of `finish`: acknowledged or refused; one statement takes wishes of one state
     reason: str | None = None  # of `finish`: printable
     seconds: float = 0.0  # of `extend`: from now
 
@@ -65,26 +65,35 @@ def printable(reason: str) -> str:
 # $1 deliveries, $2 parties, $3 end points.
 _HELD = "d.id = given.id AND d.recipient = given.party AND d.state = 'leased' AND d.lease_holder = given.end_point"
 
+# $4 the state they end in, $5 reasons or nothing, $6 and $7 the parties, each once, and which of them each one is. Report
+# and ledger entry need the same row of the message, so it is looked up once.
 _FINISH = f"""
-WITH done AS (
+WITH {ledger.OPENED}, done AS (
     UPDATE hub.delivery d
-    SET state = given.state, reason = given.reason, finished_at = (SELECT engines.domain_now()), lease_until = NULL
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[]) AS given(id, party, end_point, state, reason)
-    WHERE {_HELD}
-    RETURNING d.id, d.message, d.state, d.recipient, d.reason
+    SET state = $4, reason = given.reason, finished_at = (SELECT engines.domain_now()), lease_until = NULL,
+        ledger_groups = d.ledger_groups || {ledger.OPEN_GROUP}
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $5::text[], $7::integer[])
+        AS given(id, party, end_point, reason, party_of), hub.message m
+    WHERE {_HELD} AND m.position = d.message
+    RETURNING d.id, d.finished_at, d.replays, d.reason, given.party_of, m.id AS message_id, m.source, m.end_point
+), reports AS (
+    INSERT INTO hub.report (party, delivery, end_point, made_at)
+    SELECT source, id, end_point, finished_at FROM done WHERE replays = 0
 ), entries AS (
-    {ledger.APPEND}
-    SELECT state, message, recipient, NULL, reason FROM done ORDER BY message
+    {ledger.APPEND_GROUP}
+    SELECT {ledger.OPEN_GROUP}, $4, array_agg({ledger.NEXT_ENTRY}), array_agg(message_id), $6, array_agg(party_of),
+        CASE WHEN count(reason) > 0 THEN array_agg(reason) END
+    FROM done HAVING count(*) > 0
 )
 SELECT id FROM done
 """  # noqa: S608 - constants
 
 _FINISHED_BEFORE = f"""
 WITH given AS MATERIALIZED (
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS given(id, party, end_point, state)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) AS given(id, party, end_point)
 ), {reports.TAKEN}
 SELECT d.id FROM given JOIN hub.delivery d ON d.id = given.id
-WHERE d.recipient = given.party AND d.state = given.state
+WHERE d.recipient = given.party AND d.state = $4
 UNION ALL SELECT id FROM taken UNION ALL SELECT id FROM taken_before
 """  # noqa: S608 - constants
 
@@ -118,7 +127,7 @@ WHERE d.recipient = given.party AND d.state = 'offered' AND d.lease_holder = giv
 
 
 async def settle(connection: Any, wishes: Sequence[Wish]) -> list[Settled]:
-    """Do what all these wishes of one kind say; no delivery may be in two of them."""
+    """Do what all these wishes of one kind and state say; no delivery may be in two of them."""
     rows = [(delivery, one) for one in wishes for delivery in one.deliveries]
     rows.sort(key=lambda row: row[0].int)
     kind = wishes[0].kind
@@ -133,15 +142,14 @@ async def _run(connection: Any, kind: Kind, rows: Sequence[tuple[UUID, Wish]], *
     if not rows:
         return set()
     wishes = [one for _, one in rows]
-    arguments: list[Any] = [
-        [delivery for delivery, _ in rows],
-        [one.party for one in wishes],
-        [one.end_point for one in wishes],
-    ]
+    parties = [one.party for one in wishes]
+    arguments: list[Any] = [[delivery for delivery, _ in rows], parties, [one.end_point for one in wishes]]
     if kind == "finish":
-        arguments.append([one.state for one in wishes])
+        arguments.append(wishes[0].state)
         if not before:
-            arguments.append([one.reason for one in wishes])
+            reasons = [one.reason for one in wishes]
+            places = {party: place for place, party in enumerate(dict.fromkeys(parties), 1)}
+            arguments += [reasons if any(reasons) else [], list(places), [places[one] for one in parties]]
     elif kind == "extend":
         arguments.append([one.seconds for one in wishes])
     found = await connection.fetch(_STATEMENTS[kind][before], *arguments, timeout=COMMAND_SECONDS)
@@ -168,14 +176,14 @@ class Settler(Rounds[Wish, Settled]):
     """One per hub process: settles for all callers."""
 
     def _together(self) -> list[Asked[Wish, Settled]]:
-        """Wishes of the kind that waits longest, without those that name a delivery that is named before them."""
+        """Wishes of the kind and state that wait longest, without those that name a delivery that is named before them."""
         group: list[Asked[Wish, Settled]] = []
         later: list[Asked[Wish, Settled]] = []
         named: set[UUID] = set()
         while self._waiting and len(named) < MAX_ROUND:
             asked = self._waiting.popleft()
             deliveries = asked.wish.deliveries
-            if named.isdisjoint(deliveries) and (not group or asked.wish.kind == group[0].wish.kind):
+            if named.isdisjoint(deliveries) and (not group or _together(asked.wish, group[0].wish)):
                 group.append(asked)
             else:
                 later.append(asked)
@@ -185,6 +193,10 @@ class Settler(Rounds[Wish, Settled]):
 
     async def _do(self, connection: Any, wishes: Sequence[Wish]) -> list[Settled]:
         return await settle(connection, wishes)
+
+
+def _together(one: Wish, other: Wish) -> bool:
+    return (one.kind, one.state) == (other.kind, other.state)
 
 
 def _uuid(text: str) -> UUID | None:

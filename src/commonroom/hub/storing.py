@@ -8,7 +8,8 @@ changed between the two steps makes it raise Stale and write nothing, and the gr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import repeat
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from asyncpg.pgproto.pgproto import UUID as DatabaseUUID  # noqa: N811 - a UUID 
 from commonroom.engines.database import connect
 from commonroom.exchange import Envelope
 from commonroom.hub import bodies, ledger
+from commonroom.hub.ledger_form import accepted_digests, canonical_envelope
 from commonroom.hub.master_keys import MasterKeys
 from commonroom.hub.routing import Way
 from commonroom.ids import uuid7_bytes
@@ -93,19 +95,20 @@ FROM hub.routing
 # Writes nothing when the routing version is not $1 any more.
 _STORE = f"""
 WITH expected AS MATERIALIZED (
-    SELECT version FROM hub.routing WHERE version = $1
+    SELECT version, nextval('hub.ledger_entry_seq') AS number FROM hub.routing WHERE version = $1
 ), messages AS (
     INSERT INTO hub.message (
-        position, id, source, ce_id, type, envelope, digest, size, end_point, accepted_at, retain_until, left_out
+        position, id, source, ce_id, type, envelope, digest, size, end_point, accepted_at, retain_until, left_out,
+        ledger_group
     )
     OVERRIDING SYSTEM VALUE
-    SELECT position, id, source, ce_id, type, envelope, digest, size, end_point, $2::timestamptz,
-        $2::timestamptz + make_interval(days => retention_days), left_out
-    FROM unnest(
-        $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::jsonb[], $9::bytea[], $10::bigint[],
-        $11::text[], $12::int[], $13::jsonb[]
-    ) AS given(position, id, source, ce_id, type, envelope, digest, size, end_point, retention_days, left_out)
-    WHERE EXISTS (SELECT FROM expected)
+    SELECT position, id, source, ce_id, type, envelope, substring($9::bytea FROM 32 * place::integer - 31 FOR 32), size,
+        end_point, $2::timestamptz, retain_until, left_out, number
+    FROM expected, unnest(
+        $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::jsonb[], $10::bigint[], $11::text[],
+        $12::timestamptz[], $13::jsonb[]
+    ) WITH ORDINALITY
+        AS given(position, id, source, ce_id, type, envelope, size, end_point, retain_until, left_out, place)
 ), letters AS (
     INSERT INTO hub.body (message, body, master, wrapped, stored)
     SELECT message, body, CASE WHEN body IS NOT NULL THEN $14::text END, wrapped, stored
@@ -118,10 +121,10 @@ WITH expected AS MATERIALIZED (
         AS given(id, message, recipient, movement, expires_at, needs)
     WHERE EXISTS (SELECT FROM expected)
 ), entries AS (
-    {ledger.APPEND}
-    SELECT '{ledger.ACCEPTED}', message, party, digest, NULL
-    FROM unnest($3::bigint[], $5::text[], $9::bytea[]) AS given(message, party, digest)
-    WHERE EXISTS (SELECT FROM expected)
+    INSERT INTO hub.ledger_group (number, event, entries, messages, parties, party_of, digests, facts)
+    SELECT number, '{ledger.ACCEPTED}',
+        ARRAY(SELECT {ledger.NEXT_ENTRY} FROM generate_series(1, cardinality($4::uuid[]))), $4, $24, $25, $9, $26
+    FROM expected
 )
 SELECT version FROM expected
 """  # noqa: S608 - constants of ledger.py
@@ -139,6 +142,10 @@ LEFT JOIN LATERAL (
     SELECT t.position AS ledger_position
     FROM hub.ledger e JOIN hub.ledger_leaf t ON t.entry = e.entry
     WHERE e.message = m.position AND e.event = 'accepted'
+    UNION ALL
+    SELECT t.position + array_position(g.messages, m.id) - 1
+    FROM hub.ledger_group g JOIN hub.ledger_leaf_group t ON t.ledger_group = g.number
+    WHERE g.number = m.ledger_group
 ) l ON true
 """
 
@@ -200,6 +207,11 @@ async def _write(
     uploads: dict[tuple[str, str, bytes], int],
 ) -> None:
     envelopes = [one.submission.envelope for one in routed]
+    written = [canonical_envelope(envelope) for envelope in envelopes]
+    sources = [envelope.source for envelope in envelopes]
+    places = {source: place for place, source in enumerate(dict.fromkeys(sources), 1)}
+    sizes = [uploads[_upload(one)] if one.is_large else len(one.submission.body) for one in routed]
+    ends = [now + timedelta(days=one.way.route.retention_days) for one in routed]
     stops = [(one, stop) for one in routed for stop in one.way.route.stops]
     master, letters = _letters(master_keys, routed)
     found = await connection.fetchval(
@@ -208,14 +220,14 @@ async def _write(
         now,
         [one.position for one in routed],
         [one.id for one in routed],
-        [envelope.source for envelope in envelopes],
+        sources,
         [envelope.id for envelope in envelopes],
         [envelope.type for envelope in envelopes],
-        envelopes,
-        [one.submission.digest for one in routed],
-        [uploads[_upload(one)] if one.is_large else len(one.submission.body) for one in routed],
+        [msgspec.Raw(text) for text in written],
+        b"".join([one.submission.digest for one in routed]),
+        sizes,
         [one.submission.end_point for one in routed],
-        [one.way.route.retention_days for one in routed],
+        ends,
         _sparse([one.way.route.left_out or None for one in routed]),
         master,
         [body for body, _, _ in letters],
@@ -227,10 +239,22 @@ async def _write(
         [stop.movement for _, stop in stops],
         _sparse([one.submission.envelope.expirytime for one, _ in stops]),
         [stop.needs for _, stop in stops],
+        list(places),
+        [places[source] for source in sources],
+        b"".join(map(_vouched, written, routed, repeat(now), ends, sizes)),
         timeout=COMMAND_SECONDS,
     )
     if found is None:
         raise Stale
+
+
+def _vouched(envelope: bytes, routed: Routed, now: datetime, retain_until: datetime, size: int) -> bytes:
+    """What the ledger's entry says of the message beside its body: the row that is written, in the order of FACTS."""
+    said = routed.submission.envelope
+    facts = (
+        now, said.id, routed.submission.end_point, routed.id, routed.position, retain_until, size, said.source, said.type,
+    )  # fmt: skip
+    return accepted_digests(envelope, facts)
 
 
 def _sparse(values: list[Any]) -> list[Any]:

@@ -207,14 +207,31 @@ async def test_proofs_hold_at_every_position_of_a_ledger_of_several_tiles(
             assert ledger_form.verify_consistency(proof, await proofs.published_keys(connection))
 
 
-@pytest.mark.parametrize("table", ["ledger", "ledger_leaf", "ledger_node", "ledger_head", "ledger_key"])
+@pytest.mark.parametrize(
+    "table",
+    [
+        "ledger",
+        "ledger_group",
+        "ledger_leaf",
+        "ledger_leaf_group",
+        "ledger_node",
+        "ledger_head",
+        "ledger_key",
+    ],
+)
 @pytest.mark.parametrize(
     "statement", ["UPDATE hub.{0} SET {1} = {1}", "DELETE FROM hub.{0}", "TRUNCATE hub.{0}"]
 )
 async def test_the_database_refuses_to_change_what_the_ledger_says(
     pool: Any, table: str, statement: str
 ) -> None:
-    column = {"ledger": "reason", "ledger_key": "x", "ledger_head": "time"}.get(table, "hash")
+    column = {
+        "ledger": "reason",
+        "ledger_group": "event",
+        "ledger_leaf_group": "hashes",
+        "ledger_key": "x",
+        "ledger_head": "time",
+    }.get(table, "hash")
     with pytest.raises(Exception, match="only ever appended"):
         await pool.execute(statement.format(table, column))
 

@@ -1,0 +1,11 @@
+"""Ledger entries in groups: see the SQL file beside this one."""
+
+from commonroom.engines.migrations import run_sql_beside
+
+revision = "0025"
+down_revision = "0024"
+
+
+def upgrade() -> None:
+    """Run the statements."""
+    run_sql_beside(__file__)

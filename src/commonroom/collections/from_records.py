@@ -320,7 +320,7 @@ def _said(row: _Row, way: Way) -> str | None:
 
 def _own_keys(rule: Rule) -> frozenset[Way]:
     """The items of a row, and of single rows below it, that tell the records of an entity apart."""
-    found = {(name,) for name in rule.entry.where}
+    found: set[Way] = {(name,) for name in rule.entry.where}
     for name in rule.finding:
         found |= {(*cell.downs, cell.item) for cell in rule.sources[name].cells if cell.ups == 0}
     return frozenset(found)

@@ -17,11 +17,11 @@ import msgspec
 
 from commonroom.collections import loader
 from commonroom.collections.engine import Engine
-from commonroom.collections.findings import Finding, Outcome, Report
+from commonroom.collections.findings import Finding, Outcome
 from commonroom.collections.model import Collection, Rule
 from commonroom.collections.session import Session
 from commonroom.collections.tables import LAST_RETURN, Tables
-from commonroom.returns import content, identity
+from commonroom.returns import content, identity, telling
 from commonroom.settings import Settings
 
 # Findings of one version that are kept one by one; the counts are always whole.
@@ -54,6 +54,8 @@ class Checked(msgspec.Struct, frozen=True):
     findings: list[Found]
     errors: int
     queries: int
+    # Faults for which it cannot be told in the common language; 0 where it was not tried.
+    untold: int = 0
 
 
 class Ruleset(msgspec.Struct, frozen=True):
@@ -75,39 +77,49 @@ def check_file(
     path: Path,
     last: Path | None = None,
     proof: Callable[[Tables], None] | None = None,
+    numbers: Mapping[str, str] | None = None,
 ) -> Checked:
     """Read, check and keep the content of a file; `last` is the folder of the sender's previous return's content.
 
-    `proof` may refuse what was read with a Problem. Raises Problem CR-190 to CR-194 for a file that cannot be read; then
-    nothing of it is kept.
+    `numbers` are those of the holder of its records, where it is to be told. `proof` may refuse what was read with a
+    Problem. Raises Problem CR-190 to CR-194 for a file that cannot be read; then nothing of it is kept.
     """
     with Session(_engine(ruleset.load())) as session:
         session.load(path)
         if proof is not None:
             proof(session.tables)
-        return check_session(settings, ruleset, session, last)
+        return check_session(settings, ruleset, session, last, numbers)
 
 
 def check_tables(
-    settings: Settings, ruleset: Ruleset, filled: Mapping[str, Any], last: Path | None = None
+    settings: Settings,
+    ruleset: Ruleset,
+    filled: Mapping[str, Any],
+    last: Path | None = None,
+    numbers: Mapping[str, str] | None = None,
 ) -> Checked:
     """The same for module tables made elsewhere, as nested records: a return made from the live record."""
     with Session(_engine(ruleset.load())) as session:
         session.load_records(filled)
-        return check_session(settings, ruleset, session, last)
+        return check_session(settings, ruleset, session, last, numbers)
 
 
 def check_session(
-    settings: Settings, ruleset: Ruleset, session: Session, last: Path | None = None
+    settings: Settings,
+    ruleset: Ruleset,
+    session: Session,
+    last: Path | None = None,
+    numbers: Mapping[str, str] | None = None,
 ) -> Checked:
-    """Check and keep what a session holds, however it came into it."""
+    """Check and keep what a session holds, however it came into it; with `numbers`, whether it can be told too."""
     tables = session.tables
     if last is not None:
         content.fill(tables, last, LAST_RETURN)
         tables.has_last_return = True
     report = session.check()
+    untold = telling.untold(tables, numbers, report.findings) if numbers is not None else None
     kept = content.keep(settings, tables)
-    found = _found(settings, ruleset, tables, report)
+    found = _found(settings, ruleset, tables, [*report.findings, *(untold.findings if untold else ())])
     own = [one for one in found if one.local is None]
     return Checked(
         content=kept,
@@ -119,6 +131,7 @@ def check_session(
         findings=_most(found),
         errors=sum(one.finding.severity == "error" for one in own),
         queries=sum(one.finding.severity == "query" for one in own),
+        untold=untold.faults if untold else 0,
     )
 
 
@@ -144,12 +157,12 @@ def installation_key(folder: Path) -> bytes:
     return key
 
 
-def _found(settings: Settings, ruleset: Ruleset, tables: Tables, report: Report) -> list[Found]:
+def _found(settings: Settings, ruleset: Ruleset, tables: Tables, findings: Sequence[Finding]) -> list[Found]:
     secret = installation_key(settings.folder("keys"))
-    places = _chains(tables, report.findings)
+    places = _chains(tables, findings)
     times: dict[bytes, int] = {}
     found = []
-    for one, chain in zip(report.findings, places, strict=True):
+    for one, chain in zip(findings, places, strict=True):
         rule = tables.collection.rules.get(one.rule)
         first = one.locations[0]
         key = _hash(secret, "key", one.rule, chain, first.module, first.item or "")

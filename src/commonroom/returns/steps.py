@@ -42,9 +42,11 @@ _NEXT_VERSION = "SELECT coalesce(max(number), 0) + 1 FROM returns.version WHERE 
 _VERSION = """
 INSERT INTO returns.version (
     return, number, kind, file_name, file_digest, content, rules, records, modules, outcomes, reasons, errors, queries,
-    known_at, made_at, who, message, told
+    known_at, made_at, who, message, told, told_reason, sender
 )
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, engines.domain_now(), $15, $16, $17)
+VALUES (
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, engines.domain_now(), $15, $16, $17, $18, $19
+)
 """
 
 _FINDING_COLUMNS = (
@@ -74,6 +76,13 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     file_name: str | None = None
     file_digest: str | None = None
     known_at: datetime | None = None
+
+
+class Fate(msgspec.Struct, frozen=True):
+    """How a version begins: waiting to be posted, not sent, or refused and why."""
+
+    told: str = "not sent"
+    reason: str = ""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -122,13 +131,15 @@ async def add_version(
     *,
     revision: int | None,
     reason: str = "",
-    told: str = "not sent",
+    fate: Fate = Fate(),
 ) -> Return:
     """Make what was checked the current version. Raises Problem CR-197, CR-198, or CR-200: nothing is changed then."""
     async with connection.transaction():
         held = await store.locked(connection, found.id, revision)
         move = decided(held, actor, "load")
         number: int = await connection.fetchval(_NEXT_VERSION, held.id)
+        if checked.untold and fate.told == "waiting":
+            fate = Fate("refused", _untold(checked.untold))
         await connection.execute(
             _VERSION,
             held.id,
@@ -147,7 +158,10 @@ async def add_version(
             source.known_at,
             actor.who,
             ids.uuid7(),
-            told,
+            fate.told,
+            fate.reason,
+            # What the collector puts in place of a version is with it already.
+            actor.party or held.party,
         )
         await connection.copy_records_to_table(
             "finding", schema_name="returns", columns=_FINDING_COLUMNS, records=_rows(held, number, checked)
@@ -208,6 +222,10 @@ async def note(
         await connection.execute(_NOTE, held.id, held.version, numbers, kind, text.strip(), actor.who, role)
         await connection.execute(_TOUCH, held.id)
     return len(numbers)
+
+
+def _untold(faults: int) -> str:
+    return f"{faults:,} value{'s' * (faults > 1)} or rows cannot be told in the common language: see its findings"
 
 
 def _check_text(text: str) -> None:

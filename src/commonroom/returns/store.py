@@ -53,6 +53,8 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     message: UUID
     told: str
     told_reason: str
+    # Who spoke in the message.
+    sender: str
 
 
 class Checks(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,7 +135,7 @@ ORDER BY coalesce(p.name, ''), r.party
 
 _VERSION_COLUMNS = (
     "number, kind, file_name, file_digest, content, rules, records, modules, outcomes, reasons, errors, queries, "
-    "known_at, made_at, who, message, told, told_reason"
+    "known_at, made_at, who, message, told, told_reason, sender"
 )
 VERSION = f"SELECT {_VERSION_COLUMNS} FROM returns.version WHERE return = $1 AND number = $2"  # noqa: S608
 VERSIONS = f"SELECT {_VERSION_COLUMNS} FROM returns.version WHERE return = $1 ORDER BY number"  # noqa: S608

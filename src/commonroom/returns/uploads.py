@@ -9,10 +9,10 @@ from typing import Any
 
 from commonroom.collections.model import Collection
 from commonroom.problems import Problem
-from commonroom.returns import checking, codes, content, desk, local_rules, steps
+from commonroom.returns import checking, codes, content, local_rules, posting, steps, telling
 from commonroom.returns.checking import Checked, Ruleset
 from commonroom.returns.parties import Actor
-from commonroom.returns.steps import Source
+from commonroom.returns.steps import Fate, Source
 from commonroom.returns.store import Return
 from commonroom.settings import Settings
 
@@ -23,11 +23,6 @@ JOIN returns.version v ON v.return = r.id AND v.number = r.version
 WHERE r.collection = $1 AND r.party = $2 AND r.year < $3
 ORDER BY r.year DESC
 LIMIT 1
-"""
-
-_NUMBERS = """
-SELECT split_part(alias, ':', 4) AS scheme, split_part(alias, ':', 5) AS value FROM hub.party_alias
-WHERE party = $1 AND split_part(alias, ':', 4) IN ('la', 'laestab')
 """
 
 
@@ -50,8 +45,9 @@ async def upload(
     steps.decided(found, actor, "load")
     ruleset = await local_rules.ruleset_of(settings, connection, found)
     last = await previous(settings, connection, found)
-    numbers = {row["scheme"]: row["value"] for row in await connection.fetch(_NUMBERS, found.party)}
-    checked, digest = await asyncio.to_thread(_check, settings, ruleset, path, last, numbers)
+    numbers = await telling.numbers_of(connection, found.party)
+    fate = await posting.at_start(connection, found, actor, ruleset.load())
+    checked, digest = await asyncio.to_thread(_check, settings, ruleset, path, last, numbers, fate)
     source = Source(kind="file", file_name=(name or path.name)[:255], file_digest=digest)
     return await steps.add_version(
         connection,
@@ -61,7 +57,7 @@ async def upload(
         source,
         revision=found.revision if revision is None else revision,
         reason=reason,
-        told=await desk.told_at_start(connection, ruleset.load()),
+        fate=fate,
     )
 
 
@@ -72,7 +68,7 @@ async def previous(settings: Settings, connection: Any, found: Return) -> Path |
 
 
 def _check(
-    settings: Settings, ruleset: Ruleset, path: Path, last: Path | None, numbers: dict[str, str]
+    settings: Settings, ruleset: Ruleset, path: Path, last: Path | None, numbers: dict[str, str], fate: Fate
 ) -> tuple[Checked, str]:
     digest = "" if path.is_dir() else _digest(path)
     checked = checking.check_file(
@@ -81,6 +77,7 @@ def _check(
         path,
         last,
         lambda tables: _right_sender(tables, ruleset.load(), numbers, path.name),
+        numbers if fate.told == "waiting" else None,
     )
     return checked, digest
 

@@ -20,7 +20,7 @@ from commonroom.hub import Alias, Party, load_movements, publish
 from commonroom.hub.own_end_points import own_end_point
 from commonroom.ids import alias_urn, org_urn, uuid7
 from commonroom.problems import Problem
-from commonroom.returns import checking, desk, freeze, local_rules, parties, steps, store
+from commonroom.returns import checking, freeze, local_rules, parties, posting, steps, store, taking, telling
 from commonroom.returns.parties import Actor
 from commonroom.settings import Settings
 from tests.hub_server import assure_everybody, enrolled_client, hub_here
@@ -58,9 +58,9 @@ class Desk(msgspec.Struct, frozen=True):
         found = await store.one(self.connection, "cin", 2026, self.authority)
         ruleset = await local_rules.ruleset_of(self.settings, self.connection, found)
         checked = checking.check_tables(self.settings, ruleset, content)
-        told = await desk.told_at_start(self.connection, ruleset.load())
+        fate = await posting.at_start(self.connection, found, self.actor, ruleset.load())
         return await steps.add_version(
-            self.connection, found, self.actor, checked, steps.Source(kind="file"), revision=None, told=told
+            self.connection, found, self.actor, checked, steps.Source(kind="file"), revision=None, fate=fate
         )
 
     @asynccontextmanager
@@ -71,7 +71,7 @@ class Desk(msgspec.Struct, frozen=True):
 
     async def taken(self) -> int:
         async with self.department() as client:
-            return await desk.take_letters(self.settings, self.connection, client)
+            return await taking.take_letters(self.settings, self.connection, client)
 
 
 @pytest.fixture
@@ -108,12 +108,12 @@ async def test_from_the_authoritys_file_to_the_frozen_return(at_the_desk: Desk) 
     found = await store.one(world.connection, "cin", 2026, world.authority)
     done = await returns.upload(world.settings, world.connection, world.actor, found, path)
     assert (await store.version(world.connection, done)).told == "waiting"
-    assert await desk.post_waiting(world.settings, world.connection) == 1
+    assert await posting.post_waiting(world.settings, world.connection) == 1
     assert (await store.version(world.connection, done)).told == "posted"
     assert await world.taken() == 1
     version = await store.version(world.connection, done)
     assert (version.told, version.told_reason) == ("taken", "")
-    (part,) = (world.settings.folder(desk.FOLDER) / str(version.message)).iterdir()
+    (part,) = (world.settings.folder(taking.FOLDER) / str(version.message)).iterdir()
     kept = exchange.decode(part.read_bytes(), exchange.RECORDS_ZSTD_TYPE)
     assert len(kept.records["child"]) == version.records
     for step, actor in (("submit", world.actor), ("approve", world.actor), ("authorise", COLLECTOR)):
@@ -130,7 +130,7 @@ async def test_what_the_centre_does_not_have_cannot_be_authorised(at_the_desk: D
     with pytest.raises(Problem) as early:
         await returns.take(world.connection, world.settings, done, COLLECTOR, "authorise")
     assert early.value.extra["missing"] == ["the centre has not taken in all of its records yet"]
-    await desk.post_waiting(world.settings, world.connection)
+    await posting.post_waiting(world.settings, world.connection)
     await world.taken()
     assert (
         await returns.take(world.connection, world.settings, done, COLLECTOR, "authorise")
@@ -140,10 +140,10 @@ async def test_what_the_centre_does_not_have_cannot_be_authorised(at_the_desk: D
 async def test_posting_again_after_a_kill_changes_nothing(at_the_desk: Desk) -> None:
     world = at_the_desk
     done = await world.load(valid())
-    assert await desk.post_waiting(world.settings, world.connection) == 1
+    assert await posting.post_waiting(world.settings, world.connection) == 1
     # Killed after the hub had it and before we had written so.
     await world.connection.execute("UPDATE returns.version SET told = 'waiting'")
-    assert await desk.post_waiting(world.settings, world.connection) == 1
+    assert await posting.post_waiting(world.settings, world.connection) == 1
     assert await world.taken() == 1
     assert (await store.version(world.connection, done)).told == "taken"
 
@@ -152,10 +152,10 @@ async def test_a_return_in_several_parts_is_taken_when_all_are_there(
     at_the_desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = at_the_desk
-    monkeypatch.setattr(desk, "RECORDS_A_PART", 2)
+    monkeypatch.setattr(telling, "RECORDS_A_PART", 2)
     done = await world.load(valid())
-    await desk.post_waiting(world.settings, world.connection)
-    monkeypatch.setattr(desk, "LETTERS_A_PULL", 1)
+    await posting.post_waiting(world.settings, world.connection)
+    monkeypatch.setattr(taking, "LETTERS_A_PULL", 1)
     parts = -(-(await store.version(world.connection, done)).records // 2)
     assert parts > 2
     for place in range(parts):
@@ -169,10 +169,10 @@ async def test_what_cannot_be_told_is_said_and_nothing_is_posted(at_the_desk: De
     twice = valid()
     twice["Child"] = [*twice["Child"], twice["Child"][0]]
     done = await world.load(twice)
-    assert await desk.post_waiting(world.settings, world.connection) == 0
+    assert await posting.post_waiting(world.settings, world.connection) == 0
     version = await store.version(world.connection, done)
     assert version.told == "refused"
-    assert "another record has the same key" in version.told_reason
+    assert version.told_reason == "Child[12] and Child[1] have the same key"
     assert await world.taken() == 0
 
 

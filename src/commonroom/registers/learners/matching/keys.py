@@ -45,7 +45,8 @@ def _keys(person: Prepared) -> Iterator[tuple[str, str]]:
     year, month, day = person.birth
     born = f"{year:04d}{month:02d}{day:02d}" if year and month and day else ""
     # Somebody's only name may be the given name elsewhere.
-    givens = dict.fromkeys(soundex(name.given or name.family.replace(" ", "")) for name in person.names)
+    sounds = (soundex(name.given or name.family.replace(" ", "")) for name in person.names)
+    givens = dict.fromkeys(sound for sound in sounds if sound)
     if born:
         families = dict.fromkeys(part for name in person.names for part in family_sounds(name.family))
         yield from (("bf", f"{born}{sound}") for sound in families)

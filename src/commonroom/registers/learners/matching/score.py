@@ -12,7 +12,7 @@ from commonroom.registers.learners.matching.normalise import (
     normalise,
     normalise_known,
 )
-from commonroom.registers.learners.matching.parameters import parameters, prior
+from commonroom.registers.learners.matching.parameters import Level, parameters, prior
 from commonroom.registers.learners.matching.people import Details, Known, Part, Weighed
 
 
@@ -181,7 +181,7 @@ def home_of(query: Prepared, known: Prepared) -> tuple[Part, str]:
     return best, postcode
 
 
-def level_bits(levels: dict[str, object], level: str) -> float:
+def level_bits(levels: dict[str, Level], level: str) -> float:
     """What a level weighs; nothing when it is missing."""
     found = levels.get(level)
-    return found.bits if found is not None else 0.0  # type: ignore[attr-defined,no-any-return]
+    return found.bits if found is not None else 0.0

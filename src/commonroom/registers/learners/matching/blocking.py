@@ -1,0 +1,164 @@
+"""Block keys in columns: the same passes as `keys`, as numbers, for batches against a register in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+
+from commonroom.registers.learners.matching.people_columns import Ints, People
+
+Keyed = tuple[str, Ints, Ints]
+
+
+class Index:
+    """A register's keys, sorted, so that a batch finds its candidates at once."""
+
+    def __init__(self, register: People) -> None:
+        self.register = register
+        self._passes: dict[str, tuple[Ints, Ints]] = {}
+        gathered: dict[str, list[tuple[Ints, Ints]]] = {}
+        for name, rows, keys in _keys(register, _Form.of(register)):
+            gathered.setdefault(name, []).append((rows, keys))
+        for name, parts in gathered.items():
+            rows = np.concatenate([part[0] for part in parts])
+            keys = np.concatenate([part[1] for part in parts])
+            order = np.argsort(keys, kind="stable")
+            self._passes[name] = (keys[order], rows[order].astype(np.int32))
+
+    def candidates(self, queries: People) -> tuple[Ints, Ints]:
+        """Positions of queries and of registered persons that share a key, each pair once."""
+        found = [
+            self._found(name, rows, keys)
+            for form in _forms(queries)
+            for name, rows, keys in _keys(queries, form)
+            if name in self._passes
+        ]
+        pairs = (
+            np.concatenate([(rows << 32) | others for rows, others in found])
+            if found
+            else np.zeros(0, np.int64)
+        )
+        pairs.sort()
+        pairs = pairs[np.concatenate([np.ones(min(1, len(pairs)), np.bool_), pairs[1:] != pairs[:-1]])]
+        return pairs >> 32, pairs & 0xFFFFFFFF
+
+    def _found(self, name: str, rows: Ints, keys: Ints) -> tuple[Ints, Ints]:
+        held, people = self._passes[name]
+        # In order, so that the look-ups stay near each other in memory.
+        order = np.argsort(keys)
+        rows, keys = rows[order], keys[order]
+        first = np.searchsorted(held, keys, "left")
+        count = np.searchsorted(held, keys, "right") - first
+        return np.repeat(rows, count), people[spread(first, count)].astype(np.int64)
+
+
+def spread(first: Ints, count: Ints) -> Ints:
+    """first, first + 1 ... count times, one after the other."""
+    ends = np.cumsum(count)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.arange(total) - np.repeat(ends - count, count) + np.repeat(first, count)
+
+
+class _Form(msgspec.Struct, frozen=True):
+    """Records as they are, or as they may have been: names of rows, and the date of birth."""
+
+    rows: Ints
+    given: Ints
+    family: Ints
+    year: Ints
+    month: Ints
+    day: Ints
+    # The form differs from the record in the date of birth alone.
+    birth_alone: bool = False
+
+    @staticmethod
+    def of(people: People) -> _Form:
+        owner = np.repeat(np.arange(people.size), np.diff(people.names.start))
+        return _Form(owner, people.given, people.family, people.year, people.month, people.day)
+
+
+def _forms(queries: People) -> Iterator[_Form]:
+    """As `keys.query_keys`: other given names, names in each other's place, day and month swapped."""
+    form = _Form.of(queries)
+    first = queries.names.start[:-1]
+    family = queries.family[first]
+    rows, given, families = [form.rows], [form.given], [form.family]
+    for other in (queries.preferred, *queries.middle.T):
+        held = np.flatnonzero(other)
+        rows.append(held)
+        given.append(other[held])
+        families.append(family[held])
+    named = np.flatnonzero(queries.given[first])
+    rows.append(named)
+    given.append(queries.family_whole[first][named])
+    families.append(queries.whole_given[named])
+    whole = msgspec.structs.replace(
+        form, rows=np.concatenate(rows), given=np.concatenate(given), family=np.concatenate(families)
+    )
+    yield whole
+    turned = (queries.day != 0) & (queries.day <= 12) & (queries.day != queries.month)
+    kept = turned[whole.rows]
+    yield _Form(
+        whole.rows[kept],
+        whole.given[kept],
+        whole.family[kept],
+        queries.year,
+        np.where(turned, queries.day, 0),
+        np.where(turned, queries.month, 0),
+        birth_alone=True,
+    )
+
+
+def _keys(people: People, form: _Form) -> Iterator[Keyed]:
+    vocabulary = people.vocabulary
+    whole_family = _whole(people, form.family)
+    alone = np.where(form.given != 0, form.given, whole_family)
+    sound = vocabulary.soundex(alone)[alone]
+    born = form.year * 10_000 + form.month * 100 + form.day
+    known = (form.day != 0) & (form.month != 0)
+    dated = known[form.rows] & (sound != 0)
+    rows = form.rows[dated]
+    for part_rows, part in _family_parts(people, form):
+        sounds = vocabulary.soundex(part)[part]
+        kept = known[part_rows] & (sounds != 0)
+        yield "bf", part_rows[kept], (born[part_rows[kept]] << 15) | sounds[kept]
+    yield "bg", rows, (born[rows] << 15) | sound[dated]
+    homes = np.repeat(np.arange(people.size), np.diff(people.postcodes.start))
+    places = vocabulary.district(people.postcodes.codes)[people.postcodes.codes]
+    homed = known[homes]
+    yield "bd", homes[homed], (born[homes[homed]] << 32) | places[homed]
+    if form.birth_alone:
+        return
+    years = form.year[homes] != 0
+    yield "py", homes[years], (form.year[homes[years]] << 32) | people.postcodes.codes[years]
+    both = (form.given != 0) & (form.family != 0) & (form.year[form.rows] != 0)
+    rows = form.rows[both]
+    yield "fgy", rows, (((form.year[rows] << 15) | sound[both]) << 32) | whole_family[both]
+    count = np.where(sound != 0, people.postcodes.count(form.rows), 0)
+    codes = people.postcodes.codes[spread(people.postcodes.start[form.rows], count)]
+    yield "pg", np.repeat(form.rows, count), (np.repeat(sound, count) << 32) | codes
+    yield "upn", np.repeat(np.arange(people.size), np.diff(people.upns.start)), people.upns.codes
+    mailed = np.flatnonzero(people.email)
+    yield "email", mailed, people.email[mailed]
+
+
+def _whole(people: People, family: Ints) -> Ints:
+    different, places = np.unique(family, return_inverse=True)
+    texts = people.vocabulary.texts
+    return people.vocabulary.codes([texts[code].replace(" ", "") for code in different.tolist()])[places]
+
+
+def _family_parts(people: People, form: _Form) -> Iterator[tuple[Ints, Ints]]:
+    """The rows of each family name and of each part of one."""
+    yield form.rows, form.family
+    different, places = np.unique(form.family, return_inverse=True)
+    texts = people.vocabulary.texts
+    split = [texts[code].split() for code in different.tolist()]
+    for part in range(max((len(words) for words in split), default=0)):
+        codes = people.vocabulary.codes(
+            words[part] if len(words) > 1 and part < len(words) else "" for words in split
+        )[places]
+        held = np.flatnonzero(codes)
+        yield form.rows[held], codes[held]

@@ -1,0 +1,154 @@
+"""People out of any CSV file: columns mapped by name, dates in several forms."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from commonroom.problems import Problem
+from commonroom.registers.learners.matching.people import Details
+
+# What `--map given=first_name,...` calls the fields; a field may be several columns: `house=number+street`.
+FIELDS = {
+    "given": "given_name",
+    "family": "family_name",
+    "dob": "date_of_birth",
+    "gender": "gender",
+    "postcode": "postcode",
+    "middle": "middle_names",
+    "previous": "previous_family_name",
+    "preferred": "preferred_given_name",
+    "upn": "upn",
+    "email": "email",
+    "house": "house",
+    "town": "town",
+    "place": "place_of_birth",
+    "school": "school_at_16",
+}
+_NOTHING = frozenset(("", "na", "n/a", "nan", "null", "none", "\\n"))
+_SEXES = {
+    "m": "1",
+    "male": "1",
+    "1": "1",
+    "boy": "1",
+    "f": "2",
+    "female": "2",
+    "2": "2",
+    "girl": "2",
+    "9": "9",
+}
+_MONTHS = {
+    name: number
+    for number, name in enumerate(
+        ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], start=1
+    )
+}
+_NUMBERS = re.compile(r"[0-9]+|[a-z]{3,}")
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One record of a file."""
+
+    id: str
+    details: Details
+
+
+def parse_mapping(text: str) -> dict[str, str]:
+    """`given=first,family=last,dob=born,id=rec_id` as a mapping of our fields to columns."""
+    found: dict[str, str] = {}
+    for item in text.split(","):
+        field, _, column = (part.strip() for part in item.partition("="))
+        if (field not in FIELDS and field != "id") or not column:
+            raise Problem(
+                "CR-004",
+                f"the mapping `{item.strip()}` is not FIELD=COLUMN",
+                remedy=f"Fields are id, {', '.join(FIELDS)}; several columns are joined by +.",
+            )
+        found[field] = column
+    return found
+
+
+def read_rows(path: Path, mapping: Mapping[str, str]) -> Iterator[Row]:
+    """The records of a CSV file. The id is the mapped column, or `id`, `rec_id`, or the first column."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, skipinitialspace=True)
+        columns = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = columns
+        _check(path, columns, mapping)
+        id_column = mapping.get("id") or next(
+            (name for name in ("id", "rec_id") if name in columns), columns[0]
+        )
+        for row in reader:
+            yield Row((row[id_column] or "").strip(), details(row, mapping))
+
+
+def read_truth(path: Path) -> list[tuple[str, str]]:
+    """Pairs of ids, the registered first, from the first two columns of a CSV file with a heading."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file, skipinitialspace=True)
+        next(rows, None)
+        return [(row[0].strip(), row[1].strip()) for row in rows if len(row) >= 2]
+
+
+def _check(path: Path, columns: list[str], mapping: Mapping[str, str]) -> None:
+    missing = sorted({part for name in mapping.values() for part in name.split("+")} - set(columns))
+    if not columns or missing:
+        raise Problem(
+            "CR-004",
+            f"there is no column {', '.join(missing)}" if columns else "the file has no heading",
+            where=f"{path}, line 1",
+            remedy=f"The file has {', '.join(columns[:30])}."
+            if columns
+            else "Write the columns' names first.",
+        )
+
+
+def details(row: Mapping[str, str | None], mapping: Mapping[str, str]) -> Details:
+    """What one row says of a person."""
+    found = {
+        FIELDS[field]: _joined(row, column, "-" if field == "dob" else " ")
+        for field, column in mapping.items()
+        if field in FIELDS
+    }
+    return Details(
+        given_name=found.pop("given_name", ""),
+        family_name=found.pop("family_name", ""),
+        date_of_birth=iso_date(found.pop("date_of_birth", "")),
+        gender=_SEXES.get(found.pop("gender", "").lower(), "0"),
+        **{field: value or None for field, value in found.items()},
+    )
+
+
+def _joined(row: Mapping[str, str | None], column: str, between: str) -> str:
+    values = ((row.get(part) or "").strip() for part in column.split("+"))
+    return between.join(value for value in values if value.lower() not in _NOTHING)
+
+
+def iso_date(text: str) -> str:
+    """A date as `2009-03-14`, `2009-03` or `2009`; "" when it is none. Of two small numbers the first is the day."""
+    parts = _NUMBERS.findall(
+        text.lower().partition("t")[0] if re.match(r"\d{4}-\d\d-\d\dt", text.lower()) else text.lower()
+    )
+    numbers = [_MONTHS.get(part[:3], 0) if part.isalpha() else int(part) for part in parts[:3]]
+    if len(parts) == 1 and len(parts[0]) == 8 and parts[0].isdigit():
+        whole = parts[0]
+        numbers = [int(whole[:4]), int(whole[4:6]), int(whole[6:])]
+        if numbers[0] < 1850 or numbers[0] > 2100:
+            numbers = [int(whole[4:]), int(whole[2:4]), int(whole[:2])]
+    elif len(parts) >= 2 and parts[0].isalpha():
+        numbers[:2] = [numbers[1], numbers[0]]
+        numbers = [*numbers[::-1]] if len(numbers) == 3 else [numbers[0], numbers[1]]
+    elif (len(parts) == 3 and len(parts[2]) == 4) or (len(parts) == 2 and len(parts[1]) == 4):
+        numbers = numbers[::-1]
+    if not numbers or not 1850 <= numbers[0] <= 2100:
+        return ""
+    year, month, day = (*numbers, 0, 0)[:3]
+    if month > 12 >= day:
+        month, day = day, month
+    if not 1 <= month <= 12:
+        return f"{year:04d}"
+    return f"{year:04d}-{month:02d}-{day:02d}" if 1 <= day <= 31 else f"{year:04d}-{month:02d}"

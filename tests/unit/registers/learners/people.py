@@ -2,10 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import psycopg
+
+from commonroom.engines.database import connect
+from commonroom.engines.postgres import LocalServer
 from commonroom.registers.learners.matching import Details
 from commonroom.registers.learners.store import Caller, Registration
+from commonroom.settings import Settings
+
+
+# A database costs most of a second, so the tests of a file share one, and each leaves it as it was.
+def one_database(
+    postgres: LocalServer, template: str, tmp_path_factory: Any, name: str
+) -> Iterator[Settings]:
+    """A fresh database for a test file."""
+    base = postgres.dsn.rsplit("/", 1)[0]
+    with psycopg.connect(f"{base}/postgres", autocommit=True) as maintenance:
+        maintenance.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield Settings(data=tmp_path_factory.mktemp(name), database=f"{base}/{name}")
+    with psycopg.connect(f"{base}/postgres", autocommit=True) as maintenance:
+        maintenance.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@asynccontextmanager
+async def undone(settings: Settings) -> AsyncIterator[Any]:
+    """A connection in a transaction that is undone at the end."""
+    connection = await connect(settings)
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield connection
+    finally:
+        await transaction.rollback()
+        await connection.close()
+
 
 SCHOOL, OTHER_SCHOOL = "urn:commonroom:org:school", "urn:commonroom:org:other-school"
 AUTHORITY, OTHER_AUTHORITY = "urn:commonroom:org:authority", "urn:commonroom:org:other-authority"

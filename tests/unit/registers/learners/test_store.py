@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import asyncpg
@@ -13,6 +13,7 @@ from commonroom.problems import Problem
 from commonroom.registers.learners import store
 from commonroom.registers.learners.numbers import TEMPORARY, Numbers, is_uln
 from commonroom.registers.learners.store import Verification
+from commonroom.settings import Settings
 from tests.unit.registers.learners.people import (
     CLERK,
     OTHER_SCHOOL,
@@ -20,16 +21,23 @@ from tests.unit.registers.learners.people import (
     SORCHA,
     caller,
     details,
+    one_database,
     registration,
+    undone,
 )
 
 NUMBERS = Numbers(b"\x09" * 32)
 US = caller()
 
 
+@pytest.fixture(scope="module")
+def register(postgres: Any, template: str, tmp_path_factory: Any) -> Iterator[Settings]:
+    yield from one_database(postgres, template, tmp_path_factory, "learner_store")
+
+
 @pytest.fixture
-async def conn(pool: asyncpg.Pool) -> AsyncIterator[Any]:
-    async with pool.acquire() as connection:
+async def conn(register: Settings) -> AsyncIterator[Any]:
+    async with undone(register) as connection:
         yield connection
 
 

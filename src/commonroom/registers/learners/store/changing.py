@@ -85,12 +85,13 @@ async def _changed(
             raise _no_item(name)
     async with conn.transaction():
         row = await conn.fetchrow(_HOLDER, uln) if is_uln(uln) else None
-        person = row["id"] if row and await permissions.allowed(conn, scope, [row["id"]]) else None
-        if person is None:
+        if row is not None and not await permissions.allowed(conn, scope, [row["id"]]):
+            row = None
+        if row is None:
             answer = Updated(code=answers.NOT_FOUND if is_uln(uln) else answers.NO_ULN)
         else:
-            answer = await _apply(conn, who, person, row["version"], uln, changes, version)
-        await watch.note(conn, who, action, answer.code, person)
+            answer = await _apply(conn, who, row["id"], row["version"], uln, changes, version)
+        await watch.note(conn, who, action, answer.code, row["id"] if row else None)
     return answer
 
 
@@ -130,8 +131,10 @@ def _may_go(before: str | None, after: str | None) -> bool:
 
 
 def _details(learner: Learner) -> Details:
-    needed = {"given_name": "", "family_name": "", "date_of_birth": "", "gender": "0"}
-    return Details(**{name: getattr(learner, name) or needed.get(name) for name in DETAILS})
+    values: dict[str, Any] = {name: getattr(learner, name) for name in DETAILS}
+    blank = {"given_name": "", "family_name": "", "date_of_birth": "", "gender": "0"}
+    full: dict[str, Any] = {name: value or blank.get(name) for name, value in values.items()}
+    return Details(**full)
 
 
 def _no_item(name: str) -> Problem:

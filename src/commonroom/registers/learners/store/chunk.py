@@ -62,7 +62,7 @@ def _among_themselves(
 def _pairs(asked: Sequence[Sequence[int]], blocks: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
     """(later, earlier) places that share a key."""
     earlier: dict[int, list[int]] = {}
-    found = set()
+    found = set[tuple[int, int]]()
     for place, (keys, own) in enumerate(zip(asked, blocks, strict=True)):
         found.update((place, other) for key in keys for other in earlier.get(key, ()))
         for key in own:

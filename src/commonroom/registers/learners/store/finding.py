@@ -9,11 +9,11 @@ from uuid import UUID
 import msgspec
 from rapidfuzz.distance import JaroWinkler
 
+from commonroom.access import Scope
 from commonroom.registers.learners import answers, matching, numbers
 from commonroom.registers.learners.matching.people import Decision, Details
 from commonroom.registers.learners.store import candidates, items, permissions, views, watch
 from commonroom.registers.learners.store.candidates import RegisteredPerson
-from commonroom.registers.learners.store.permissions import Scope
 from commonroom.registers.learners.store.persons import REFUSED
 from commonroom.registers.learners.store.values import (
     Caller,

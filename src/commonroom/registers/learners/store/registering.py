@@ -33,7 +33,7 @@ from commonroom.registers.learners.store import (
 )
 from commonroom.registers.learners.store.cases import NewCase, Suspect
 from commonroom.registers.learners.store.chunk import decide_chunk
-from commonroom.registers.learners.store.values import Caller, Registered, Registration
+from commonroom.registers.learners.store.values import Caller, Learner, Registered, Registration
 from commonroom.registers.learners.store.writing import Link, NewPerson
 from commonroom.standard import is_valid
 
@@ -226,7 +226,7 @@ async def _answers(conn: Any, entries: Sequence[_Entry]) -> dict[int, Registered
     learners = await views.learners_of(conn, list(wanted)) if wanted else {}
     found = {}
     for one in entries:
-        code, uln, possible = answers.FIND_FIRST, one.uln, ()
+        code, uln, possible = answers.FIND_FIRST, one.uln, tuple[Learner, ...]()
         if one.uln is not None:
             code = answers.REGISTERED
         elif one.person is not None:

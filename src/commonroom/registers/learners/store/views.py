@@ -51,14 +51,15 @@ def masked(learner: Learner, sent: Details) -> Learner:
 def _learner(row: Any) -> Learner:
     details = msgspec.json.decode(row["known"], type=RegisteredPerson).details
     others = msgspec.json.decode(row["more"], type=More).others
+    values: dict[str, Any] = {name: getattr(details, name) or None for name in DETAILS}
+    values |= {name: others.get(name) for name in OTHERS}
     return Learner(
         uln=row["uln"],
         version=row["version"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         linked_ulns=tuple(row["linked"]),
-        **{name: getattr(details, name) or None for name in DETAILS},
-        **{name: others.get(name) for name in OTHERS if name != "details"},
+        **values,
     )
 
 

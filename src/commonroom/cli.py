@@ -23,6 +23,10 @@ GROUPS: dict[str, tuple[str, str]] = {
     "hub": ("commonroom.hub.commands", "the data exchange: movements, enrolment codes, traffic"),
     "ledger": ("commonroom.hub.ledger_commands", "the tamper-evident ledger: export, verify"),
     "providers": ("commonroom.registers.commands", "the register of providers: load, find, show"),
+    "learners": (
+        "commonroom.registers.learners.commands",
+        "the register of learners: numbers, files, review",
+    ),
     "returns": (
         "commonroom.returns.commands",
         "who owes what to a collection: versions, notes, submit, approve",

@@ -138,7 +138,8 @@ async def challenge(request: AnyRequest, learners: Counter) -> Response[bytes]:
     asked = await _body(request, ChallengeAsked)
     async with learners.pool.acquire() as conn:
         who = await learners.caller(conn, request)
-        return _json({"case": await store.challenge(conn, who, asked.uln, asked.item, asked.note)})
+        case = await store.challenge(conn, who, asked.uln, asked.item, asked.note)
+    return _json({"code": answers.UPDATED if case else answers.NOT_FOUND, "case": case})
 
 
 @post("/api/learners/verify", status_code=200, request_max_body_size=MAX_JSON)

@@ -32,8 +32,8 @@ Duty = Literal["learners", "review", "audit"]
 async def of_principal(conn: Any, principal: Principal, purpose: str, duty: Duty = "learners") -> Caller:
     """The caller that a principal is. Raises Problem CR-006 for all who have no part in the register."""
     if principal.kind == "person" and principal.role == "operator":
-        role = "operator" if duty == "audit" else "clerk"
-        return Caller(party=REGISTER, person=principal.id, purpose=purpose, role=role)
+        own = "operator" if duty == "audit" else "clerk"
+        return Caller(party=REGISTER, person=principal.id, purpose=purpose, role=own)
     role = await _role_of(conn, principal)
     if role is None or principal.party is None:
         status = 401 if principal.kind == "public" else 403
@@ -47,11 +47,16 @@ async def of_principal(conn: Any, principal: Principal, purpose: str, duty: Duty
     return Caller(party=principal.party, person=person, purpose=purpose, role=role)
 
 
+async def role_of_party(conn: Any, party: str | None) -> str | None:
+    """The role in which a party comes, by its kinds in the directory; None for parties without a part in the register."""
+    kinds = set(await conn.fetchval(_KINDS, party) or ())
+    return next((role for kind, role in _ROLES.items() if kind in kinds), None)
+
+
 async def _role_of(conn: Any, principal: Principal) -> str | None:
     if principal.kind == "public" or principal.role not in ("school", "authority", "end_point"):
         return None
-    kinds = set(await conn.fetchval(_KINDS, principal.party) or ())
-    found = next((role for kind, role in _ROLES.items() if kind in kinds), None)
+    found = await role_of_party(conn, principal.party)
     # A person's own role is proved by the account, whether or not the directory knows the party.
     return found or (principal.role if principal.kind == "person" else None)
 

@@ -7,19 +7,44 @@ import io
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from commonroom.hub import Alias, Party, publish
 from commonroom.ids import alias_urn, org_urn, uuid7
 from commonroom.problems import Problem
 from commonroom.registers.learners import batches
+from commonroom.registers.learners.numbers import Numbers
 from commonroom.registers.learners.store import Caller
+from commonroom.settings import Settings
+from commonroom.standard import is_valid
 from tests.unit.registers.learners.test_files import GOOD, NAME, csv_of
+
+# Five who have nothing in common.
+PEOPLE = tuple(
+    GOOD
+    | {
+        "MISIdentifier": f"S{number}",
+        "GivenName": given,
+        "FamilyName": family,
+        "DateOfBirth": born,
+        "LastKnownPostCode": postcode,
+    }
+    for number, (given, family, born, postcode) in enumerate(
+        (
+            ("Amara", "Ashdown", "2009-03-14", "LS1 4AP"),
+            ("Chidi", "Okonkwo", "2007-11-02", "BS2 8QJ"),
+            ("Lucia", "Pereira", "2010-01-29", "NE4 5TG"),
+            ("Thomas", "Whitlock", "2008-07-07", "PL1 1AA"),
+            ("Maja", "Zielinski", "2006-05-21", "CV4 9EE"),
+        )
+    )
+)
 
 
 def caller(party: str | None = None) -> Caller:
     """A school that registers its learners."""
-    return Caller(party=party or org_urn(uuid7()), person=None, purpose="registration", role="school")
+    return Caller(party=party or org_urn(uuid7()), person=None, purpose="enrolment", role="school")
 
 
 def rows_of(content: bytes) -> list[dict[str, str]]:
@@ -90,3 +115,99 @@ async def test_the_file_of_another_provider(pool: Any) -> None:
             await batches.submit(conn, caller(), csv_of(GOOD), NAME)
         assert (raised.value.code, raised.value.status) == ("CR-244", 403)
         assert (await batches.submit(conn, caller(owner), csv_of(GOOD), NAME)).ukprn == "10037611"
+
+
+async def test_a_batch_is_worked_off_in_chunks(pool: Any, settings: Settings) -> None:
+    who, numbers = caller(), Numbers.of(settings)
+    async with pool.acquire() as conn:
+        job = await batches.submit(conn, who, csv_of(*PEOPLE, GOOD | {"Gender": "M"}), NAME)
+        seen = []
+        while await batches.work_once(conn, numbers, chunk=2):
+            seen.append((await batches.get(conn, who, job.id)).answered)
+        done = await batches.get(conn, who, job.id)
+        _, content = await batches.result(conn, who, job.id)
+    assert seen == [3, 5, 6]
+    assert (done.state, done.counts["NewLearnersCount"], done.counts["RejectedLearnersCount"]) == (
+        "finished",
+        5,
+        1,
+    )
+    rows = rows_of(content)
+    assert [row["ReturnCode"] for row in rows] == ["WSRC0005"] * 5 + ["RC011"]
+    assert all(is_valid("ULN", row["ULN"]) for row in rows[:5])
+    assert len({row["ULN"] for row in rows[:5]}) == 5
+    assert [row["MISIdentifier"] for row in rows[:5]] == ["S0", "S1", "S2", "S3", "S4"]
+
+
+async def test_the_same_file_again_gives_the_same_numbers(pool: Any, settings: Settings) -> None:
+    who, numbers = caller(), Numbers.of(settings)
+    answers = []
+    async with pool.acquire() as conn:
+        for _ in range(2):
+            job = await batches.submit(conn, who, csv_of(*PEOPLE), NAME)
+            await batches.work_off(conn, numbers, who, job.id)
+            _, content = await batches.result(conn, who, job.id)
+            answers.append([(row["ReturnCode"], row["ULN"]) for row in rows_of(content)])
+    assert [uln for _, uln in answers[0]] == [uln for _, uln in answers[1]]
+    assert {code for code, _ in answers[1]} == {"WSRC0004"}
+
+
+async def test_two_of_one_file_never_get_one_number(pool: Any, settings: Settings) -> None:
+    who, numbers = caller(), Numbers.of(settings)
+    async with pool.acquire() as conn:
+        job = await batches.submit(conn, who, csv_of(GOOD, GOOD | {"MISIdentifier": "S2"}), NAME)
+        while await batches.work_once(conn, numbers, chunk=1):
+            pass
+        refused = await batches.refused(conn, who, job.id)
+    # In chunks of one: the second record knows what the first was answered.
+    assert [(line, code) for line, code, _ in refused] == [(5, "WSRC0003")]
+
+
+async def test_batches_take_turns(pool: Any, settings: Settings) -> None:
+    long, short, numbers = caller(), caller(), Numbers.of(settings)
+    async with pool.acquire() as conn:
+        first = await batches.submit(conn, long, csv_of(*PEOPLE), NAME)
+        second = await batches.submit(conn, short, csv_of(GOOD), NAME)
+        await batches.work_once(conn, numbers, chunk=2)
+        await batches.work_once(conn, numbers, chunk=2)
+        assert (await batches.get(conn, short, second.id)).state == "finished"
+        assert (await batches.get(conn, long, first.id)).state == "running"
+
+
+async def test_who_may_not_register_hands_in_nothing(pool: Any) -> None:
+    who = Caller(party=org_urn(uuid7()), person=None, purpose="examinations", role="awarding_body")
+    async with pool.acquire() as conn:
+        with pytest.raises(Problem) as raised:
+            await batches.submit(conn, who, csv_of(GOOD), NAME)
+        assert (raised.value.code, raised.value.status) == ("CR-111", 403)
+        with pytest.raises(Problem, match="CR-211"):
+            await batches.submit(conn, msgspec.structs.replace(caller(), purpose=""), csv_of(GOOD), NAME)
+
+
+async def test_a_batch_whose_provider_may_no_longer_register_fails_with_the_reason(
+    pool: Any, settings: Settings
+) -> None:
+    who = caller()
+    async with pool.acquire() as conn:
+        job = await batches.submit(conn, who, csv_of(GOOD), NAME)
+        await conn.execute("UPDATE learners.batch SET role = 'learner' WHERE id = $1", job.id)
+        assert await batches.work_once(conn, Numbers.of(settings))
+        failed = await batches.get(conn, who, job.id)
+        assert not await batches.work_once(conn, Numbers.of(settings))
+    assert failed.state == "failed"
+    assert failed.reason.startswith("CR-111")
+
+
+async def test_finished_batches_are_forgotten_and_their_numbers_stay(pool: Any, settings: Settings) -> None:
+    who, numbers = caller(), Numbers.of(settings)
+    async with pool.acquire() as conn:
+        job = await batches.submit(conn, who, csv_of(GOOD), NAME)
+        await batches.work_off(conn, numbers, who, job.id)
+        await batches.purge(settings, conn)
+        await batches.get(conn, who, job.id)
+        await conn.execute("UPDATE learners.batch SET finished_at = finished_at - interval '31 days'")
+        await batches.purge(settings, conn)
+        with pytest.raises(Problem, match="CR-243"):
+            await batches.get(conn, who, job.id)
+        assert await conn.fetchval("SELECT count(*) FROM learners.batch_record") == 0
+        assert await conn.fetchval("SELECT count(*) FROM learners.uln") == 1

@@ -95,6 +95,8 @@ class BatchFile(msgspec.Struct, frozen=True, kw_only=True):
     ukprn: str | None
     entries: tuple[Entry, ...]
     remarks: tuple[str, ...] = ()
+    # LEA and number of the school whose file it is; LRS files have none.
+    laestab: str | None = None
 
     @property
     def good(self) -> tuple[Entry, ...]:

@@ -43,6 +43,7 @@ _ITEMS = {
 _TERMS = {"AUT": "autumn", "SPR": "spring", "SUM": "summer"}
 _PUPIL = "Pupil"
 _HEAD = 64 * 1024
+_SENDER = re.compile(rb"<LEA>\s*([0-9]{3})\s*</LEA>\s*<Estab>\s*([0-9]{4})\s*</Estab>")
 _TAG = re.compile(rb"<(Collection|Term|Year)>\s*([A-Za-z0-9]{1,8})\s*</")
 
 
@@ -62,7 +63,13 @@ def read_pupils(content: bytes, form: FileForm, name: str, today: date) -> Batch
         _entry(number, lines[number - 1] if number <= len(lines) else 0, pupil, today)
         for number, pupil in enumerate(pupils, start=1)
     )
-    return BatchFile(name=name, form=form, ukprn=None, entries=entries)
+    return BatchFile(name=name, form=form, ukprn=None, entries=entries, laestab=sender_of(content))
+
+
+def sender_of(content: bytes) -> str | None:
+    """LEA and number of the school that made a census or a transfer file; it stands first in both headers."""
+    found = _SENDER.search(content[:_HEAD])
+    return (found[1] + found[2]).decode() if found else None
 
 
 def _entry(position: int, line: int, pupil: Mapping[str, Any], today: date) -> Entry:

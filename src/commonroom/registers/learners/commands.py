@@ -1,0 +1,353 @@
+"""`commonroom learners`: register from files, find, review, look for doubles, and try the matcher. Thin: call, print."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, cast
+from uuid import UUID
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from commonroom import settings
+from commonroom.problems import Problem
+from commonroom.settings import Settings
+
+T = TypeVar("T")
+
+app = typer.Typer(help="The register of learners: numbers, files, review.", no_args_is_help=True)
+review = typer.Typer(help="Cases that a clerk decides.", no_args_is_help=True)
+app.add_typer(review, name="review")
+
+Data = Annotated[Path | None, typer.Option("--data", help="The data folder; otherwise COMMONROOM_DATA.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+As = Annotated[
+    str | None,
+    typer.Option(
+        "--party", help="Whose work it is: a URN, a UKPRN, an authority's number; else the Department's."
+    ),
+]
+Purpose = Annotated[str, typer.Option("--purpose", help="Why; one of the declared purposes.")]
+LINES_SHOWN = 20
+
+
+@app.command("register")
+def register(
+    batch: Annotated[Path, typer.Option("--batch", help="LRS batch file (CSV, XML), CTF or school census.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The result file to write.")] = None,
+    party: As = None,
+    purpose: Purpose = "enrolment",
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Register the learners of a file. Killed and begun again with the same file, it goes on where it was.
+
+    Status 1 where records were refused, 2 where the file cannot be used.
+    """
+    _register(batch, out, party, purpose, data, as_json)
+
+
+@app.command("load-census")
+def load_census(
+    file: Annotated[Path, typer.Argument(help="A school census, autumn, spring or summer.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The result file to write.")] = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give every pupil of a school census from 13 on a number, in the name of the school where the register knows it."""
+    _register(file, out, None, "statutory_return", data, as_json)
+
+
+@app.command("find")
+def find(
+    given: Annotated[str, typer.Option("--given")] = "",
+    family: Annotated[str, typer.Option("--family")] = "",
+    born: Annotated[
+        str, typer.Option("--born", help="YYYY-MM-DD; YYYY-MM or YYYY where more is not known.")
+    ] = "",
+    postcode: Annotated[str | None, typer.Option("--postcode")] = None,
+    gender: Annotated[str, typer.Option("--gender", help="0, 1, 2 or 9.")] = "0",
+    upn: Annotated[str | None, typer.Option("--upn")] = None,
+    uln: Annotated[
+        str | None, typer.Option("--uln", help="Look this number up; goes with the names.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only whether there is a number.")] = False,
+    party: As = None,
+    purpose: Purpose = "enrolment",
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find a learner by details, or by number and names."""
+    from commonroom.registers.learners import answers, store
+    from commonroom.registers.learners.matching.people import Details
+
+    async def ask(chosen: Settings, conn: Any) -> Any:
+        who = await _caller(conn, party, purpose, role="clerk")
+        if uln:
+            return await store.find_by_uln(conn, who, uln, given, family)
+        details = Details(
+            given_name=given,
+            family_name=family,
+            date_of_birth=born,
+            gender=gender,
+            postcode=postcode,
+            upn=upn,
+        )
+        return await store.find(conn, who, details, "check" if check else "full")
+
+    found = _run(data, ask)
+    if as_json:
+        _print_json(found)
+        return
+    typer.echo(
+        f"{found.code} {answers.answers()[found.code].meaning}" + (f": {found.uln}" if found.uln else "")
+    )
+    columns = ("uln", "given_name", "family_name", "date_of_birth", "gender", "postcode", "upn")
+    _print_table(columns, [[getattr(one, column) for column in columns] for one in found.learners])
+
+
+@review.command("list")
+def review_list(
+    clerk: Annotated[
+        str, typer.Option("--clerk", help="Who sits there; cases one has decided are left out.")
+    ] = "clerk",
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the cases that wait, the oldest first."""
+    from commonroom.registers.learners import store
+
+    async def ask(chosen: Settings, conn: Any) -> Any:
+        return await store.review_list(
+            conn, await _caller(conn, None, "register_upkeep", role="clerk", person=clerk)
+        )
+
+    found = _run(data, ask)
+    if as_json:
+        _print_json(found)
+        return
+    rows = [
+        (one.id, one.kind, f"{one.opened_at:%Y-%m-%d %H:%M}", one.guard, len(one.candidates), one.clerks)
+        for one in found
+    ]
+    _print_table(("case", "kind", "opened", "guard", "candidates", "clerks"), rows)
+
+
+@review.command("decide")
+def review_decide(
+    case: Annotated[UUID, typer.Argument(help="The case.")],
+    verdict: Annotated[str, typer.Argument(help="same, different or cannot_tell.")],
+    clerk: Annotated[str, typer.Option("--clerk", help="Who decides: of twins two different clerks must.")],
+    person: Annotated[
+        UUID | None, typer.Option("--person", help="Which candidate, where there are several.")
+    ] = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Decide a case."""
+    from commonroom.registers.learners import store
+    from commonroom.registers.learners.numbers import Numbers
+    from commonroom.registers.learners.store.values import Verdict
+
+    if verdict not in ("same", "different", "cannot_tell"):
+        raise typer.BadParameter("a verdict is same, different or cannot_tell")
+
+    async def ask(chosen: Settings, conn: Any) -> Any:
+        who = await _caller(conn, None, "register_upkeep", role="clerk", person=clerk)
+        return await store.decide_case(conn, who, case, cast(Verdict, verdict), Numbers.of(chosen), person)
+
+    done = _run(data, ask)
+    if as_json:
+        _print_json(done)
+    else:
+        typer.echo(
+            f"Closed{f': {done.uln}' if done.uln else ''}." if done.closed else "Another clerk must agree."
+        )
+
+
+@app.command("dedupe")
+def dedupe(
+    only_look: Annotated[bool, typer.Option("--only-look", help="Open cases and merge nothing.")] = False,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look through the whole register for persons with two numbers."""
+    from commonroom.registers.learners import store
+
+    async def ask(chosen: Settings, conn: Any) -> Any:
+        who = await _caller(conn, None, "register_upkeep", role="clerk")
+        return await store.dedupe(conn, who, merge=not only_look)
+
+    done = _run(data, ask)
+    if as_json:
+        _print_json(done)
+    else:
+        typer.echo(
+            f"{done.persons:,} persons, {done.pairs:,} pairs: {done.merged:,} merged, {done.cases:,} for clerks."
+        )
+
+
+@app.command("evaluate")
+def evaluate(
+    register_file: Annotated[Path, typer.Option("--register", help="CSV: loaded into an empty register.")],
+    mapping: Annotated[
+        str,
+        typer.Option(
+            "--map", help="given=COLUMN,family=...,dob=...,postcode=...,gender=...; also id and others."
+        ),
+    ],
+    incoming: Annotated[
+        Path | None,
+        typer.Option("--incoming", help="CSV: submitted to it; left out, the register's own repeats count."),
+    ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            "--truth", help="CSV: pairs of ids that are one person; left out, ids that begin alike."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the matcher on files whose truth is known. Needs no database."""
+    from commonroom.registers.learners.matching import tables
+    from commonroom.registers.learners.matching.evaluate import evaluate as measured
+
+    columns = tables.parse_mapping(mapping)
+    for path in (register_file, incoming, truth):
+        if path is not None and not path.is_file():
+            raise Problem("CR-004", "there is no such file", where=str(path), remedy="Check the path.")
+    done = measured(
+        list(tables.read_rows(register_file, columns)),
+        list(tables.read_rows(incoming, columns)) if incoming else None,
+        tables.read_truth(truth) if truth else None,
+    )
+    if as_json:
+        _print_json(done)
+    else:
+        _print_table(("figure", "value"), list(msgspec.structs.asdict(done).items()))
+
+
+def _register(
+    path: Path, out: Path | None, party: str | None, purpose: str, data: Path | None, as_json: bool
+) -> None:
+    from commonroom.registers.learners import batches
+    from commonroom.registers.learners.files import opening, pupils
+    from commonroom.registers.learners.numbers import Numbers
+
+    content = opening.content_of(path)
+
+    async def ask(chosen: Settings, conn: Any) -> Any:
+        who = await _caller(conn, party, purpose, laestab=pupils.sender_of(content))
+        job = await batches.submit(conn, who, content, path.name)
+        with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
+            task = progress.add_task(path.name, total=job.records)
+            done = await batches.work_off(
+                conn, Numbers.of(chosen), who, job.id, lambda count: progress.update(task, completed=count)
+            )
+        _, result = await batches.result(conn, who, job.id)
+        return done, result, await batches.refused(conn, who, job.id, LINES_SHOWN)
+
+    job, result, refused = _run(data, ask, new=True)
+    if out is not None:
+        _write(out, result)
+    if as_json:
+        _print_json({"job": job.id, "state": job.state, "records": job.records, "counts": job.counts})
+    else:
+        _print_job(job, refused, out)
+    if job.state == "failed":
+        raise Problem("CR-244", job.reason, where=path.name)
+    raise typer.Exit(1 if job.counts.get("RejectedLearnersCount") else 0)
+
+
+def _print_job(job: Any, refused: Sequence[tuple[int, str, str]], out: Path | None) -> None:
+    counts = job.counts
+    for remark in job.remarks:
+        typer.echo(remark)
+    typer.echo(
+        f"{job.records:,} records: {counts.get('NewLearnersCount', 0):,} new numbers, "
+        f"{counts.get('ExistsUpdatedLearnersCount', 0):,} had one, "
+        f"{counts.get('PossibleMatchLearnersCount', 0):,} wait for a clerk, "
+        f"{counts.get('RejectedLearnersCount', 0):,} refused" + (f"; result in {out}" if out else "")
+    )
+    _print_table(("line", "code", "reason"), refused)
+
+
+async def _caller(
+    conn: Any,
+    party: str | None,
+    purpose: str,
+    *,
+    role: str = "department",
+    person: str | None = None,
+    laestab: str | None = None,
+) -> Any:
+    """In whose name a command works: a named party, the school of a file, or else the Department or the register's clerk."""
+    from commonroom.hub import directory
+    from commonroom.ids import alias_urn
+    from commonroom.registers.learners import callers
+    from commonroom.registers.learners.store import Caller
+
+    sender = await directory.resolve_alias(conn, alias_urn("laestab", laestab)) if laestab else None
+    named = await _party(conn, party) if party else sender
+    if named is None:
+        own = callers.REGISTER if role == "clerk" else callers.DEPARTMENT
+        return Caller(party=own, person=person, purpose=purpose, role=role)
+    found = await callers.role_of_party(conn, named)
+    if found is None:
+        raise Problem("CR-006", "this party has no part in the register of learners", status=403)
+    return Caller(party=named, person=person, purpose=purpose, role=found)
+
+
+async def _party(conn: Any, name: str) -> str:
+    from commonroom.hub import directory
+    from commonroom.ids import alias_urn
+
+    scheme = {3: "la", 6: "urn", 7: "laestab", 8: "ukprn"}.get(len(name), "ukprn") if name.isdigit() else ""
+    found = await directory.resolve_alias(conn, alias_urn(scheme, name) if scheme else name)
+    if found is None:
+        raise Problem(
+            "CR-005",
+            f"the directory has no party {name[:80]!r}",
+            status=404,
+            remedy="Name a school by its URN, a provider by its UKPRN, an authority by its number.",
+        )
+    return found
+
+
+def _run(data: Path | None, ask: Callable[[Settings, Any], Awaitable[T]], *, new: bool = False) -> T:
+    from commonroom.registers.database import opened
+
+    chosen = settings.load(data)
+
+    async def asked() -> T:
+        async with opened(chosen, new=new) as conn:
+            return await ask(chosen, conn)
+
+    return asyncio.run(asked())
+
+
+def _write(out: Path, content: bytes) -> None:
+    """Aside first: a result that is there is whole. Readable by its owner alone."""
+    aside = out.with_name(f"{out.name}.new")
+    aside.touch(0o600)
+    aside.write_bytes(content)
+    aside.replace(out)
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    if not rows:
+        return
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(msgspec.json.encode(value, enc_hook=str).decode())

@@ -191,7 +191,7 @@ class Tables:
         items = self.collection.modules[module].items
         columns = [*KEYS, *(f"{raw_name(item.name)} AS {quoted(item.name)}" for item in items)]
         name = table_name(schema, module)
-        found = self._connection.execute(f"SELECT {', '.join(columns)} FROM {name} ORDER BY _row")
+        found = self._connection.sql(f"SELECT {', '.join(columns)} FROM {name} ORDER BY _row")
         return found.to_arrow_reader(BATCH)
 
     def insert_texts(self, module: str, rows: Any, schema: str = CURRENT) -> None:

@@ -40,6 +40,11 @@ def test_from_open_to_frozen(run: CliRunner, tmp_path: Path) -> None:
         return done.output
 
     assert "4 returns opened" in say("open roll 2026")
+    say("mandate give --as 990001 --to 823 --collection roll", "--reason", "Our server is down.")
+    (given,) = msgspec.json.decode(say("mandate list --as 823 --json"))
+    assert (given["collection"], given["to_day"], given["reason"]) == ("roll", None, "Our server is down.")
+    assert "1 ended" in say("mandate end --as 990001 --to 823 --collection roll")
+    assert "Our server is down." in say("mandate list")
     assert say("list roll 2026").count("No data") == 4
     path = file(tmp_path, pupil(UPNS[0], born="1990-01-01"), pupil(UPNS[1], leaves="2025-09-01"))
     upload = f"upload {path} --collection roll --year 2026 --as 990001"

@@ -23,6 +23,7 @@ from commonroom.portal.providers_door import provide_keeper
 from commonroom.portal.returns_door import provide_caller
 from commonroom.problems import Problem, add_codes
 from commonroom.registers.learners import api as learners_api
+from commonroom.registers.learners import sif
 from commonroom.registers.providers import api as providers_api
 from commonroom.returns import api as returns_api
 from commonroom.settings import Settings
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> Litestar:
             *returns_api.HANDLERS,
             *providers_api.HANDLERS,
             *learners_api.HANDLERS,
+            *sif.HANDLERS,
             _static(),
         ],
         lifespan=[open_house],

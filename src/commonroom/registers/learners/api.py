@@ -59,8 +59,11 @@ class Counter(msgspec.Struct, frozen=True):
     form_token: str = ""
 
     async def caller(self, conn: Any, request: AnyRequest, duty: Duty = "learners", count: int = 1) -> Caller:
+        """The caller with the purpose of its request. Raises Problem CR-006 and CR-246."""
+        return await self.caller_for(conn, request.headers.get(PURPOSE, ""), duty, count)
+
+    async def caller_for(self, conn: Any, purpose: str, duty: Duty = "learners", count: int = 1) -> Caller:
         """The caller, within its rate. Raises Problem CR-006 and CR-246."""
-        purpose = request.headers.get(PURPOSE, "")
         who = await callers.of_principal(conn, self.principal, purpose, duty)
         self.rates.spend(who.party, count)
         return who

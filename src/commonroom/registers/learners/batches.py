@@ -252,7 +252,7 @@ async def work_off(conn: Any, numbers: Numbers, who: Caller, job: UUID, progress
     return found
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings, chunk: int = CHUNK) -> None:
     """Work batches off until cancelled; waits for the database where it is away."""
     numbers = await asyncio.to_thread(Numbers.of, settings)
     while True:
@@ -260,7 +260,7 @@ async def run(settings: Settings) -> None:
             connection = await database.connect(settings)
             try:
                 while True:
-                    if not await work_once(connection, numbers):
+                    if not await work_once(connection, numbers, chunk=chunk):
                         await asyncio.sleep(PAUSE_SECONDS)
             finally:
                 connection.terminate()

@@ -43,3 +43,23 @@ CREATE TABLE learners.batch_record (
 );
 
 CREATE INDEX batch_record_to_do ON learners.batch_record (batch, position) WHERE code IS NULL;
+
+-- What a party calls a learner over SIF: a RefId of its own, that says nothing to others.
+CREATE TABLE learners.sif_object (
+    ref uuid PRIMARY KEY,
+    party text NOT NULL,
+    uln text NOT NULL,
+    local_id text,
+    UNIQUE (party, uln)
+);
+
+-- A party's queue of events: how far it has read, and the message that it was offered and has not deleted yet.
+CREATE TABLE learners.sif_queue (
+    id uuid PRIMARY KEY,
+    party text NOT NULL,
+    after_at timestamptz NOT NULL,
+    after_person uuid NOT NULL,
+    offered uuid,
+    offered_at timestamptz,
+    offered_person uuid
+);

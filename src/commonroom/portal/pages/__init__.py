@@ -1,6 +1,20 @@
 """The pages, by audience. A handler reads what it needs and makes a `Page`; it holds no rules of its own."""
 
-from commonroom.portal.pages import areas, find, home, own, people, reference, schools, traffic
+from commonroom.portal.pages import (
+    areas,
+    find,
+    home,
+    learner_batches,
+    learner_review,
+    learners,
+    numbers,
+    own,
+    people,
+    providers,
+    reference,
+    schools,
+    traffic,
+)
 
 HANDLERS = [
     *home.HANDLERS,
@@ -10,7 +24,12 @@ HANDLERS = [
     *reference.HANDLERS,
     *people.HANDLERS,
     *own.HANDLERS,
+    *providers.HANDLERS,
+    *numbers.HANDLERS,
     *traffic.HANDLERS,
+    *learners.HANDLERS,
+    *learner_batches.HANDLERS,
+    *learner_review.HANDLERS,
 ]
 
 __all__ = ["HANDLERS"]

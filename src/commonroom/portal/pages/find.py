@@ -6,10 +6,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from litestar import Response, get
+from litestar.di import NamedDependency
 
 from commonroom.portal import words
 from commonroom.portal.house import AnyRequest, House, Visit
 from commonroom.portal.page import Page, paths
+from commonroom.portal.pages.providers import address
 from commonroom.portal.pages.reference import HOME
 from commonroom.portal.tables import Cell, Column, Link, Table
 from commonroom.problems import Problem
@@ -41,16 +43,31 @@ COLUMNS = (
 
 
 @get(paths("/find"))
-async def find(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[bytes]:
+async def find(
+    request: AnyRequest,
+    house: NamedDependency[House],
+    visit: NamedDependency[Visit],
+    conn: NamedDependency[Any],
+) -> Response[bytes]:
     """The search form and, when something is asked, a page of results by name."""
     asked = request.query_params
     text, la, phase = (typed(asked.get(name, "")) for name in ("q", "la", "phase"))
     number = page_number(asked.get("page", "1"))
     searching = bool(text or la or phase)
     offset = (number - 1) * PAGE_SIZE
-    total = await providers.count(conn, text, la=la or None, phase=phase or None) if searching else 0
+    # Who types words means anybody; who goes through an authority or a phase means schools.
+    kinds = providers.EVERYBODY if text else providers.SCHOOLS
+    total = (
+        await providers.count(conn, text, la=la or None, phase=phase or None, kinds=kinds) if searching else 0
+    )
     found = await providers.find(
-        conn, text, la=la or None, phase=phase or None, limit=PAGE_SIZE if searching else 0, offset=offset
+        conn,
+        text,
+        la=la or None,
+        phase=phase or None,
+        kinds=kinds,
+        limit=PAGE_SIZE if searching else 0,
+        offset=offset,
     )
     table = Table(
         name="schools",
@@ -109,7 +126,7 @@ def _address(text: str, la: str, phase: str, number: int) -> str:
 
 def _row(school: SchoolSummary) -> tuple[Cell, ...]:
     return (
-        Link(school.name, f"/schools/{school.urn}"),
+        Link(school.name, address(school)),
         school.urn,
         school.phase,
         school.town,

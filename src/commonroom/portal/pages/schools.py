@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from commonroom.portal import figures
 from commonroom.portal.figures import Comparison
@@ -15,12 +17,20 @@ from commonroom.portal.tables import Link
 from commonroom.problems import Problem
 from commonroom.registers import providers
 from commonroom.registers.providers import School
+from commonroom.registers.providers.own import Own
 
+COURSES_SHOWN = 20
 FIND = Link("Find a school", "/find")
 
 
 @get("/schools/{urn:str}")
-async def school(request: AnyRequest, house: House, visit: Visit, conn: Any, urn: str) -> Response[bytes]:
+async def school(
+    request: AnyRequest,
+    house: NamedDependency[House],
+    visit: NamedDependency[Visit],
+    conn: NamedDependency[Any],
+    urn: FromPath[str],
+) -> Response[bytes]:
     """The page of one school by URN."""
     found = await providers.school(conn, number_in(urn))
     if found is None:
@@ -38,7 +48,11 @@ async def school(request: AnyRequest, house: House, visit: Visit, conn: Any, urn
     page = Page(
         template="unit.html",
         title=found.name,
-        facts=(Fact("pupils", "Pupils on roll", figures.newest(roll)), *school_facts(found)),
+        facts=(
+            Fact("pupils", "Pupils on roll", figures.newest(roll)),
+            *school_facts(found),
+            *own_facts((await providers.own.kept(conn, found.party)).own),
+        ),
         tables=(
             figures.absence_table(asked, found.name, compared, counted="Missed", base="Possible"),
             figures.headcount_table(found.name, asked.grain, roll),
@@ -84,6 +98,19 @@ def school_facts(found: School) -> tuple[Fact, ...]:
         Fact("open_date", "Opened", found.open_date),
         Fact("close_date", "Closed", found.close_date),
         Fact("as_at", "Register as at", found.as_at),
+    )
+
+
+def own_facts(kept: Own) -> tuple[Fact, ...]:
+    """What the school itself keeps in the register: how to reach it, and courses on offer."""
+    contacts = "; ".join(
+        ", ".join(part for part in (one.role, one.telephone, one.email, one.website) if part)
+        for one in kept.contacts
+    )
+    courses = "; ".join(course.title for course in kept.courses[:COURSES_SHOWN])
+    return (
+        *((Fact("contacts", "Contacts", contacts),) if contacts else ()),
+        *((Fact("courses", "Courses", courses),) if courses else ()),
     )
 
 

@@ -12,7 +12,8 @@ from urllib.parse import urlencode
 
 import msgspec
 from litestar import Request, Response, get, put
-from litestar.params import FromQuery
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 
 from commonroom.problems import Problem, add_codes
 from commonroom.registers.providers import answers, as_of, changes, own
@@ -45,7 +46,7 @@ class KeepAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @get("/api/providers")
 async def list_records(
     request: Request[Any, Any, Any],
-    conn: Any,
+    conn: NamedDependency[Any],
     ukprns: FromQuery[str] = "",
     after: FromQuery[str] = "",
     limit: FromQuery[int] = answers.MOST_AT_ONCE,
@@ -66,14 +67,17 @@ async def list_records(
 
 
 @get("/api/providers/session")
-async def session(keeper: Keeper) -> Response[bytes]:
+async def session(keeper: NamedDependency[Keeper]) -> Response[bytes]:
     """The token that whatever changes something must carry."""
     return _json({"form_token": keeper.form_token, "party": keeper.principal.party}, private=True)
 
 
 @get("/api/providers/search")
 async def search(
-    conn: Any, q: FromQuery[str] = "", la: FromQuery[str | None] = None, limit: FromQuery[int] = 20
+    conn: NamedDependency[Any],
+    q: FromQuery[str] = "",
+    la: FromQuery[str | None] = None,
+    limit: FromQuery[int] = 20,
 ) -> Response[bytes]:
     """Schools, providers, trusts and groups by name, place, postcode or number; slips of the pen are forgiven."""
     text = q[:MAX_TEXT]
@@ -83,7 +87,7 @@ async def search(
 
 @get("/api/providers/changes")
 async def differences(
-    conn: Any, since: FromQuery[int], upto: FromQuery[int | None] = None
+    conn: NamedDependency[Any], since: FromQuery[int], upto: FromQuery[int | None] = None
 ) -> Response[bytes]:
     """What the loads after number `since` changed, one change a line; `loads` lists the numbers."""
     newest = (
@@ -95,13 +99,15 @@ async def differences(
 
 
 @get("/api/providers/loads")
-async def list_loads(conn: Any) -> Response[bytes]:
+async def list_loads(conn: NamedDependency[Any]) -> Response[bytes]:
     """The files that were loaded, newest first."""
     return _json({"loads": await changes.loads(conn)})
 
 
 @get("/api/providers/{ukprn:str}")
-async def one_record(request: Request[Any, Any, Any], conn: Any, ukprn: str) -> Response[bytes]:
+async def one_record(
+    request: Request[Any, Any, Any], conn: NamedDependency[Any], ukprn: FromPath[str]
+) -> Response[bytes]:
     """One record, now or `on` a day."""
     asked = answers.Asked(_numbers(ukprn), None, _day(request, "on"))
     found = await answers.records(conn, asked)
@@ -111,7 +117,9 @@ async def one_record(request: Request[Any, Any, Any], conn: Any, ukprn: str) -> 
 
 
 @get("/api/providers/{scheme:str}/{value:str}/state")
-async def state(request: Request[Any, Any, Any], conn: Any, scheme: str, value: str) -> Response[bytes]:
+async def state(
+    request: Request[Any, Any, Any], conn: NamedDependency[Any], scheme: FromPath[str], value: FromPath[str]
+) -> Response[bytes]:
     """What held of an organisation `on` a day; `scheme` is urn, ukprn, la, group, wales, scotland, northern-ireland."""
     on = _day(request, "on")
     if scheme not in SCHEMES or on is None:
@@ -123,7 +131,7 @@ async def state(request: Request[Any, Any, Any], conn: Any, scheme: str, value: 
 
 
 @get("/api/providers/{scheme:str}/{value:str}/names")
-async def names(conn: Any, scheme: str, value: str) -> Response[bytes]:
+async def names(conn: NamedDependency[Any], scheme: FromPath[str], value: FromPath[str]) -> Response[bytes]:
     """Every name an organisation has had, with its days."""
     found = await as_of.names(conn, scheme, value) if scheme in SCHEMES else []
     if not found:
@@ -132,7 +140,7 @@ async def names(conn: Any, scheme: str, value: str) -> Response[bytes]:
 
 
 @get("/api/providers/own")
-async def show_own(keeper: Keeper, conn: Any) -> Response[bytes]:
+async def show_own(keeper: NamedDependency[Keeper], conn: NamedDependency[Any]) -> Response[bytes]:
     """What the signed-in person's provider keeps itself, and every earlier state of it."""
     party = _party(keeper)
     return _json(
@@ -141,7 +149,9 @@ async def show_own(keeper: Keeper, conn: Any) -> Response[bytes]:
 
 
 @put("/api/providers/own", request_max_body_size=MAX_BODY)
-async def keep_own(request: Request[Any, Any, Any], keeper: Keeper, conn: Any) -> Response[bytes]:
+async def keep_own(
+    request: Request[Any, Any, Any], keeper: NamedDependency[Keeper], conn: NamedDependency[Any]
+) -> Response[bytes]:
     """Keep contacts, courses and pages of results."""
     try:
         asked = msgspec.json.decode(await request.body(), type=KeepAsked)

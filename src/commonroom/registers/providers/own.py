@@ -147,6 +147,17 @@ async def keep(conn: Any, principal: Any, party: str, own: Own, revision: int) -
         return await kept(conn, party)
 
 
+def read(given: Any) -> Own:
+    """Entries out of plain values. Raises Problem CR-083 saying where they are not what they should be."""
+    try:
+        return msgspec.convert(given, Own)
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at ")
+        raise Problem(
+            "CR-083", f"{reason}.", where=place.strip("`$."), remedy="Correct the entry.", status=422
+        ) from error
+
+
 def check(own: Own) -> None:
     """Pass, or raise Problem CR-083 naming the first entry that cannot be right; never what it says."""
     for number, contact in enumerate(own.contacts, start=1):

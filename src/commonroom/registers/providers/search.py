@@ -166,10 +166,17 @@ async def _asked(conn: Any, text: str) -> _Asked | None:
 
 
 async def _meant(conn: Any, words: list[str]) -> str | None:
-    """The nearest search that finds something: first only words that are in no name stand for others, then each may."""
+    """The nearest search that finds something.
+
+    First the likeliest words and all that may be meant by those in no name, then all that may be meant by any.
+    """
     near = await spelling.near(conn, words)
+    likeliest: str = await conn.fetchval(_PLAIN, " ".join(one.best for one in near))
+    # The likeliest words made plain as one text: "church of englnd" is written CofE in the register.
+    written = " & ".join(f"{word}:*" for word in likeliest.split())
     for every in (False, True):
-        query = " & ".join(one.query(every=every) for one in near)
+        meant = " & ".join(one.query(every=every) for one in near)
+        query = f"({written}) | ({meant})" if written else meant
         if await conn.fetchval(_ANY, query):
             return query
     return None

@@ -15,8 +15,8 @@ from rapidfuzz.distance import OSA
 
 CHOICES = 6
 SHORTEST = 3  # letters of a word that may stand for another
-# Words that the register writes in a short form, so they are in no name of it.
-SHORT_FORMS = {"saint": "st", "church": "cofe", "england": "cofe"}
+# Words that the register writes in a short form, so they are in no name of it; whoever misspells one means it all the same.
+LONG_FORMS = ("saint", "church", "england")
 
 
 class Near(msgspec.Struct, frozen=True):
@@ -26,12 +26,17 @@ class Near(msgspec.Struct, frozen=True):
     known: bool
     others: tuple[str, ...]
 
+    @property
+    def best(self) -> str:
+        """The word while it is known, else the nearest."""
+        return self.word if self.known or not self.others else self.others[0]
+
     def query(self, *, every: bool) -> str:
         """As part of a tsquery: the word while it is known, the others where it is not, or with `every` all of them."""
         parts = [f"{self.word}:*"] if self.known or not self.others else []
         if every or not parts:
-            parts += [SHORT_FORMS.get(other, other) for other in self.others]
-        return f"({' | '.join(dict.fromkeys(parts))})"
+            parts += self.others
+        return f"({' | '.join(parts)})"
 
 
 # $2 and $3 are the lengths of words that can be near any of these.
@@ -56,7 +61,8 @@ async def near(conn: Any, words: Sequence[str]) -> list[Near]:
         return [Near(word, True, ()) for word in words]
     lengths = [len(word) for word in asked]
     known = {row["word"] for row in await conn.fetch(_KNOWN, asked)}
-    vocabulary = [*await conn.fetchval(_WORDS, min(lengths) - 3, max(lengths) + 3), *SHORT_FORMS]
+    known |= set(LONG_FORMS)
+    vocabulary = [*await conn.fetchval(_WORDS, min(lengths) - 3, max(lengths) + 3), *LONG_FORMS]
     return [
         Near(word, word in known, nearest(word, vocabulary)) if word in asked else Near(word, True, ())
         for word in words

@@ -8,6 +8,7 @@ Raises everywhere: Problem CR-111 (403) when the caller's role may not do this (
 when no declared purpose is given (watch.yaml). Answers about learners are codes of answers.yaml, never problems.
 """
 
+from commonroom.registers.learners.store.auditing import LookUp, look_ups
 from commonroom.registers.learners.store.changing import challenge, set_sharing, update
 from commonroom.registers.learners.store.deduping import dedupe
 from commonroom.registers.learners.store.finding import find, find_by_uln, resolve_ulns, verify, verify_many
@@ -43,6 +44,7 @@ __all__ = [
     "FindKind",
     "Found",
     "Learner",
+    "LookUp",
     "Merged",
     "Registered",
     "Registration",
@@ -55,6 +57,7 @@ __all__ = [
     "dedupe",
     "find",
     "find_by_uln",
+    "look_ups",
     "merge",
     "raise_alarms",
     "register",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from commonroom.registers.learners import matching
-from commonroom.registers.learners.matching.people import Details, Known, Overrides
+from commonroom.registers.learners.matching.parameters import parameters
+from commonroom.registers.learners.matching.people import Decision, Details, Known, Overrides
 from commonroom.registers.learners.store.persons import fingerprint, hashed
 
 # What a clerk said of these very details comes along, and a person whom the clerk named is a candidate in any case.
@@ -17,8 +18,8 @@ _ONE = """
 WITH marked AS MATERIALIZED (
     SELECT learners.current(person) AS person, verdict FROM learners.marker WHERE fingerprint = $2
 )
-SELECT p.known, m.verdict
-FROM (
+SELECT p.known, m.verdict, counter.last_value * 10 / 11 AS persons
+FROM learners.uln_counter AS counter, (
     SELECT person FROM learners.block WHERE key = ANY ($1::bigint[])
     UNION
     SELECT person FROM marked WHERE verdict = 'same'
@@ -39,6 +40,10 @@ JOIN learners.marker m ON m.fingerprint = marked.fingerprint
 _KNOWN = "SELECT id, known FROM learners.person WHERE id = ANY ($1::uuid[])"
 
 
+# The counter behind the numbers steps over one in eleven.
+_SIZE = "SELECT last_value * 10 / 11 AS persons FROM learners.uln_counter"
+
+
 class RegisteredPerson(Known, frozen=True, kw_only=True):
     """A registered person; the key is our id."""
 
@@ -54,15 +59,31 @@ class Many(msgspec.Struct, frozen=True):
     known: list[RegisteredPerson]
     pairs: tuple[list[int], list[int]]  # places in the queries, places in `known`
     overrides: dict[int, Overrides]
+    registered: int
 
 
-async def of_one(conn: Any, details: Details) -> tuple[list[RegisteredPerson], Overrides]:
+class One(msgspec.Struct, frozen=True):
+    """The candidates of one query."""
+
+    known: list[RegisteredPerson]
+    overrides: Overrides
+    registered: int  # how many the register holds; at least as many as the parameters declare
+
+    def decision(self, details: Details, taken: Set[UUID] = frozenset()) -> Decision:
+        """What is done with the query."""
+        return matching.decide(
+            details, self.known, overrides=self.overrides, taken=taken, registered=self.registered
+        )
+
+
+async def of_one(conn: Any, details: Details) -> One:
     """Everybody who shares a block key with the query, and what clerks said about it."""
     keys = [hashed(*key) for key in matching.query_keys(matching.normalise(details))]
     rows = await conn.fetch(_ONE, keys, fingerprint(details))
     known = [_DECODE(row["known"]) for row in rows]
     verdicts = [(one.person, row["verdict"]) for one, row in zip(known, rows, strict=True) if row["verdict"]]
-    return known, _overrides(verdicts) if verdicts else Overrides()
+    size = rows[0]["persons"] if rows else 0
+    return One(known, _overrides(verdicts) if verdicts else Overrides(), _at_least_declared(size))
 
 
 async def of_many(conn: Any, queries: Sequence[Details], keys: Sequence[Sequence[int]]) -> Many:
@@ -83,6 +104,7 @@ async def of_many(conn: Any, queries: Sequence[Details], keys: Sequence[Sequence
         list(persons.values()),
         ([place for place, _ in ordered], [person for _, person in ordered]),
         {place: _overrides(many) for place, many in verdicts.items()},
+        _at_least_declared(await conn.fetchval(_SIZE)),
     )
 
 
@@ -90,6 +112,11 @@ async def known_of(conn: Any, persons: set[UUID]) -> dict[UUID, RegisteredPerson
     """These persons as the matcher sees them."""
     rows = await conn.fetch(_KNOWN, list(persons))
     return {row["id"]: _DECODE(row["known"]) for row in rows}
+
+
+def _at_least_declared(persons: int) -> int:
+    """The more there are, the more it takes to be one of them; a small register is no reason to take less."""
+    return max(persons, parameters().registered)
 
 
 def _overrides(verdicts: Sequence[tuple[UUID, str]]) -> Overrides:

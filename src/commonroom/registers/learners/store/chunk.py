@@ -28,10 +28,15 @@ async def decide_chunk(
     keys = [[hashed(*key) for key in matching.query_keys(matching.normalise(details))] for details in queries]
     found = await candidates.of_many(conn, queries, keys)
     decided = matching.decide_many(
-        queries, found.known, found.pairs, overrides=found.overrides, one_file=one_file
+        queries,
+        found.known,
+        found.pairs,
+        overrides=found.overrides,
+        one_file=one_file,
+        registered=found.registered,
     )
     decided = [_waits(one) if one.outcome == "existing" and one.person in claimed else one for one in decided]
-    return _among_themselves(queries, ids, keys, decided, one_file)
+    return _among_themselves(queries, ids, keys, decided, one_file, found.registered)
 
 
 def _among_themselves(
@@ -40,6 +45,7 @@ def _among_themselves(
     keys: Sequence[Sequence[int]],
     decided: list[Decision],
     one_file: bool,
+    registered: int,
 ) -> list[Decision]:
     """The new ones that are a new one before them in the chunk."""
     new = [place for place, one in enumerate(decided) if one.outcome == "new"]
@@ -52,6 +58,7 @@ def _among_themselves(
         known,
         ([later for later, _ in pairs], [earlier for _, earlier in pairs]),
         one_file=False,
+        registered=registered,
     )
     for place, one in zip(new, again, strict=True):
         if one.outcome == "existing":

@@ -97,7 +97,11 @@ async def _compared(conn: Any, chunk: Sequence[RegisteredPerson]) -> tuple[list[
         if found.known[other].person < chunk[place].person
     ]
     decided = matching.decide_many(
-        queries, found.known, ([place for place, _ in pairs], [other for _, other in pairs]), one_file=False
+        queries,
+        found.known,
+        ([place for place, _ in pairs], [other for _, other in pairs]),
+        one_file=False,
+        registered=found.registered,
     )
     return decided, len(pairs)
 

@@ -51,8 +51,7 @@ async def find(conn: Any, who: Caller, details: Details, kind: FindKind = "full"
     if items.faults_of(details):
         await watch.note(conn, who, action, answers.INSUFFICIENT, None)
         return Found(code=answers.INSUFFICIENT)
-    known, overrides = await candidates.of_one(conn, details)
-    decision = matching.decide(details, known, overrides=overrides)
+    decision = (await candidates.of_one(conn, details)).decision(details)
     found, person = await _answer(conn, who, details, decision, scope)
     await watch.note(conn, who, action, found.code, person)
     return found if kind == "full" else Found(code=found.code)

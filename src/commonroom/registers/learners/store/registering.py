@@ -162,10 +162,8 @@ async def _by_number(conn: Any, entries: Sequence[_Entry]) -> None:
 async def _decide(conn: Any, entries: Sequence[_Entry], claimed: set[UUID], one_file: bool) -> None:
     if len(entries) == 1:
         (one,) = entries
-        known, overrides = await candidates.of_one(conn, one.registration.details)
-        one.decision = matching.decide(
-            one.registration.details, known, overrides=overrides, taken=frozenset(claimed)
-        )
+        found = await candidates.of_one(conn, one.registration.details)
+        one.decision = found.decision(one.registration.details, claimed)
     elif entries:
         queries = [one.registration.details for one in entries]
         decided = await decide_chunk(conn, queries, [one.id for one in entries], claimed, one_file=one_file)

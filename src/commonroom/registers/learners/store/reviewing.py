@@ -162,8 +162,8 @@ async def _place(
     if person is None:
         # Somebody may have been registered since the case was opened.
         await locks.lock(conn, [matching.normalise(registration.details)])
-        known, overrides = await candidates.of_one(conn, registration.details)
-        decision = matching.decide(registration.details, known, overrides=overrides)
+        found = await candidates.of_one(conn, registration.details)
+        decision = found.decision(registration.details)
         if decision.outcome == "existing" and isinstance(decision.person, UUID):
             person = decision.person
         elif decision.outcome == "review":

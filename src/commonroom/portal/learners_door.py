@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from commonroom.identity import Principal
-from commonroom.identity.ended_keys import EndedKeys
-from commonroom.identity.tokens import Tokens
+from litestar.di import NamedDependency
+
+from commonroom.identity import EndedKeys, Principal, Tokens
 from commonroom.portal import security
 from commonroom.portal.house import AnyRequest, House, Visit, provide_visit
 from commonroom.portal.returns_door import TOKEN_HEADER
@@ -59,7 +59,7 @@ class LearnersDoor:
         return api.Counter(principal, house.settings, house.pool, self.rates, self.numbers, form_token)
 
 
-async def provide_learners(request: AnyRequest, house: House) -> api.Counter:
+async def provide_learners(request: AnyRequest, house: NamedDependency[House]) -> api.Counter:
     """Dependency `learners`. Holds no database connection while a file arrives."""
     door: LearnersDoor = request.app.state.learners
     authorization = request.headers.get("Authorization", "")

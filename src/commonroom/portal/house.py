@@ -12,6 +12,7 @@ from jinja2 import Environment
 from litestar import Request, Response
 from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie, State
+from litestar.di import NamedDependency
 
 from commonroom import identity
 from commonroom.identity import PUBLIC, Principal
@@ -156,13 +157,13 @@ async def provide_house(request: AnyRequest) -> House:
     return house_of(request)
 
 
-async def provide_connection(house: House) -> AsyncIterator[Any]:
+async def provide_connection(house: NamedDependency[House]) -> AsyncIterator[Any]:
     """Dependency `conn`: one database connection for the length of the request."""
     async with house.pool.acquire() as connection:
         yield connection
 
 
-async def provide_visit(request: AnyRequest, conn: Any) -> Visit:
+async def provide_visit(request: AnyRequest, conn: NamedDependency[Any]) -> Visit:
     """Dependency `visit`: the person of the session cookie, or the public."""
     token = request.cookies.get(SESSION_COOKIE, "")
     person = await identity.person_of(conn, token) if token else None

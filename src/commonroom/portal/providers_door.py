@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from litestar.di import NamedDependency
+
 from commonroom.portal import security
 from commonroom.portal.house import AnyRequest, House, Visit
 from commonroom.portal.returns_door import TOKEN_HEADER
 from commonroom.registers.providers.api import Keeper
 
 
-async def provide_keeper(request: AnyRequest, house: House, visit: Visit) -> Keeper:
+async def provide_keeper(
+    request: AnyRequest, house: NamedDependency[House], visit: NamedDependency[Visit]
+) -> Keeper:
     """Dependency `keeper`."""
     if request.method != "GET":
         token, site = request.headers.get(TOKEN_HEADER, ""), request.headers.get("Sec-Fetch-Site", "")

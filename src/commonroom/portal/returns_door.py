@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from litestar.di import NamedDependency
+
 from commonroom.portal import security
 from commonroom.portal.house import AnyRequest, House, provide_visit
 from commonroom.returns import api
@@ -9,7 +11,7 @@ from commonroom.returns import api
 TOKEN_HEADER = "X-Form-Token"  # noqa: S105 - the name of a header
 
 
-async def provide_caller(request: AnyRequest, house: House) -> api.Caller:
+async def provide_caller(request: AnyRequest, house: NamedDependency[House]) -> api.Caller:
     """Dependency `caller`. Holds no database connection while a file arrives."""
     async with house.pool.acquire() as connection:
         visit = await provide_visit(request, connection)

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.params import FromQuery, QueryParameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from commonroom import identity
 from commonroom.problems import Problem
@@ -63,19 +64,26 @@ class NoteAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     revision: int | None = None
 
 
-def provide_caller(principal: identity.Principal, settings: Settings, pool: Any, form_token: str) -> Caller:
+def provide_caller(
+    principal: identity.Principal,
+    settings: Settings,
+    pool: Any,
+    form_token: str,
+) -> Caller:
     """The caller that a signed-in person is. Raises Problem CR-006 for all who have no part in returns."""
     return Caller(parties.of_principal(principal), settings, pool, form_token)
 
 
 @get("/api/returns/session")
-async def session(caller: Caller) -> Response[bytes]:
+async def session(caller: NamedDependency[Caller]) -> Response[bytes]:
     """The token that whatever changes something must carry."""
     return _json({"form_token": caller.form_token})
 
 
 @get("/api/returns/{collection:str}/{year:int}")
-async def list_all(caller: Caller, collection: str, year: int) -> Response[bytes]:
+async def list_all(
+    caller: NamedDependency[Caller], collection: FromPath[str], year: FromPath[int]
+) -> Response[bytes]:
     """The returns that the caller has a part in."""
     async with caller.pool.acquire() as connection:
         actor = caller.actor
@@ -84,7 +92,9 @@ async def list_all(caller: Caller, collection: str, year: int) -> Response[bytes
 
 
 @get("/api/returns/{collection:str}/{year:int}/{party:str}")
-async def show(caller: Caller, collection: str, year: int, party: str) -> Response[bytes]:
+async def show(
+    caller: NamedDependency[Caller], collection: FromPath[str], year: FromPath[int], party: FromPath[str]
+) -> Response[bytes]:
     """One return; `party` is a URN, an authority's number or the party's urn."""
     async with caller.pool.acquire() as connection:
         found = await _seen(connection, caller, collection, year, party)
@@ -93,10 +103,10 @@ async def show(caller: Caller, collection: str, year: int, party: str) -> Respon
 
 @get("/api/returns/{collection:str}/{year:int}/{party:str}/findings")
 async def findings(
-    caller: Caller,
-    collection: str,
-    year: int,
-    party: str,
+    caller: NamedDependency[Caller],
+    collection: FromPath[str],
+    year: FromPath[int],
+    party: FromPath[str],
     rule: FromQuery[str | None] = None,
     after: FromQuery[int] = 0,
     limit: _COUNT = 1000,
@@ -109,7 +119,9 @@ async def findings(
 
 
 @get("/api/returns/{collection:str}/{year:int}/{party:str}/history")
-async def history(caller: Caller, collection: str, year: int, party: str) -> Response[bytes]:
+async def history(
+    caller: NamedDependency[Caller], collection: FromPath[str], year: FromPath[int], party: FromPath[str]
+) -> Response[bytes]:
     """Every step, version and note."""
     async with caller.pool.acquire() as connection:
         found = await _seen(connection, caller, collection, year, party)
@@ -128,7 +140,11 @@ async def history(caller: Caller, collection: str, year: int, party: str) -> Res
     request_max_body_size=MAX_JSON,
 )
 async def take_step(
-    request: Request[Any, Any, Any], caller: Caller, collection: str, year: int, party: str
+    request: Request[Any, Any, Any],
+    caller: NamedDependency[Caller],
+    collection: FromPath[str],
+    year: FromPath[int],
+    party: FromPath[str],
 ) -> Response[bytes]:
     """Submit, approve, reject or authorise."""
     asked = await _body(request, StepAsked)
@@ -152,7 +168,11 @@ async def take_step(
     request_max_body_size=MAX_JSON,
 )
 async def write_note(
-    request: Request[Any, Any, Any], caller: Caller, collection: str, year: int, party: str
+    request: Request[Any, Any, Any],
+    caller: NamedDependency[Caller],
+    collection: FromPath[str],
+    year: FromPath[int],
+    party: FromPath[str],
 ) -> Response[bytes]:
     """Answer or accept findings."""
     asked = await _body(request, NoteAsked)
@@ -172,10 +192,10 @@ async def write_note(
 )
 async def upload(
     request: Request[Any, Any, Any],
-    caller: Caller,
-    collection: str,
-    year: int,
-    party: str,
+    caller: NamedDependency[Caller],
+    collection: FromPath[str],
+    year: FromPath[int],
+    party: FromPath[str],
     revision: FromQuery[int | None] = None,
 ) -> Response[bytes]:
     """A file as the body (XML, or text/csv), its name in X-File-Name; it is checked and becomes the current version."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from commonroom.portal import figures
 from commonroom.portal.figures import Comparison, Question
@@ -24,7 +26,12 @@ NO_LEAGUE_TABLE = "Schools are in the order of their names. Pupils and places di
 
 
 @get(paths("/authorities"))
-async def authorities(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[bytes]:
+async def authorities(
+    request: AnyRequest,
+    house: NamedDependency[House],
+    visit: NamedDependency[Visit],
+    conn: NamedDependency[Any],
+) -> Response[bytes]:
     """Every authority of the register, with the figures of those whose schools send."""
     asked = await figures.question(request, conn)
     found = await providers.authorities(conn)
@@ -68,7 +75,13 @@ async def authorities(request: AnyRequest, house: House, visit: Visit, conn: Any
 
 
 @get("/authorities/{code:str}")
-async def authority(request: AnyRequest, house: House, visit: Visit, conn: Any, code: str) -> Response[bytes]:
+async def authority(
+    request: AnyRequest,
+    house: NamedDependency[House],
+    visit: NamedDependency[Visit],
+    conn: NamedDependency[Any],
+    code: FromPath[str],
+) -> Response[bytes]:
     """One authority by its three-digit code."""
     found = await providers.authority(conn, number_in(code))
     if found is None:
@@ -116,7 +129,12 @@ async def authority(request: AnyRequest, house: House, visit: Visit, conn: Any, 
 
 
 @get(paths("/england"))
-async def england(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[bytes]:
+async def england(
+    request: AnyRequest,
+    house: NamedDependency[House],
+    visit: NamedDependency[Visit],
+    conn: NamedDependency[Any],
+) -> Response[bytes]:
     """All schools that send, and each region."""
     asked = await figures.question(request, conn)
     roll = await figures.figures(house, conn, visit, asked, "national", None, figures.HEADCOUNT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Response, get
+from litestar.di import NamedDependency
 
 from commonroom.portal import figures
 from commonroom.portal.house import AnyRequest, House, Visit
@@ -14,7 +15,12 @@ PUPILS = "pupils on roll"
 
 
 @get(paths("/"))
-async def home(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[bytes]:
+async def home(
+    request: AnyRequest,
+    house: NamedDependency[House],
+    visit: NamedDependency[Visit],
+    conn: NamedDependency[Any],
+) -> Response[bytes]:
     """Live figures of the schools that send."""
     # Not the address's own question: asked for every school and day of years, it would keep the portal busy.
     asked = await figures.usual_question(conn)

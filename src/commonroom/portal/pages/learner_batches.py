@@ -7,6 +7,8 @@ from typing import Any
 
 from litestar import Response, get, post
 from litestar.datastructures import UploadFile
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 from litestar.response import Redirect
 
 from commonroom.portal.house import AnyRequest, House, Visit
@@ -49,14 +51,24 @@ REFUSED_COLUMNS = (
 
 
 @get(paths("/learners/batches"))
-async def listed(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[bytes]:
+async def listed(
+    request: AnyRequest,
+    house: NamedDependency[House],
+    visit: NamedDependency[Visit],
+    conn: NamedDependency[Any],
+) -> Response[bytes]:
     """The form, and the batches of the organisation."""
     who = await caller_of(request, visit, conn, first_purpose())
     return house.answer(request, visit, _list_page(await batches.listed(conn, who), {}))
 
 
 @post("/learners/batches", status_code=SEE_OTHER, request_max_body_size=MAX_FILE)
-async def submit(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[Any]:
+async def submit(
+    request: AnyRequest,
+    house: NamedDependency[House],
+    visit: NamedDependency[Visit],
+    conn: NamedDependency[Any],
+) -> Response[Any]:
     """Take the file and go on to its page; a file that cannot be used shows the form again."""
     fields = await house.check_form(request, visit)
     given = (await request.form()).get("file")
@@ -84,7 +96,13 @@ async def submit(request: AnyRequest, house: House, visit: Visit, conn: Any) -> 
 
 
 @get("/learners/batches/{job:str}")
-async def one(request: AnyRequest, house: House, visit: Visit, conn: Any, job: str) -> Response[bytes]:
+async def one(
+    request: AnyRequest,
+    house: NamedDependency[House],
+    visit: NamedDependency[Visit],
+    conn: NamedDependency[Any],
+    job: FromPath[str],
+) -> Response[bytes]:
     """How far a batch is, what came of it, and what was refused."""
     who = await caller_of(request, visit, conn, first_purpose())
     number = _number(job)
@@ -94,7 +112,9 @@ async def one(request: AnyRequest, house: House, visit: Visit, conn: Any, job: s
 
 
 @get("/learners/batches/{job:str}/result")
-async def result(request: AnyRequest, visit: Visit, conn: Any, job: str) -> Response[bytes]:
+async def result(
+    request: AnyRequest, visit: NamedDependency[Visit], conn: NamedDependency[Any], job: FromPath[str]
+) -> Response[bytes]:
     """The result file."""
     who = await caller_of(request, visit, conn, first_purpose())
     name, content = await batches.result(conn, who, _number(job))

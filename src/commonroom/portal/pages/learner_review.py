@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 from litestar import Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 from litestar.response import Redirect
 
 from commonroom.portal.house import AnyRequest, House, Visit
@@ -79,7 +81,12 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 @get(paths("/learners/review"))
-async def cases(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[bytes]:
+async def cases(
+    request: AnyRequest,
+    house: NamedDependency[House],
+    visit: NamedDependency[Visit],
+    conn: NamedDependency[Any],
+) -> Response[bytes]:
     """What waits for this clerk, the oldest first."""
     found = await store.review_list(conn, await _clerk(request, visit, conn))
     table = Table(
@@ -102,7 +109,13 @@ async def cases(request: AnyRequest, house: House, visit: Visit, conn: Any) -> R
 
 
 @get("/learners/review/{case:str}")
-async def one(request: AnyRequest, house: House, visit: Visit, conn: Any, case: str) -> Response[bytes]:
+async def one(
+    request: AnyRequest,
+    house: NamedDependency[House],
+    visit: NamedDependency[Visit],
+    conn: NamedDependency[Any],
+    case: FromPath[str],
+) -> Response[bytes]:
     """One case."""
     who = await _clerk(request, visit, conn)
     found = await store.review_case(conn, who, _number(case))
@@ -110,7 +123,13 @@ async def one(request: AnyRequest, house: House, visit: Visit, conn: Any, case: 
 
 
 @post("/learners/review/{case:str}", status_code=SEE_OTHER)
-async def decide(request: AnyRequest, house: House, visit: Visit, conn: Any, case: str) -> Response[Any]:
+async def decide(
+    request: AnyRequest,
+    house: NamedDependency[House],
+    visit: NamedDependency[Visit],
+    conn: NamedDependency[Any],
+    case: FromPath[str],
+) -> Response[Any]:
     """The verdict, and on to the next case."""
     fields = await house.check_form(request, visit)
     who = await _clerk(request, visit, conn)

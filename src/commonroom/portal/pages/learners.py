@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from litestar import Response, get, post
+from litestar.di import NamedDependency
 
 from commonroom.portal.house import AnyRequest, House, Visit
 from commonroom.portal.learners_door import LearnersDoor
@@ -61,14 +62,24 @@ FIELDS = (
 
 
 @get(paths("/learners"))
-async def form(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[bytes]:
+async def form(
+    request: AnyRequest,
+    house: NamedDependency[House],
+    visit: NamedDependency[Visit],
+    conn: NamedDependency[Any],
+) -> Response[bytes]:
     """The empty form."""
     await caller_of(request, visit, conn, first_purpose())
     return house.answer(request, visit, _page({}, {}))
 
 
 @post("/learners", status_code=200)
-async def look(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[bytes]:
+async def look(
+    request: AnyRequest,
+    house: NamedDependency[House],
+    visit: NamedDependency[Visit],
+    conn: NamedDependency[Any],
+) -> Response[bytes]:
     """Find or register, as the button says; the answer stands above the form, which keeps what was typed."""
     fields = await house.check_form(request, visit)
     typed = {name: fields.get(name, "").strip()[:LONGEST] for name in FIELDS}

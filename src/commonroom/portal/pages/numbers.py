@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Response, get
+from litestar.di import NamedDependency
 
 from commonroom.portal import oversight
 from commonroom.portal.house import AnyRequest, House, Visit
@@ -28,7 +29,12 @@ COLUMNS = (
 
 
 @get(paths("/my/school/numbers"))
-async def my_numbers(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[bytes]:
+async def my_numbers(
+    request: AnyRequest,
+    house: NamedDependency[House],
+    visit: NamedDependency[Visit],
+    conn: NamedDependency[Any],
+) -> Response[bytes]:
     """The numbers of a school's own pupils, which came without anybody asking for them."""
     party = require(visit, "school")
     who = await callers.of_principal(conn, visit.principal, PURPOSE)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from litestar import Response, get
+from litestar.di import NamedDependency
 
 from commonroom import access
 from commonroom.hub import tracking
@@ -50,7 +51,12 @@ PROBLEM_COLUMNS = (
 
 
 @get(paths("/my/school"))
-async def my_school(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[bytes]:
+async def my_school(
+    request: AnyRequest,
+    house: NamedDependency[House],
+    visit: NamedDependency[Visit],
+    conn: NamedDependency[Any],
+) -> Response[bytes]:
     """A school's own messages and their fate."""
     party = require(visit, "school")
     before = _position(request.query_params.get("before", ""))
@@ -79,7 +85,12 @@ async def my_school(request: AnyRequest, house: House, visit: Visit, conn: Any) 
 
 
 @get(paths("/my/authority"))
-async def my_authority(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[bytes]:
+async def my_authority(
+    request: AnyRequest,
+    house: NamedDependency[House],
+    visit: NamedDependency[Visit],
+    conn: NamedDependency[Any],
+) -> Response[bytes]:
     """An authority's schools, each with its last message, pupils on roll, and problems."""
     party = require(visit, "authority")
     schools = await oversight.schools_of(conn, visit.principal)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from litestar import Response, get, post
+from litestar.di import NamedDependency
 from litestar.response import Redirect
 
 from commonroom import identity
@@ -30,7 +31,9 @@ SEE_OTHER: Literal[303] = 303
 
 
 @get("/sign-in")
-async def sign_in_form(request: AnyRequest, house: House, visit: Visit) -> Response[Any]:
+async def sign_in_form(
+    request: AnyRequest, house: NamedDependency[House], visit: NamedDependency[Visit]
+) -> Response[Any]:
     """The form; someone who is signed in is sent on."""
     onward = local(request.query_params.get("next", ""))
     if visit.signed_in:
@@ -39,7 +42,12 @@ async def sign_in_form(request: AnyRequest, house: House, visit: Visit) -> Respo
 
 
 @post("/sign-in", status_code=SEE_OTHER)
-async def sign_in(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[Any]:
+async def sign_in(
+    request: AnyRequest,
+    house: NamedDependency[House],
+    visit: NamedDependency[Visit],
+    conn: NamedDependency[Any],
+) -> Response[Any]:
     """Check the form and begin a session; a wrong name or password shows the form again."""
     fields = await house.check_form(request, visit)
     username, password = fields.get("username", "").strip(), fields.get("password", "")
@@ -63,7 +71,12 @@ async def sign_in(request: AnyRequest, house: House, visit: Visit, conn: Any) ->
 
 
 @post("/sign-out", status_code=SEE_OTHER)
-async def sign_out(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[Any]:
+async def sign_out(
+    request: AnyRequest,
+    house: NamedDependency[House],
+    visit: NamedDependency[Visit],
+    conn: NamedDependency[Any],
+) -> Response[Any]:
     """End the session here and in the database."""
     await house.check_form(request, visit)
     await identity.sign_out(conn, visit.browser)
@@ -71,7 +84,9 @@ async def sign_out(request: AnyRequest, house: House, visit: Visit, conn: Any) -
 
 
 @get("/sign-out")
-async def sign_out_page(request: AnyRequest, house: House, visit: Visit) -> Response[Any]:
+async def sign_out_page(
+    request: AnyRequest, house: NamedDependency[House], visit: NamedDependency[Visit]
+) -> Response[Any]:
     """A page with the button, for those who come by address."""
     if not visit.signed_in:
         return Redirect("/", status_code=SEE_OTHER)
@@ -79,7 +94,7 @@ async def sign_out_page(request: AnyRequest, house: House, visit: Visit) -> Resp
 
 
 @get("/my")
-async def my(visit: Visit) -> Response[Any]:
+async def my(visit: NamedDependency[Visit]) -> Response[Any]:
     """To the first page of the person's role."""
     if not visit.signed_in:
         return Redirect("/sign-in?next=/my", status_code=SEE_OTHER)
@@ -87,7 +102,12 @@ async def my(visit: Visit) -> Response[Any]:
 
 
 @get(paths("/demo"))
-async def demo(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[bytes]:
+async def demo(
+    request: AnyRequest,
+    house: NamedDependency[House],
+    visit: NamedDependency[Visit],
+    conn: NamedDependency[Any],
+) -> Response[bytes]:
     """The sample people and their passwords; this page does not exist in production."""
     if house.settings.mode != "demo":
         raise Problem("CR-005", "", status=404)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Response, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from commonroom import standard
 from commonroom.hub import movements as hub_movements
@@ -20,7 +22,9 @@ DICTIONARY = Link("Data dictionary", "/standard")
 
 
 @get(paths("/measures"))
-async def measures(request: AnyRequest, house: House, visit: Visit) -> Response[bytes]:
+async def measures(
+    request: AnyRequest, house: NamedDependency[House], visit: NamedDependency[Visit]
+) -> Response[bytes]:
     """Each measure in plain words, from its own declaration."""
     found = list(load_measures().values())
     table = Table(
@@ -62,7 +66,9 @@ def withheld_when(measure: Measure) -> str:
 
 
 @get(paths("/standard"))
-async def dictionary(request: AnyRequest, house: House, visit: Visit) -> Response[bytes]:
+async def dictionary(
+    request: AnyRequest, house: NamedDependency[House], visit: NamedDependency[Visit]
+) -> Response[bytes]:
     """The entities, code sets and events of the common language."""
     language = standard.load()
     entities = Table(
@@ -114,7 +120,9 @@ async def dictionary(request: AnyRequest, house: House, visit: Visit) -> Respons
 
 
 @get("/standard/{name:str}")
-async def dictionary_entry(request: AnyRequest, house: House, visit: Visit, name: str) -> Response[bytes]:
+async def dictionary_entry(
+    request: AnyRequest, house: NamedDependency[House], visit: NamedDependency[Visit], name: FromPath[str]
+) -> Response[bytes]:
     """One entity with its items, or one code set with its codes."""
     language = standard.load()
     wanted = stem(name)
@@ -192,7 +200,12 @@ def _codeset_page(codeset: Codeset) -> Page:
 
 
 @get(paths("/movements"))
-async def movements(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[bytes]:
+async def movements(
+    request: AnyRequest,
+    house: NamedDependency[House],
+    visit: NamedDependency[Visit],
+    conn: NamedDependency[Any],
+) -> Response[bytes]:
     """The public register: who sends what to whom, why, and on which legal basis."""
     found = await hub_movements.list_movements(conn)
     names = await oversight.platform_names(conn)
@@ -239,7 +252,9 @@ async def movements(request: AnyRequest, house: House, visit: Visit, conn: Any) 
 
 
 @get(paths("/accessibility"))
-async def accessibility(request: AnyRequest, house: House, visit: Visit) -> Response[bytes]:
+async def accessibility(
+    request: AnyRequest, house: NamedDependency[House], visit: NamedDependency[Visit]
+) -> Response[bytes]:
     """The accessibility statement."""
     page = Page(template="accessibility.html", title="Accessibility", trail=(HOME,))
     return house.answer(request, visit, page)

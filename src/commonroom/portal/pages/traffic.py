@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from litestar import Response, get
+from litestar.di import NamedDependency
 
 from commonroom import access
 from commonroom.engines import clock
@@ -24,7 +25,12 @@ HOUR = timedelta(hours=1)
 
 
 @get(paths("/operator"))
-async def operator(request: AnyRequest, house: House, visit: Visit, conn: Any) -> Response[bytes]:
+async def operator(
+    request: AnyRequest,
+    house: NamedDependency[House],
+    visit: NamedDependency[Visit],
+    conn: NamedDependency[Any],
+) -> Response[bytes]:
     """Hub traffic in numbers; no letter is opened."""
     require(visit, "operator")
     access.rows(visit.principal, "hub.traffic", "postgres")

@@ -14,6 +14,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from commonroom.identity import Principal
 from commonroom.problems import Problem, add_codes
@@ -76,13 +78,13 @@ async def describe() -> Response[bytes]:
 
 
 @get("/api/learners/session")
-async def session(learners: Counter) -> Response[bytes]:
+async def session(learners: NamedDependency[Counter]) -> Response[bytes]:
     """The token that people's changing requests carry in X-Form-Token; machines need none."""
     return _json({"form_token": learners.form_token})
 
 
 @post("/api/learners/find", status_code=200, request_max_body_size=MAX_JSON)
-async def find(request: AnyRequest, learners: Counter) -> Response[bytes]:
+async def find(request: AnyRequest, learners: NamedDependency[Counter]) -> Response[bytes]:
     """Find a learner by details: `kind` full gives the learner, check the code alone."""
     asked = await _body(request, FindAsked)
     details = _part(asked, Details)
@@ -92,7 +94,7 @@ async def find(request: AnyRequest, learners: Counter) -> Response[bytes]:
 
 
 @post("/api/learners/find-by-uln", status_code=200, request_max_body_size=MAX_JSON)
-async def find_by_uln(request: AnyRequest, learners: Counter) -> Response[bytes]:
+async def find_by_uln(request: AnyRequest, learners: NamedDependency[Counter]) -> Response[bytes]:
     """Find a learner by number and names."""
     asked = await _body(request, FindUlnAsked)
     async with learners.pool.acquire() as conn:
@@ -102,7 +104,7 @@ async def find_by_uln(request: AnyRequest, learners: Counter) -> Response[bytes]
 
 
 @post("/api/learners/register", status_code=200, request_max_body_size=MAX_JSON)
-async def register(request: AnyRequest, learners: Counter) -> Response[bytes]:
+async def register(request: AnyRequest, learners: NamedDependency[Counter]) -> Response[bytes]:
     """Register a learner, or get the number the learner has."""
     asked = await _body(request, RegisterAsked)
     others = {
@@ -118,7 +120,7 @@ async def register(request: AnyRequest, learners: Counter) -> Response[bytes]:
 
 
 @post("/api/learners/update", status_code=200, request_max_body_size=MAX_JSON)
-async def update(request: AnyRequest, learners: Counter) -> Response[bytes]:
+async def update(request: AnyRequest, learners: NamedDependency[Counter]) -> Response[bytes]:
     """Change items of a learner, on the version that was read."""
     asked = await _body(request, UpdateAsked)
     async with learners.pool.acquire() as conn:
@@ -127,7 +129,7 @@ async def update(request: AnyRequest, learners: Counter) -> Response[bytes]:
 
 
 @post("/api/learners/sharing", status_code=200, request_max_body_size=MAX_JSON)
-async def set_sharing(request: AnyRequest, learners: Counter) -> Response[bytes]:
+async def set_sharing(request: AnyRequest, learners: NamedDependency[Counter]) -> Response[bytes]:
     """Set the ability to share; it counts at once."""
     asked = await _body(request, SharingAsked)
     async with learners.pool.acquire() as conn:
@@ -136,7 +138,7 @@ async def set_sharing(request: AnyRequest, learners: Counter) -> Response[bytes]
 
 
 @post("/api/learners/challenge", status_code=200, request_max_body_size=MAX_JSON)
-async def challenge(request: AnyRequest, learners: Counter) -> Response[bytes]:
+async def challenge(request: AnyRequest, learners: NamedDependency[Counter]) -> Response[bytes]:
     """Say that an item of a learner is wrong; a clerk will decide."""
     asked = await _body(request, ChallengeAsked)
     async with learners.pool.acquire() as conn:
@@ -146,7 +148,7 @@ async def challenge(request: AnyRequest, learners: Counter) -> Response[bytes]:
 
 
 @post("/api/learners/verify", status_code=200, request_max_body_size=MAX_JSON)
-async def verify(request: AnyRequest, learners: Counter) -> Response[bytes]:
+async def verify(request: AnyRequest, learners: NamedDependency[Counter]) -> Response[bytes]:
     """Whether numbers and persons belong together; answers in the order of the request."""
     asked = await _body(request, VerifyAsked)
     async with learners.pool.acquire() as conn:
@@ -163,7 +165,7 @@ async def verify(request: AnyRequest, learners: Counter) -> Response[bytes]:
 
 
 @post("/api/learners/ulns", status_code=200, request_max_body_size=MAX_JSON)
-async def retrieve_ulns(request: AnyRequest, learners: Counter) -> Response[bytes]:
+async def retrieve_ulns(request: AnyRequest, learners: NamedDependency[Counter]) -> Response[bytes]:
     """The number that now stands for each number: itself, or the master it was merged into."""
     asked = await _body(request, UlnsAsked)
     async with learners.pool.acquire() as conn:
@@ -175,7 +177,7 @@ async def retrieve_ulns(request: AnyRequest, learners: Counter) -> Response[byte
 
 
 @post("/api/learners/history", status_code=200, request_max_body_size=MAX_JSON)
-async def look_ups(request: AnyRequest, learners: Counter) -> Response[bytes]:
+async def look_ups(request: AnyRequest, learners: NamedDependency[Counter]) -> Response[bytes]:
     """Who has looked at a learner, when and why."""
     asked = await _body(request, UlnAsked)
     async with learners.pool.acquire() as conn:
@@ -184,7 +186,7 @@ async def look_ups(request: AnyRequest, learners: Counter) -> Response[bytes]:
 
 
 @post("/api/learners/batches", status_code=202, request_max_body_size=MAX_FILE)
-async def submit(request: AnyRequest, learners: Counter) -> Response[bytes]:
+async def submit(request: AnyRequest, learners: NamedDependency[Counter]) -> Response[bytes]:
     """Hand in a batch: the file as the body, its name in X-File-Name."""
     async with learners.pool.acquire() as conn:
         who = await learners.caller(conn, request)
@@ -202,7 +204,7 @@ async def submit(request: AnyRequest, learners: Counter) -> Response[bytes]:
 
 
 @get("/api/learners/batches")
-async def list_batches(request: AnyRequest, learners: Counter) -> Response[bytes]:
+async def list_batches(request: AnyRequest, learners: NamedDependency[Counter]) -> Response[bytes]:
     """The caller's batches, newest first."""
     async with learners.pool.acquire() as conn:
         who = await learners.caller(conn, request)
@@ -210,7 +212,9 @@ async def list_batches(request: AnyRequest, learners: Counter) -> Response[bytes
 
 
 @get("/api/learners/batches/{job:uuid}")
-async def status(request: AnyRequest, learners: Counter, job: UUID) -> Response[bytes]:
+async def status(
+    request: AnyRequest, learners: NamedDependency[Counter], job: FromPath[UUID]
+) -> Response[bytes]:
     """How far a batch is."""
     async with learners.pool.acquire() as conn:
         who = await learners.caller(conn, request)
@@ -218,7 +222,9 @@ async def status(request: AnyRequest, learners: Counter, job: UUID) -> Response[
 
 
 @get("/api/learners/batches/{job:uuid}/result")
-async def result(request: AnyRequest, learners: Counter, job: UUID) -> Response[bytes]:
+async def result(
+    request: AnyRequest, learners: NamedDependency[Counter], job: FromPath[UUID]
+) -> Response[bytes]:
     """The result file of a finished batch."""
     async with learners.pool.acquire() as conn:
         who = await learners.caller(conn, request)
@@ -227,7 +233,7 @@ async def result(request: AnyRequest, learners: Counter, job: UUID) -> Response[
 
 
 @get("/api/learners/review")
-async def review_list(request: AnyRequest, learners: Counter) -> Response[bytes]:
+async def review_list(request: AnyRequest, learners: NamedDependency[Counter]) -> Response[bytes]:
     """Cases that wait for this clerk, the oldest first."""
     async with learners.pool.acquire() as conn:
         who = await learners.caller(conn, request, "review")
@@ -235,7 +241,9 @@ async def review_list(request: AnyRequest, learners: Counter) -> Response[bytes]
 
 
 @get("/api/learners/review/{case:uuid}")
-async def review_case(request: AnyRequest, learners: Counter, case: UUID) -> Response[bytes]:
+async def review_case(
+    request: AnyRequest, learners: NamedDependency[Counter], case: FromPath[UUID]
+) -> Response[bytes]:
     """One case, with the candidates and the waterfall of weights."""
     async with learners.pool.acquire() as conn:
         who = await learners.caller(conn, request, "review")
@@ -243,7 +251,9 @@ async def review_case(request: AnyRequest, learners: Counter, case: UUID) -> Res
 
 
 @post("/api/learners/review/{case:uuid}", status_code=200, request_max_body_size=MAX_JSON)
-async def decide(request: AnyRequest, learners: Counter, case: UUID) -> Response[bytes]:
+async def decide(
+    request: AnyRequest, learners: NamedDependency[Counter], case: FromPath[UUID]
+) -> Response[bytes]:
     """A clerk's verdict."""
     asked = await _body(request, DecideAsked)
     numbers = await asyncio.to_thread(learners.numbers)

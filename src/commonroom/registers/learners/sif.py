@@ -11,6 +11,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from litestar import Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 from lxml import etree
 
 from commonroom.problems import Problem
@@ -49,7 +51,7 @@ _OFFER = "UPDATE learners.sif_queue SET offered = $2, offered_at = $3, offered_p
 
 
 @post("/api/sif/environments/environment", status_code=201, request_max_body_size=MAX_JSON)
-async def environment(request: AnyRequest, learners: Counter) -> Response[bytes]:
+async def environment(request: AnyRequest, learners: NamedDependency[Counter]) -> Response[bytes]:
     """Where the services are."""
     async with learners.pool.acquire() as conn:
         who = await _caller(conn, request, learners)
@@ -57,7 +59,9 @@ async def environment(request: AnyRequest, learners: Counter) -> Response[bytes]
 
 
 @post("/api/sif/requests/{service:str}/{name:str}", status_code=201, request_max_body_size=MAX_JSON)
-async def create_one(request: AnyRequest, learners: Counter, service: str, name: str) -> Response[bytes]:
+async def create_one(
+    request: AnyRequest, learners: NamedDependency[Counter], service: FromPath[str], name: FromPath[str]
+) -> Response[bytes]:
     """Create: the object with its number; 202 where a clerk will decide first."""
     _require(service, name)
     (sent,) = sif_xml.read(await request.body())[:1]
@@ -72,7 +76,9 @@ async def create_one(request: AnyRequest, learners: Counter, service: str, name:
 
 
 @post("/api/sif/requests/{service:str}", status_code=200, request_max_body_size=MAX_JSON)
-async def create_or_query(request: AnyRequest, learners: Counter, service: str) -> Response[bytes]:
+async def create_or_query(
+    request: AnyRequest, learners: NamedDependency[Counter], service: FromPath[str]
+) -> Response[bytes]:
     """Several objects are created; with `methodOverride: GET` the one object is an example to find."""
     _require(service)
     sent = sif_xml.read(await request.body())
@@ -82,7 +88,9 @@ async def create_or_query(request: AnyRequest, learners: Counter, service: str) 
 
 
 @get("/api/sif/requests/{service:str}/{ref:str}")
-async def read_one(request: AnyRequest, learners: Counter, service: str, ref: str) -> Response[bytes]:
+async def read_one(
+    request: AnyRequest, learners: NamedDependency[Counter], service: FromPath[str], ref: FromPath[str]
+) -> Response[bytes]:
     """An object by the RefId that this party was told."""
     _require(service)
     async with learners.pool.acquire() as conn:
@@ -94,7 +102,9 @@ async def read_one(request: AnyRequest, learners: Counter, service: str, ref: st
 
 
 @post("/api/sif/events/{service:str}", status_code=202, request_max_body_size=MAX_JSON)
-async def take_event(request: AnyRequest, learners: Counter, service: str) -> Response[bytes]:
+async def take_event(
+    request: AnyRequest, learners: NamedDependency[Counter], service: FromPath[str]
+) -> Response[bytes]:
     """A CREATE or UPDATE event of a school's system: who it is about is registered."""
     _require(service)
     action = request.headers.get("eventAction", "").upper()
@@ -104,7 +114,7 @@ async def take_event(request: AnyRequest, learners: Counter, service: str) -> Re
 
 
 @post("/api/sif/queues/queue", status_code=201, request_max_body_size=MAX_JSON)
-async def make_queue(request: AnyRequest, learners: Counter) -> Response[bytes]:
+async def make_queue(request: AnyRequest, learners: NamedDependency[Counter]) -> Response[bytes]:
     """A queue for the events of LearnerPersonal objects from now on."""
     async with learners.pool.acquire() as conn:
         who = await _caller(conn, request, learners)
@@ -114,7 +124,9 @@ async def make_queue(request: AnyRequest, learners: Counter) -> Response[bytes]:
 
 
 @get("/api/sif/queues/{queue:uuid}/{messages:str}")
-async def next_event(request: AnyRequest, learners: Counter, queue: UUID, messages: str) -> Response[bytes]:
+async def next_event(
+    request: AnyRequest, learners: NamedDependency[Counter], queue: FromPath[UUID], messages: FromPath[str]
+) -> Response[bytes]:
     """The next event, 204 when there is none. `messages;deleteMessageId=<id>` deletes the last one first."""
     service, _, parameter = messages.partition(";")
     if service != "messages":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Request, Response, get
+from litestar.di import NamedDependency
 
 from commonroom.registers.learners.api import Counter
 from commonroom.registers.learners.flow.lookup import PupilNumber, as_csv, as_json, numbers_of_school
@@ -17,14 +18,14 @@ AnyRequest = Request[Any, Any, Any]
 
 
 @get("/api/learners/numbers")
-async def list_numbers(request: AnyRequest, learners: Counter) -> Response[bytes]:
+async def list_numbers(request: AnyRequest, learners: NamedDependency[Counter]) -> Response[bytes]:
     """The numbers of the caller's own pupils, as JSON."""
     body = as_json(await _listed(request, learners))
     return Response(body, media_type="application/json", headers=_HEADERS)
 
 
 @get("/api/learners/numbers.csv")
-async def list_numbers_csv(request: AnyRequest, learners: Counter) -> Response[bytes]:
+async def list_numbers_csv(request: AnyRequest, learners: NamedDependency[Counter]) -> Response[bytes]:
     """The same as a file."""
     body = as_csv(await _listed(request, learners)).encode()
     shown = {"Content-Disposition": f'attachment; filename="{FILE_NAME}"'}

@@ -35,6 +35,7 @@ class Suppression(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     units_below: int = 0
     numerator_below: int = 0
+    unreliable_below: int = 0  # of fewer units the value is not shown (u), its parts are
 
 
 class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,6 +58,10 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     population: str | None = None  # which units take part
     denominator: str | None = None
     decimals: int = 0
+    # What else its figures are bound to by sums, so that they are hidden together (see `publication`).
+    sum_of: tuple[str, ...] = ()  # the measures that add up to it, over the same denominator
+    base: str | None = None  # the measure whose figure is its denominator
+    adds_up_over_time: bool = False  # a week's figure is the sum of its days'
 
 
 @cache
@@ -68,7 +73,14 @@ def load(folder: Path = FOLDER) -> dict[str, Measure]:
         _check(measure, path)
         expression(measure)
         found[measure.name] = measure
+    _check_bonds(found, folder)
     return found
+
+
+def family(measure: Measure) -> list[Measure]:
+    """The measures that are hidden together with it: the sum first, then what it is the sum of."""
+    whole = next((other for other in load().values() if measure.name in other.sum_of), measure)
+    return [whole, *(named(name) for name in whole.sum_of)]
 
 
 def named(name: str) -> Measure:
@@ -87,7 +99,7 @@ def named(name: str) -> Measure:
 def expression(measure: Measure) -> Any:
     """The measure in Ibis, over FACTS, PERIODS and MEMBERS.
 
-    Gives one row per period and unit of the level: period (its first day), member, numerator, denominator, units.
+    Gives one row per period and unit of the level: period (its name), member, numerator, denominator, units.
     """
     rows = _flow(measure) if measure.taken == "over the period" else _state(measure)
     return _groups(measure, _units(measure, rows))
@@ -114,14 +126,14 @@ def _facts(measure: Measure) -> Any:
 
 def _flow(measure: Measure) -> Any:
     """Facts of the days of each period; each counts for its weight, so corrections cancel what they correct."""
-    days = ibis.table({"day": "date", "period": "date"}, name=PERIODS)
+    days = ibis.table({"day": "date", "period": "string"}, name=PERIODS)
     facts = _facts(measure)
     return facts.join(days, facts.valid_from == days.day)
 
 
 def _state(measure: Measure) -> Any:
     """Facts valid on the day `on` of each period: of a key's live rows the one that began last, if it still goes on."""
-    moments = ibis.table({"on": "date", "period": "date"}, name=PERIODS)
+    moments = ibis.table({"on": "date", "period": "string"}, name=PERIODS)
     facts = _facts(measure)
     same = [name for name in facts.columns if name != "weight"]
     live = facts.group_by(same).aggregate(weight=facts.weight.cast("int64").sum())
@@ -174,6 +186,23 @@ def _check(measure: Measure, path: Path) -> None:
         raise _fault(path, "`unit` must be items of the entity's key, `school` among them")
     if measure.shown_as == "percent" and measure.denominator is None:
         raise _fault(path, "a percentage needs a denominator")
+
+
+def _check_bonds(found: dict[str, Measure], folder: Path) -> None:
+    """What a measure says of others holds only where they count the same things."""
+    for measure in found.values():
+        path = folder / f"{measure.name}.yaml"
+        others = [*measure.sum_of, *([measure.base] if measure.base else [])]
+        for name in others:
+            if name not in found:
+                raise _fault(path, f"there is no measure {name}")
+        for part in (found[name] for name in measure.sum_of):
+            if (part.entity, part.unit, part.population, part.denominator, part.adds_up_over_time) != (
+                measure.entity, measure.unit, measure.population, measure.denominator, measure.adds_up_over_time,
+            ):  # fmt: skip
+                raise _fault(path, f"{part.name} is not counted over the same denominator")
+        if measure.adds_up_over_time and measure.taken != "over the period":
+            raise _fault(path, "a state does not add up over time")
 
 
 def _fault(path: Path, detail: str) -> Problem:

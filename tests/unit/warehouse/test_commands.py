@@ -17,20 +17,21 @@ from commonroom.settings import Settings
 from commonroom.warehouse.commands import app
 from tests.unit.warehouse.house import House, enrolment
 
-A, B = "990001", "990002"
+A, B, C = "990001", "990002", "990003"
 ASKED = ["measure", "headcount", "--first", "2026-09-07", "--last", "2026-09-07", "--grain", "day"]
 
 
 @pytest.fixture
 async def loaded(pool: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Three pupils at one school, two at another."""
+    """Nine pupils at one school, two at each of two others."""
     async with pool.acquire() as connection:
         await clock.set_to(connection, settings, datetime.fromisoformat("2026-09-08T12:00+00:00"))
-        house = await House(connection, settings, [A, B]).open()
+        house = await House(connection, settings, [A, B, C]).open()
         await house.register()
         await house.load(
-            house.letter(A, "enrolment", [enrolment(A, n, "2026-09-01") for n in (1, 2, 3)]),
-            house.letter(B, "enrolment", [enrolment(B, n, "2026-09-01") for n in (4, 5)]),
+            house.letter(A, "enrolment", [enrolment(A, n, "2026-09-01") for n in range(1, 10)]),
+            house.letter(B, "enrolment", [enrolment(B, n, "2026-09-01") for n in (10, 11)]),
+            house.letter(C, "enrolment", [enrolment(C, n, "2026-09-01") for n in (12, 13)]),
         )
     monkeypatch.setenv("COMMONROOM_DATABASE", str(settings.database))
     monkeypatch.setenv("COMMONROOM_DATA", str(settings.data))
@@ -45,14 +46,18 @@ def run(*arguments: str) -> str:
 
 def test_figures_as_csv_json_and_table_and_the_status(loaded: Settings) -> None:
     rows = list(csv.DictReader(io.StringIO(run(*ASKED, "--level", "school", "--format", "csv"))))
-    assert [(row["unit"], row["value"], row["numerator"]) for row in rows] == [(A, "3", "3"), (B, "c", "")]
+    assert [(row["unit"], row["value"], row["numerator"]) for row in rows] == [
+        (A, "9", "9"),
+        (B, "c", ""),
+        (C, "c", ""),
+    ]
     (nation,) = msgspec.json.decode(run(*ASKED, "--format", "json"))
-    assert (nation["unit"], nation["numerator"], nation["symbol"]) == ("E92000001", 5, None)
+    assert (nation["unit"], nation["numerator"], nation["symbol"]) == ("E92000001", 13, None)
     assert "School 990001" in run(*ASKED, "--level", "school", "--unit", A)
     status = msgspec.json.decode(run("status", "--json"))
     assert [(table["table"], table["rows"]) for table in status["tables"]] == [
-        ("enrolment", 5),
-        ("organisation", 2),
+        ("enrolment", 13),
+        ("organisation", 3),
     ]
 
 

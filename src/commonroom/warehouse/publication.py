@@ -1,0 +1,205 @@
+"""A publication: everything of a measure that hangs together, hidden as one.
+
+Whoever asks for one school on one day can also ask for its week, its authority, its neighbours and the authorised part of
+its absence. So what is hidden is decided over all of these at once, never over what one question happens to ask: a cell
+is hidden in every answer or in none.
+
+What hangs together: places (a nation is its regions, their authorities, their schools), the measure and those it is the
+sum of, and, where sessions are counted, time (a week is its days, a term its weeks).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from commonroom.warehouse import suppression
+from commonroom.warehouse.attack import Cell, Sum
+from commonroom.warehouse.disclosure import is_sensitive
+from commonroom.warehouse.measures import Level, Measure
+from commonroom.warehouse.suppression import Table
+
+LEVELS: tuple[Level, ...] = ("school", "authority", "region", "national")
+Place = tuple[str, str]  # level and code
+Time = str
+Hide = Callable[[Table], frozenset[Any]]
+# What hiding costs: rather a school than its authority, rather a day than its week, rather a part than the whole.
+_COST_OF_LEVEL = {"school": 1, "authority": 40, "region": 200, "national": 1000}
+_COST_OF_GRAIN = {"day": 1, "week": 6, "term": 30}
+_COST_OF_WHOLE = 4
+_HALF = 2
+# A range of two steps holds a second whole number, whatever fractions it begins and ends with.
+_LEAST = 2
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """The whole numbers of one figure."""
+
+    numerator: int
+    denominator: int | None
+    units: int
+
+    def plus(self, other: Parts) -> Parts:
+        """Both together."""
+        denominator = None if self.denominator is None else self.denominator + (other.denominator or 0)
+        return Parts(self.numerator + other.numerator, denominator, self.units + other.units)
+
+
+class Calendar(msgspec.Struct, frozen=True):
+    """The periods of one publication: each one's grain, and which are the sum of which."""
+
+    grains: dict[Time, str]
+    sums: dict[Time, tuple[Time, ...]]  # only where a longer period is the sum of shorter ones
+    blocks: dict[Time, Time]  # the period in which its places are added up: a day's week
+    longest: frozenset[Time]  # the sums of sums: terms
+
+    @classmethod
+    def of(cls, grains: Mapping[Time, str], sums: Mapping[Time, tuple[Time, ...]]) -> Calendar:
+        """The calendar of periods of these grains."""
+        longest = frozenset(total for total, parts in sums.items() if any(part in sums for part in parts))
+        blocks = {part: total for total, parts in sums.items() if total not in longest for part in parts}
+        return cls(dict(grains), dict(sums), {time: blocks.get(time, time) for time in grains}, longest)
+
+
+class Tree(msgspec.Struct, frozen=True):
+    """The places: each school's authority and region."""
+
+    parents: dict[Place, Place | None]
+    children: dict[Place, tuple[Place, ...]]
+
+    def area(self, place: Place) -> str:
+        """The part of the publication in which a place's numbers over time are added up."""
+        above = self.parents.get(place)
+        if place[0] == "school" and above is not None:
+            return above[1]
+        return ""
+
+
+# By measure, place and time.
+Numbers = Mapping[tuple[str, Place, Time], Parts]
+Name = tuple[str, Place, Time]
+
+
+def tree(groups: Mapping[str, Mapping[Level, str | None]]) -> Tree:
+    """The places of all schools, each given by what it belongs to at every level."""
+    parents: dict[Place, Place | None] = {}
+    children: dict[Place, list[Place]] = defaultdict(list)
+    for of in groups.values():
+        chain: list[Place] = [(level, code) for level in LEVELS if (code := of[level]) is not None]
+        for below, above in zip(chain, [*chain[1:], None], strict=True):
+            if below not in parents:
+                parents[below] = above
+                if above is not None:
+                    children[above].append(below)
+    return Tree(parents, {place: tuple(below) for place, below in children.items()})
+
+
+def rolled_up(schools: Numbers, groups: Mapping[str, Mapping[Level, str | None]]) -> dict[Name, Parts]:
+    """The numbers of every place of every level, from those of the schools."""
+    found: dict[Name, Parts] = {}
+    for (measure, (_, urn), time), parts in schools.items():
+        for level in LEVELS:
+            code = groups[urn][level]
+            if code is not None:
+                name = (measure, (level, code), time)
+                found[name] = found[name].plus(parts) if name in found else parts
+    return found
+
+
+def hidden(
+    family: Sequence[Measure],
+    numbers: Numbers,
+    places: Tree,
+    calendar: Calendar,
+    bases_hidden_elsewhere: frozenset[tuple[Place, Time]] | None = None,
+    hide: Hide = suppression.hide,
+) -> frozenset[Name]:
+    """The figures to hide. `family` is a measure with what it is the sum of, the sum first.
+
+    The denominator is decided first: where it is hidden, nothing over it is shown. `bases_hidden_elsewhere` says where,
+    when the denominator is itself the figure of another measure. `hide` is another function only in tests.
+    """
+    whole = family[0]
+    bases = bases_hidden_elsewhere or frozenset()
+    if whole.denominator is not None and bases_hidden_elsewhere is None:
+        chosen = hide(_table([whole], numbers, places, calendar, _base_cell))
+        bases = frozenset((name[1], name[2]) for name in chosen if name in numbers)
+
+    def top_cell(measure: Measure, name: Name, parts: Parts) -> Cell:
+        base_hidden = (name[1], name[2]) in bases
+        known_base = None if base_hidden else parts.denominator
+        return _cell(parts.numerator, base_hidden or is_sensitive(measure, parts), known_base)
+
+    return frozenset(
+        name for name in hide(_table(family, numbers, places, calendar, top_cell)) if name in numbers
+    )
+
+
+def _base_cell(measure: Measure, name: Name, parts: Parts) -> Cell:
+    """The denominator as a cell: sensitive where it would tell of a small group."""
+    value = parts.denominator or 0
+    return _cell(value, value > 0 and is_sensitive(measure, Parts(0, None, parts.units)))
+
+
+def _cell(value: int, sensitive: bool, at_most: int | None = None) -> Cell:
+    return Cell(
+        value=value,
+        sensitive=sensitive,
+        needs=max(_LEAST, -(-value // _HALF)) if sensitive else _LEAST,
+        at_most=at_most,
+    )
+
+
+def _table(
+    family: Sequence[Measure],
+    numbers: Numbers,
+    places: Tree,
+    calendar: Calendar,
+    cell_of: Callable[[Measure, Name, Parts], Cell],
+) -> Table:
+    by_name = {measure.name: measure for measure in family}
+    cells: dict[Any, Cell] = {}
+    for name, parts in numbers.items():
+        measure = by_name.get(name[0])
+        if measure is not None:
+            cells[name] = _priced(cell_of(measure, name, parts), measure is family[0], name, calendar)
+    blocks: dict[tuple[bool, bool, str, str], list[Sum]] = defaultdict(list)
+
+    def add(total: Name, parts: Iterable[Name], area: str, time: str) -> None:
+        one = _sum(cells, total, parts)
+        if one is not None:
+            blocks[not area, time in calendar.longest, area, time].append(one)
+
+    for name in list(cells):
+        measure, place, time = name
+        block = calendar.blocks[time]
+        below = [(measure, child, time) for child in places.children.get(place, ())]
+        if below:
+            add(name, below, place[1] if place[0] == "authority" else "", block)
+        if time in calendar.sums:
+            add(name, [(measure, place, part) for part in calendar.sums[time]], places.area(place), time)
+        if measure == family[0].name and len(family) > 1:
+            add(name, [(other.name, place, time) for other in family[1:]], places.area(place), block)
+    return Table(cells, tuple(tuple(blocks[key]) for key in sorted(blocks)))
+
+
+def _sum(cells: dict[Any, Cell], total: Name, parts: Iterable[Name]) -> Sum | None:
+    """The sum, if it says anything. What its parts lack is a cell that nobody is shown."""
+    mine = [part for part in parts if part in cells]
+    lacking = cells[total].value - sum(cells[part].value for part in mine)
+    if lacking < 0 or not mine:
+        return None
+    if lacking:
+        rest = ("rest", total, tuple(mine))
+        cells[rest] = Cell(lacking, sensitive=True, needs=0)
+        mine.append(rest)  # type: ignore[arg-type]
+    return (total, *mine)
+
+
+def _priced(cell: Cell, is_whole: bool, name: Name, calendar: Calendar) -> Cell:
+    _, (level, _), time = name
+    cost = (1 + cell.value.bit_length()) * _COST_OF_LEVEL[level] * _COST_OF_GRAIN[calendar.grains[time]]
+    return msgspec.structs.replace(cell, cost=float(cost * (_COST_OF_WHOLE if is_whole else 1)))

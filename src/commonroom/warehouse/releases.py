@@ -1,0 +1,224 @@
+"""Releases: the whole of a publication worked out, with what is hidden in it, kept for as long as its tables stay.
+
+A question is answered from the release that it falls into, so that what is hidden never depends on the question. A
+release of session measures is a term with its weeks and days; of others it is the periods asked for, which say nothing
+about each other.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from commonroom.engines import delta
+from commonroom.engines.duck import Duck
+from commonroom.settings import Settings
+from commonroom.standard import terms
+from commonroom.warehouse import measures, organisations, periods, publication, suppression, tables
+from commonroom.warehouse.heads import Head
+from commonroom.warehouse.measures import FACTS, MEMBERS, PERIODS, Grain, Level, Measure
+from commonroom.warehouse.organisations import School
+from commonroom.warehouse.periods import Period
+from commonroom.warehouse.publication import Calendar, Hide, Name, Parts, Place
+
+GRAINS: tuple[Grain, ...] = ("day", "week", "term")
+_KEPT = 64
+
+
+class Release(msgspec.Struct, frozen=True):
+    """The numbers of everything published together, and which of them are hidden."""
+
+    schools: dict[str, School]
+    numbers: dict[Name, Parts]
+    hidden: frozenset[Name]
+
+
+class View(msgspec.Struct, frozen=True):
+    """What is looked at: a head as known at a time (UTC without a zone; None for now), on a day of the domain clock."""
+
+    head: Head
+    known_at: datetime | None
+    today: date
+
+
+class Releases:
+    """The releases of one warehouse. Safe to use from several threads."""
+
+    def __init__(self, settings: Settings, duck: Duck, hide: Hide = suppression.hide) -> None:
+        self._settings, self._duck, self._hide = settings, duck, hide
+        self._releases, self._schools, self._files = Kept(_KEPT), Kept(8), Kept(64)
+        # Two that ask for the same release at the same time wait for one another: it is worked out once.
+        self._working = threading.Lock()
+
+    def of(self, measure: Measure, asked: Sequence[Period], view: View) -> dict[Period, Release]:
+        """The release that each period's figures are in."""
+        by_term: dict[tuple[date, date], list[Period]] = {}
+        for period in asked:
+            by_term.setdefault(_term_of(period), []).append(period)
+        with self._working:
+            found = {}
+            for term, mine in by_term.items():
+                release = self._release(measure, term, mine, view)
+                found.update(dict.fromkeys(mine, release))
+            return found
+
+    def _release(
+        self, measure: Measure, term: tuple[date, date], asked: Sequence[Period], view: View
+    ) -> Release:
+        family = measures.family(measure)
+        wanted = list(asked)
+        if measure.adds_up_over_time:
+            wanted = [one for grain in GRAINS for one in periods.between(grain, *term, view.today)]
+        times = tuple(sorted({time_of(measure, one) for one in wanted}))
+        versions = tuple(view.head.tables.get(name) for name in (measure.entity, organisations.ENTITY))
+        key = (family[0].name, times, versions, view.known_at, view.today)
+        found: Release | None = self._releases.get(key)
+        if found is None:
+            found = self._work_out(family, term, wanted, view)
+            self._releases.put(key, found)
+        return found
+
+    def _work_out(
+        self, family: Sequence[Measure], term: tuple[date, date], wanted: Sequence[Period], view: View
+    ) -> Release:
+        whole = family[0]
+        last = max(period.last_school_day for period in periods.between("term", *term, view.today) or wanted)
+        schools = self._known_schools(view, last)
+        groups: dict[str, Mapping[Level, str | None]] = {
+            urn: {level: school.group(level)[0] for level in publication.LEVELS}
+            for urn, school in schools.items()
+        }
+        mine = {
+            (measure.name, ("school", row["member"]), row["period"]): Parts(
+                row["numerator"], row.get("denominator"), row["units"]
+            )
+            for measure in family
+            for row in self._rows(measure, schools, wanted, view)
+        }
+        numbers = publication.rolled_up(mine, groups)
+        bases = None
+        if whole.base is not None:
+            base = self._release(measures.named(whole.base), term, wanted, view)
+            bases = frozenset((place, time) for _, place, time in base.hidden)
+        hidden = publication.hidden(
+            family, numbers, publication.tree(groups), _calendar(whole, wanted), bases, self._hide
+        )
+        return Release(schools, numbers, hidden)
+
+    def _rows(
+        self, measure: Measure, schools: Mapping[str, School], wanted: Sequence[Period], view: View
+    ) -> list[dict[str, Any]]:
+        """The numbers of each school, by period."""
+        if not schools:
+            return []
+        facts = self._facts(measure, wanted, view)
+        sql = f"WITH {FACTS} AS ({facts}), figures AS ({measures.duckdb_sql(measure.name)}) SELECT * FROM figures"  # noqa: S608
+        names = pa.array(sorted(schools), pa.string())
+        members = pa.table({"school": names, "member": names})
+        return self._duck.query(sql, [], {PERIODS: _period_rows(measure, wanted), MEMBERS: members})
+
+    def _facts(self, measure: Measure, wanted: Sequence[Period], view: View) -> str:
+        """SQL of the facts that can matter: of these days and times, from the files that may hold them."""
+        table = tables.of(measure.entity)
+        last = max(period.end for period in wanted)
+        is_flow = measure.taken == "over the period"
+        first = min(period.start for period in wanted) if is_flow else date.min
+        files = [
+            file.path
+            for file in self._files_of(view.head, measure.entity)
+            if file.may_hold("valid_from", first, last)
+        ]
+        where = f"valid_from BETWEEN DATE '{first}' AND DATE '{last}'{organisations.known(view.known_at)}"
+        return table.relation(files, measures.columns_of(measure), where)
+
+    def _files_of(self, head: Head, entity: str) -> list[delta.TableFile]:
+        version = head.tables.get(entity)
+        if version is None:
+            return []
+        files: list[delta.TableFile] | None = self._files.get((entity, version))
+        if files is None:
+            files = delta.files_of(tables.of(entity).folder(self._settings), version)
+            self._files.put((entity, version), files)
+        return files
+
+    def _known_schools(self, view: View, on: date) -> dict[str, School]:
+        key = (view.head.tables.get(organisations.ENTITY), on, view.known_at)
+        found: dict[str, School] | None = self._schools.get(key)
+        if found is None:
+            found = organisations.schools(self._settings, self._duck, view.head, on, view.known_at)
+            self._schools.put(key, found)
+        return found
+
+
+class Kept:
+    """The last results, by everything they depend on; a new head makes new keys."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._values: OrderedDict[Any, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Any) -> Any:
+        """What is kept under a key, None when nothing is."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+            return self._values.get(key)
+
+    def put(self, key: Any, value: Any) -> None:
+        """Keep it, and forget the oldest when there are too many."""
+        with self._lock:
+            self._values[key] = value
+            while len(self._values) > self._size:
+                self._values.popitem(last=False)
+
+
+def time_of(measure: Measure, period: Period) -> str:
+    """A period's name in a release. States taken on the same day are the same figure, whatever the grain."""
+    if measure.taken == "on the last school day":
+        return f"on {period.last_school_day}"
+    return f"{period.grain} {period.start}"
+
+
+def place_of(level: Level, unit: str) -> Place:
+    """A unit's name in a release."""
+    return level, unit
+
+
+def _term_of(period: Period) -> tuple[date, date]:
+    term = terms.term_of(period.last_school_day)
+    return (term.first, term.last) if term else (period.start, period.end)
+
+
+def _calendar(measure: Measure, wanted: Sequence[Period]) -> Calendar:
+    grains = {time_of(measure, period): period.grain for period in reversed(wanted)}
+    sums: dict[str, tuple[str, ...]] = {}
+    if measure.adds_up_over_time:
+        for longer, shorter in (("term", "week"), ("week", "day")):
+            for total in (period for period in wanted if period.grain == longer):
+                parts = [
+                    period
+                    for period in wanted
+                    if period.grain == shorter and total.start <= period.last_school_day <= total.end
+                ]
+                if parts:
+                    sums[time_of(measure, total)] = tuple(time_of(measure, part) for part in parts)
+    return Calendar.of(grains, sums)
+
+
+def _period_rows(measure: Measure, wanted: Sequence[Period]) -> Any:
+    """What the compiled measure joins to: every day of each period, or the one day on which its state is taken."""
+    if measure.taken == "over the period":
+        rows = [(day, time_of(measure, period)) for period in wanted for day in period.days()]
+        name = "day"
+    else:
+        rows = list(dict.fromkeys((period.last_school_day, time_of(measure, period)) for period in wanted))
+        name = "on"
+    days, names = zip(*rows, strict=True)
+    return pa.table({name: pa.array(days, pa.date32()), "period": pa.array(names, pa.string())})

@@ -1,0 +1,161 @@
+"""Secondary suppression: which further cells to hide, so that totals do not give the sensitive ones away.
+
+A table is cells and sums: this total is those parts. Whoever reads it knows every sum, every cell that is shown, that no
+cell is negative, and that nothing but 0 is 0. `hide` finds the cheapest cells to hide beside the sensitive ones such that
+no hidden cell can be worked out, and no sensitive one narrowed down further than it `needs`. It is an integer programme
+whose constraints are found by attacking each proposal with linear programmes (Fischetti and Salazar-Gonzalez's method);
+what comes out has passed the attack. The same tables give the same answer in every process.
+
+Pure: numbers in, names of cells out. What a cell means, `publication` knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Iterable, Sequence
+from functools import lru_cache
+
+import msgspec
+
+from commonroom.warehouse.attack import Attack, Cell, Range, Sum, components
+from commonroom.warehouse.solver import Programme
+
+Name = Hashable
+_KEPT = 4096  # parts of tables already solved; most parts of a new day's table are yesterday's
+
+
+class Table(msgspec.Struct, frozen=True):
+    """What is published together. `parts_of_table` are the parts in which it is solved, finest first."""
+
+    cells: dict[Name, Cell]
+    blocks: tuple[tuple[Sum, ...], ...]
+
+    @property
+    def sums(self) -> list[Sum]:
+        """Every sum of the table."""
+        return [one for block in self.blocks for one in block]
+
+
+def hide(table: Table) -> frozenset[Name]:
+    """Every cell to hide: the sensitive ones and those that protect them."""
+    hidden = frozenset(name for name, cell in table.cells.items() if cell.sensitive)
+    if not hidden:
+        return hidden
+    if all(table.cells[name].needs == 0 for name in hidden):
+        return hidden
+    hidden = _by_blocks(table, hidden)
+    # Each block is safe alone; together they may say more. Parts of the table that still give something away are
+    # solved as one.
+    while True:
+        open_parts = [part for part in components(table.sums, hidden) if _recovered(table, part, hidden)]
+        before = hidden
+        for part in open_parts:
+            hidden = hidden | _solved(table, part, hidden)
+        if hidden == before:
+            return hidden
+
+
+def recovered(table: Table, hidden: Collection[Name]) -> list[Range]:
+    """The hidden cells that a reader of the rest can work out, or narrow down further than they need."""
+    chosen = frozenset(hidden)
+    return [one for part in components(table.sums, chosen) for one in _recovered(table, part, chosen)]
+
+
+def _by_blocks(table: Table, hidden: frozenset[Name]) -> frozenset[Name]:
+    """Solve block after block; a total that one had to hide is a cell of another, which is then solved again."""
+    where: dict[Name, set[int]] = {}
+    for number, block in enumerate(table.blocks):
+        for one in block:
+            for name in one:
+                where.setdefault(name, set()).add(number)
+    due = {number for name in hidden for number in where.get(name, ())}
+    while due:
+        number = min(due)
+        due.discard(number)
+        more = _solved(table, table.blocks[number], hidden) - hidden
+        hidden = hidden | more
+        due |= {other for name in more for other in where[name] if other != number}
+    return hidden
+
+
+def _recovered(table: Table, part: Sequence[Sum], hidden: frozenset[Name]) -> list[Range]:
+    known = _Part.of(table, part, hidden)
+    names = known.names
+    return [msgspec.structs.replace(one, name=names[one.name]) for one in _attacked(known.form)]
+
+
+def _solved(table: Table, part: Sequence[Sum], hidden: frozenset[Name]) -> frozenset[Name]:
+    known = _Part.of(table, part, hidden)
+    return frozenset(known.names[number] for number in _solve(known.form))
+
+
+class _Form(msgspec.Struct, frozen=True):
+    """A part of a table without its names: what the answer depends on, and therefore the key it is kept under."""
+
+    cells: tuple[Cell, ...]
+    sums: tuple[tuple[int, ...], ...]
+    hidden: frozenset[int]
+
+
+class _Part(msgspec.Struct, frozen=True):
+    names: list[Name]
+    form: _Form
+
+    @classmethod
+    def of(cls, table: Table, part: Iterable[Sum], hidden: frozenset[Name]) -> _Part:
+        sums = list(part)
+        names = list(dict.fromkeys(name for one in sums for name in one))
+        place = {name: number for number, name in enumerate(names)}
+        form = _Form(
+            cells=tuple(table.cells[name] for name in names),
+            sums=tuple(tuple(place[name] for name in one) for one in sums),
+            hidden=frozenset(place[name] for name in names if name in hidden),
+        )
+        return cls(names, form)
+
+
+@lru_cache(_KEPT)
+def _attacked(form: _Form) -> tuple[Range, ...]:
+    attack = Attack(form.cells, form.sums, form.hidden)
+    return tuple(attack.range_of(number) for number in attack.open_cells())
+
+
+@lru_cache(_KEPT)
+def _solve(form: _Form) -> frozenset[int]:
+    """A cheap set of cells, those already hidden among it, that withstands the attack."""
+    programme = _programme(form)
+    hidden, attack = form.hidden, None
+    while True:
+        attack = Attack(form.cells, form.sums, hidden, attack)
+        cuts = [attack.cut(number) for number in attack.open_cells()]
+        if not cuts:
+            return hidden
+        for cut in cuts:
+            programme.at_least(cut.weights, 0.0)
+        chosen = programme.solve()
+        if chosen is None:
+            # Nothing protects some cell as well as it needs: what is left is to show nothing.
+            return frozenset(range(len(form.cells)))
+        # What was hidden stays so: then what was found free need not be tried again.
+        hidden = hidden | {number for number in chosen if number < len(form.cells)}
+        for number in hidden:
+            programme.fix(number)
+
+
+def _programme(form: _Form) -> Programme:
+    """One yes-or-no variable a cell, and what every answer must at least satisfy."""
+    programme = Programme()
+    for number, cell in enumerate(form.cells):
+        programme.binary(cost=cell.cost, fixed=number in form.hidden)
+    for one in form.sums:
+        # Nothing of a sum is hidden, or at least two of its cells.
+        any_hidden = programme.binary(cost=0.0, fixed=False)
+        for number in one:
+            if form.cells[number].needs:
+                programme.at_least({any_hidden: 1.0, number: -1.0}, 0.0)
+        programme.at_least({**dict.fromkeys(one, 1.0), any_hidden: -2.0}, 0.0)
+    return programme
+
+
+def sensitive_only(table: Table) -> frozenset[Name]:
+    """What would be hidden without secondary suppression: for the tests that show why there is one."""
+    return frozenset(name for name, cell in table.cells.items() if cell.sensitive)

@@ -1,0 +1,215 @@
+"""The attack on published figures: schools, authorities, regions and England; days, weeks and term; parts and whole.
+
+Whoever asks for all of it can subtract any of it from any other. With only small cells hidden, that tells them; with what
+`publication` hides besides, it does not. See tests/unit/warehouse/attacker.py for what an attacker knows.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import AsyncIterator
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from commonroom.engines import clock
+from commonroom.identity import PUBLIC
+from commonroom.settings import Settings
+from commonroom.warehouse import Figure, measures, open_reader, publication, suppression
+from commonroom.warehouse.publication import Calendar, Name, Parts
+from tests.unit.warehouse.attacker import Sums, by_solver
+from tests.unit.warehouse.house import House, mark
+
+FAMILY = [measures.named(name) for name in ("absence_overall", "absence_authorised", "absence_unauthorised")]
+PERSISTENT = [measures.named("persistent_absence")]
+LEVELS = ("school", "authority", "region", "national")
+MONDAY = date(2026, 9, 7)
+
+
+def invented(seed: int, schools: int, weeks: int) -> tuple[dict[Name, Parts], dict[str, Any], Calendar]:
+    """Sessions of small and large schools in four authorities of two regions, over some weeks of a term."""
+    chance = random.Random(seed)
+    groups: dict[str, Any] = {}
+    for number in range(schools):
+        la = str(900 + number % 4)
+        region = f"E1200000{number % 2}"
+        groups[f"99{number:04d}"] = dict(
+            zip(LEVELS, (f"99{number:04d}", la, region, "E92000001"), strict=True)
+        )
+    days = [f"day {week}.{day}" for week in range(weeks) for day in range(5)]
+    sums = {f"week {week}": tuple(days[week * 5 : week * 5 + 5]) for week in range(weeks)}
+    sums["term"] = tuple(f"week {week}" for week in range(weeks))
+    grains = {**dict.fromkeys(days, "day"), **{name: name.split()[0] for name in sums}}
+    numbers: dict[Name, Parts] = {}
+    for urn in groups:
+        pupils = chance.choice([4, 60, 90, 200, 400])
+        for day in days:
+            most = max(1, pupils // 8)
+            parts = {
+                "absence_authorised": chance.randint(0, most),
+                "absence_unauthorised": chance.randint(0, most // 2),
+            }
+            parts["absence_overall"] = sum(parts.values())
+            for name, missed in parts.items():
+                numbers[name, ("school", urn), day] = Parts(missed, 2 * pupils, pupils)
+    for total, shorter in sums.items():
+        for (name, place, day), mine in list(numbers.items()):
+            if day == shorter[0]:
+                others = [numbers[name, place, other] for other in shorter]
+                numbers[name, place, total] = Parts(
+                    sum(one.numerator for one in others),
+                    sum(one.denominator or 0 for one in others),
+                    mine.units,
+                )
+    return publication.rolled_up(numbers, groups), groups, Calendar.of(grains, sums)
+
+
+def sums_of(numbers: dict[Name, Parts], groups: dict[str, Any], calendar: Calendar, parts: bool) -> Sums:
+    """Every sum that an attacker can write down, `parts`: also of the whole and its parts."""
+    found: list[tuple[Name, ...]] = []
+    places = {(level, of[level]) for of in groups.values() for level in LEVELS}
+    names = {name for name, _, _ in numbers}
+    for measure, place, moment in numbers:
+        if place[0] != "school":
+            below = LEVELS[LEVELS.index(place[0]) - 1]
+            children = sorted({(below, of[below]) for of in groups.values() if of[place[0]] == place[1]})
+            found.append(((measure, place, moment), *((measure, child, moment) for child in children)))
+    for measure in names:
+        for place in sorted(places):
+            found += [
+                ((measure, place, total), *((measure, place, shorter) for shorter in of))
+                for total, of in calendar.sums.items()
+            ]
+    if parts:
+        found += [
+            tuple((measure.name, place, moment) for measure in FAMILY)
+            for place in sorted(places)
+            for moment in calendar.grains
+        ]  # fmt: skip
+    return found
+
+
+def attacked(
+    numbers: dict[Name, Parts], groups: dict[str, Any], calendar: Calendar, hidden: frozenset[Name]
+) -> int:
+    """How many hidden numerators and denominators are worked out from all that is shown."""
+    base = {name: parts.denominator or 0 for name, parts in numbers.items() if name[0] == "absence_overall"}
+    # A denominator is shown by whichever of the three rates is shown. A large one may be guessed: it tells of nobody.
+    dark = {
+        ("absence_overall", place, moment)
+        for _, place, moment in base
+        if all((measure.name, place, moment) in hidden for measure in FAMILY)
+    }
+    missed = {name: parts.numerator for name, parts in numbers.items()}
+    limits = {
+        name: base[("absence_overall", *name[1:])]
+        for name in hidden
+        if ("absence_overall", *name[1:]) not in dark
+    }
+    found = by_solver(missed, sums_of(numbers, groups, calendar, parts=True), hidden, limits)
+    shallow = {name: parts for name, parts in numbers.items() if name[0] == "absence_overall"}
+    found_bases = by_solver(base, sums_of(shallow, groups, calendar, parts=False), dark)
+    return len(found) + sum(numbers[name].units < FAMILY[0].suppression.units_below for name in found_bases)
+
+
+SIZES = [(3, 10, 1), (4, 6, 1), *(pytest.param(seed, 16, 2, marks=pytest.mark.soak) for seed in range(5, 15))]
+
+
+@pytest.mark.parametrize(("seed", "schools", "weeks"), SIZES)
+def test_no_subtraction_of_linked_tables_recovers_a_hidden_cell(seed: int, schools: int, weeks: int) -> None:
+    numbers, groups, calendar = invented(seed, schools, weeks)
+    tree = publication.tree(groups)
+    alone = publication.hidden(FAMILY, numbers, tree, calendar, hide=suppression.sensitive_only)
+    began = time.perf_counter()
+    beside = publication.hidden(FAMILY, numbers, tree, calendar)
+    seconds = time.perf_counter() - began
+    open_cells, closed_cells = (attacked(numbers, groups, calendar, one) for one in (alone, beside))
+    print(
+        f"{len(numbers)} cells; small ones alone: {len(alone)} hidden, {open_cells} worked out; "
+        f"with the further ones: {len(beside)} hidden, {closed_cells} worked out; {seconds:.1f} s"
+    )
+    assert alone <= beside
+    assert open_cells > 0
+    assert closed_cells == 0
+
+
+@pytest.fixture
+async def county(pool: Any, settings: Settings) -> AsyncIterator[House]:
+    """Six schools in two authorities, a week of marks; in the fourth school one pupil is away once."""
+    async with pool.acquire() as connection:
+        await clock.set_to(connection, settings, datetime.fromisoformat("2026-09-14T12:00+00:00"))
+        schools = [str(990001 + number) for number in range(6)]
+        house = await House(connection, settings, schools).open()
+        await house.register(s990004="998", s990005="998", s990006="998")
+        letters = []
+        for place, school in enumerate(schools):
+            records = [
+                mark(school, 100 * place + pupil, (MONDAY + timedelta(days=day)).isoformat(), session, code)
+                for pupil in range(12)
+                for day in range(5)
+                for session in ("AM", "PM")
+                for code in [
+                    "O" if (place, pupil, day, session) == (3, 0, 2, "AM") else _usual(place, pupil, day)
+                ]
+            ]
+            letters.append(house.letter(school, "attendance_mark", records))
+        await house.load(*letters)
+        yield house
+
+
+def _usual(place: int, pupil: int, day: int) -> str:
+    """Three pupils or more of each school are ill, and as many stay away, on each day; nobody stays away from the fourth."""
+    if (pupil + day) % 12 < 3 + place % 3:
+        return "I"
+    return "O" if place != 3 and (pupil + day) % 12 >= 8 else "/"
+
+
+async def everything(house: House, hide: Any) -> dict[tuple[str, str, str, str], Figure]:
+    """Every figure of the absence measures that anybody can ask for."""
+    reader = open_reader(house.settings, hide)
+    try:
+        return {
+            (measure.name, level, figure.unit, f"{grain} {figure.period_start}"): figure
+            for measure in FAMILY
+            for level in LEVELS
+            for grain in ("day", "week", "term")
+            for figure in await reader.figures(
+                house.connection, PUBLIC, measure=measure.name, level=level, grain=grain, first=MONDAY, last=MONDAY
+                + timedelta(days=4),
+            )
+        }  # fmt: skip
+    finally:
+        reader.close()
+
+
+async def test_what_is_published_does_not_give_one_pupils_absence_away(county: House) -> None:
+    one = ("absence_unauthorised", "school", "990004", "day 2026-09-09")
+    alone = await everything(county, suppression.sensitive_only)
+    whole = alone["absence_overall", *one[1:]].numerator
+    rest = alone["absence_authorised", *one[1:]].numerator
+    assert (alone[one].symbol, whole, rest) == ("c", 6, 5)  # 6 - 5: the hidden one
+
+    shown = await everything(county, suppression.hide)
+    assert {name for name, figure in alone.items() if figure.symbol} < {
+        name for name, figure in shown.items() if figure.symbol
+    }
+    known = {name: figure.numerator for name, figure in shown.items() if figure.numerator is not None}
+    assert {name[0] for name in known if name[1:] == one[1:]} != {"absence_overall", "absence_authorised"}
+    assert sum(figure.symbol == "c" for figure in shown.values()) < len(shown) / 2
+
+
+async def test_a_figure_is_hidden_in_every_answer_or_in_none(county: House) -> None:
+    shown = await everything(county, suppression.hide)
+    reader = open_reader(county.settings)
+    try:
+        for (measure, level, unit, period), figure in shown.items():
+            if level in ("school", "authority") and period.startswith("day"):
+                day = figure.period_start
+                (asked_alone,) = await reader.figures(
+                    county.connection, PUBLIC, measure=measure, level=level, grain="day", units=[unit], first=day, last=day
+                )  # fmt: skip
+                assert asked_alone == figure
+    finally:
+        reader.close()

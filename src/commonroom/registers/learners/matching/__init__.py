@@ -4,12 +4,14 @@ from commonroom.registers.learners.matching.columns import decide_many
 from commonroom.registers.learners.matching.decide import decide
 from commonroom.registers.learners.matching.keys import block_keys, query_keys
 from commonroom.registers.learners.matching.normalise import Prepared, normalise, normalise_known
+from commonroom.registers.learners.matching.parameters import Frequencies
 from commonroom.registers.learners.matching.people import Decision, Details, Known, Overrides, Part, Weighed
 from commonroom.registers.learners.matching.score import weigh
 
 __all__ = [
     "Decision",
     "Details",
+    "Frequencies",
     "Known",
     "Overrides",
     "Part",

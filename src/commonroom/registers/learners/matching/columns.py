@@ -10,10 +10,10 @@ import numpy as np
 
 from commonroom.registers.learners.matching import levels as level
 from commonroom.registers.learners.matching.blocking import spread
-from commonroom.registers.learners.matching.compare import SAME_GIVEN
+from commonroom.registers.learners.matching.compare import AGREEING, SAME_FAMILY, SAME_GIVEN
 from commonroom.registers.learners.matching.decide import NO_OVERRIDES
 from commonroom.registers.learners.matching.guards_columns import GUARDS, LevelColumns, guard_columns
-from commonroom.registers.learners.matching.parameters import parameters, prior
+from commonroom.registers.learners.matching.parameters import Frequencies, parameters, prior
 from commonroom.registers.learners.matching.people import (
     Decision,
     Details,
@@ -41,6 +41,7 @@ _LEEWAY = 1e-6
 _ORDERS = {
     "given": level.NAME,
     "family": level.NAME,
+    "names": level.TOGETHER,
     "birth": level.BIRTH,
     "gender": level.EQUAL,
     "home": level.HOME,
@@ -92,14 +93,16 @@ def decide_many(
     overrides: Mapping[int, Overrides] | None = None,
     one_file: bool = True,
     registered: int | None = None,
+    frequencies: Frequencies | None = None,
 ) -> list[Decision]:
     """A decision for each query.
 
     `pairs` are two lists of equal length: positions in `queries` and in `register` that share a block key (the same
     pair may stand there twice). `overrides` by position of the query. With `one_file` the queries come from one
-    provider's file: no two of them get one existing person; those after the first go to a clerk.
+    provider's file: no two of them get one existing person; those after the first go to a clerk. `frequencies` are the
+    register's own of names, as for `decide`.
     """
-    vocabulary = Vocabulary()
+    vocabulary = Vocabulary(frequencies)
     batch = decide_batch(
         people_of(table_of(queries), vocabulary),
         people_of(table_of_known(register), vocabulary),
@@ -180,12 +183,13 @@ def score_pairs(
         (most + names.most() >= scales.bands.review - _LEEWAY) | (upn == level.UPN.index("same")) | forced
     )
     one, other = one[kept], other[kept]
-    given, given_bits, family, family_bits, shared = _Names(queries, register, one, other).best()
+    given, given_bits, family, family_bits, together, shared = _Names(queries, register, one, other).best()
     middle = level.middle(queries, register, one, other)
     middle[given == level.NAME.index("other")] = 0
     fields = {
         "given": (given, given_bits),
         "family": (family, family_bits),
+        "names": ((together != 0).astype(np.int8), together),
         "birth": (birth[kept], birth_bits[kept]),
         "gender": (gender[kept], bits["gender"][kept]),
         "home": (home[kept], home_bits[kept]),
@@ -305,8 +309,9 @@ class _Names:
         bits = np.where(swapped, np.maximum(bits, given + family), bits)
         return bits[first_best(self.rows, bits)]
 
-    def best(self) -> tuple[level.Small, Floats, level.Small, Floats, Bools]:
-        """Level and weight of given and family name where both together weigh most, and whether brothers share it."""
+    def best(self) -> tuple[level.Small, Floats, level.Small, Floats, Floats, Bools]:
+        """Levels and weights of given and family name where both weigh most, what they tell less together, and
+        whether brothers share the given name."""
         mine, yours = self.queries, self.register
         left, right = mine.given[self.mine], yours.given[self.yours]
         given, given_bits = self.given.of(left, right)
@@ -323,7 +328,18 @@ class _Names:
         family_bits = np.where(better, swapped_family, family_bits)
         best = first_best(self.rows, given_bits + family_bits)
         shared = self._shared(np.where(better, right, left)[best], right[best])
-        return given[best], given_bits[best], family[best], family_bits[best], shared
+        both = level.member(given[best], level.NAME, AGREEING) & level.member(
+            family[best], level.NAME, SAME_FAMILY
+        )
+        lift = self.queries.vocabulary.together(right[best], yours.family[self.yours][best])
+        return (
+            given[best],
+            given_bits[best],
+            family[best],
+            family_bits[best],
+            np.where(both, lift, 0.0),
+            shared,
+        )
 
     def _other_bits(self, left: Ints, right: Ints) -> Floats:
         rarity = self.queries.vocabulary.rarity("given", np.concatenate([left, right]))

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from rapidfuzz.distance import OSA, JaroWinkler
 
-from commonroom.registers.learners.matching.parameters import names, parameters, rarity
+from commonroom.registers.learners.matching.parameters import Frequencies, names, parameters
 from commonroom.registers.learners.matching.phonetics import same_family_form, sound
 
 Birth = tuple[int, int, int]
@@ -17,6 +17,8 @@ SIMILAR = 0.88
 LEAST_LIKENESS = 0.6
 # Levels at which two given names may be one person's.
 SAME_GIVEN = frozenset(("exact", "variant", "typo", "other", "swapped", "missing"))
+# Levels at which both names being common together matters.
+AGREEING = SAME_GIVEN - {"missing", "other"}
 SAME_FAMILY = frozenset(("exact", "variant", "typo", "part", "swapped"))
 _PAIRS = 400_000
 
@@ -70,18 +72,8 @@ def _spelling(kind: str, one: str, other: str) -> str:
     return "similar" if likeness >= SIMILAR else "disagree"
 
 
-def given_bits(level: str, one: str, other: str) -> float:
-    """What a level of the given name weighs, by how common the commoner of the two is."""
-    return _bits("given", level, one, other)
-
-
-def family_bits(level: str, one: str, other: str) -> float:
-    """What a level of the family name weighs."""
-    return _bits("family", level, one, other)
-
-
-@lru_cache(maxsize=_PAIRS)
-def _bits(kind: str, level: str, one: str, other: str) -> float:
+def name_bits(frequencies: Frequencies, kind: str, level: str, one: str, other: str) -> float:
+    """What a level of a given or family name weighs, by how common the commoner of the two is."""
     if level == "missing":
         return 0.0
     found = getattr(parameters().given if kind == "given" else parameters().family, level)
@@ -90,8 +82,8 @@ def _bits(kind: str, level: str, one: str, other: str) -> float:
         return bits
     if level == "part":
         shared = " ".join(part for part in one.split() if part in other.split())
-        return bits + rarity(kind, shared)
-    return bits + min(rarity(kind, one), rarity(kind, other))
+        return bits + frequencies.rarity(kind, shared)
+    return bits + min(frequencies.rarity(kind, one), frequencies.rarity(kind, other))
 
 
 @lru_cache(maxsize=_PAIRS)

@@ -7,12 +7,12 @@ from collections.abc import Hashable, Sequence, Set
 import msgspec
 
 from commonroom.registers.learners.matching.normalise import Prepared, normalise
-from commonroom.registers.learners.matching.parameters import parameters
+from commonroom.registers.learners.matching.parameters import Frequencies, parameters
 from commonroom.registers.learners.matching.people import Decision, Details, Known, Overrides, Weighed
 from commonroom.registers.learners.matching.score import weigh
 
 NO_OVERRIDES = Overrides()
-_FIVE_FIELDS = frozenset(("register", "given", "family", "birth", "gender"))
+_FIVE_FIELDS = frozenset(("register", "given", "family", "names", "birth", "gender"))
 _HOME_FIELDS = frozenset(("house", "email", "town"))
 
 
@@ -23,6 +23,7 @@ def decide(
     overrides: Overrides = NO_OVERRIDES,
     taken: Set[Hashable] = frozenset(),
     registered: int | None = None,
+    frequencies: Frequencies | None = None,
 ) -> Decision:
     """What is done with a query, given everybody in the register who shares a block key with it.
 
@@ -30,7 +31,7 @@ def decide(
     number, so such a candidate goes to a clerk.
     """
     prepared = normalise(query) if isinstance(query, Details) else query
-    weighed = [weigh(prepared, known, registered=registered) for known in candidates]
+    weighed = [weigh(prepared, known, registered=registered, frequencies=frequencies) for known in candidates]
     return choose(weighed, overrides=overrides, taken=taken)
 
 

@@ -22,6 +22,7 @@ from commonroom.registers.learners.matching.people_columns import (
 )
 
 NAME = ("missing", "exact", "variant", "typo", "other", "initial", "similar", "disagree", "part", "swapped")
+TOGETHER = ("missing", "together")
 BIRTH = ("missing", "exact", "month", "year", "swapped", "slip", "near", "disagree")
 EQUAL = ("missing", "agree", "disagree")
 HOME = ("missing", "exact", "slip", "district", "disagree", "house", "email", "town")
@@ -32,10 +33,6 @@ Small = NDArray[np.int8]
 _COMPARE: dict[str, Callable[[str, str], str]] = {
     "given": compare.given_level,
     "family": compare.family_level,
-}
-_BITS: dict[str, Callable[[str, str, str], float]] = {
-    "given": compare.given_bits,
-    "family": compare.family_bits,
 }
 
 
@@ -97,12 +94,14 @@ class NameLevels:
     def _weigh_parts(self, levels: Small, bits: Floats, one: Ints, other: Ints) -> None:
         texts = self._vocabulary.texts
         for place in np.flatnonzero(levels == NAME.index("part")).tolist():
-            bits[place] = _BITS[self._kind]("part", texts[one[place]], texts[other[place]])
+            bits[place] = compare.name_bits(
+                self._vocabulary.frequencies, self._kind, "part", texts[one[place]], texts[other[place]]
+            )
 
     def exact_bits(self, codes: Ints) -> Floats:
-        """What agreement on each name weighs; nothing for no name."""
+        """What agreement on each name weighs."""
         rarity = self._vocabulary.rarity(self._kind, codes)[codes]
-        return np.where(codes == 0, 0.0, self._exact + rarity)
+        return self._exact + rarity
 
     def most_bits(self, one: Ints, other: Ints) -> Floats:
         """No level of these two can weigh more."""

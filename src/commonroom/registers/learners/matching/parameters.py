@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator, Mapping
 from functools import cache
 from math import log2
 from pathlib import Path
@@ -90,6 +91,10 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     version: str
     registered: int
+    table_counts_as: int
+    together_at_least: int
+    together_share: float
+    together_doubt: float
     bands: Bands
     given: GivenLevels
     family: FamilyLevels
@@ -153,14 +158,61 @@ def names() -> Names:
     return Names()
 
 
-def rarity(kind: str, name: str) -> float:
-    """The bits that agreement on a name is worth: the rarer, the more. A double name is as rare as its rarest part."""
-    share = names().share[kind]
-    least = parameters().given.rarest if kind == "given" else parameters().family.rarest
-    whole = share.get(name.replace(" ", ""))
-    if whole is None:
-        whole = min((share.get(part, least) for part in name.split()), default=least)
-    return -log2(max(whole, least))
+class Frequencies:
+    """How rare names are: the table of the country, corrected by the register's own counts where there are any.
+
+    Names are not borne independently: in a community some given names go with some family names. Where the register
+    shows that two are borne together more often than chance, agreement on both tells less.
+    """
+
+    def __init__(
+        self,
+        given: Mapping[str, int] | None = None,
+        family: Mapping[str, int] | None = None,
+        together: Mapping[tuple[str, str], int] | None = None,
+        size: int = 0,
+    ) -> None:
+        self._counts = {"given": given or {}, "family": family or {}}
+        self._size = size
+        self._rarity: dict[tuple[str, str], float] = {}
+        self.lifts = dict(self._lifts(together or {}))
+
+    def rarity(self, kind: str, name: str) -> float:
+        """The bits that agreement on a name is worth. A double name is as rare as its rarest part."""
+        found = self._rarity.get((kind, name))
+        if found is None:
+            found = self._rarity[kind, name] = -log2(self._share(kind, name))
+        return found
+
+    def together(self, given: str, family: str) -> float:
+        """The bits, at most 0, that agreement on both tells less than on each."""
+        return self.lifts.get((given, family), 0.0)
+
+    def _share(self, kind: str, name: str) -> float:
+        scales = parameters().given if kind == "given" else parameters().family
+        table = names().share[kind]
+        whole = table.get(name.replace(" ", ""))
+        if whole is None:
+            whole = min((table.get(part, scales.rarest) for part in name.split()), default=scales.rarest)
+        weight = parameters().table_counts_as
+        counted = self._counts[kind].get(name, 0)
+        return max((counted + weight * whole) / (self._size + weight), scales.rarest)
+
+    def _lifts(self, together: Mapping[tuple[str, str], int]) -> Iterator[tuple[tuple[str, str], float]]:
+        least = max(parameters().together_at_least, self._size * parameters().together_share)
+        for (given, family), count in together.items():
+            if count >= least and given and family:
+                chance = self._share("given", given) * self._share("family", family) * self._size
+                # A few bearers more than chance would have it are no sign of anything.
+                doubt = parameters().together_doubt
+                if count > chance:
+                    yield (given, family), -log2((count + doubt) / (chance + doubt))
+
+
+@cache
+def table_frequencies() -> Frequencies:
+    """The frequencies of the table alone."""
+    return Frequencies()
 
 
 def prior(registered: int | None) -> float:

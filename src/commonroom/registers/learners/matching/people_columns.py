@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from commonroom.registers.learners.matching import normalise as plain
 from commonroom.registers.learners.matching.compare import district
-from commonroom.registers.learners.matching.parameters import rarity
+from commonroom.registers.learners.matching.parameters import Frequencies, parameters, table_frequencies
 from commonroom.registers.learners.matching.people import Details, Known
 from commonroom.registers.learners.matching.phonetics import soundex
 
@@ -26,10 +26,12 @@ POSTCODE_LETTERS = 9
 class Vocabulary:
     """Each text has one number, 0 for none. What is computed of a text is computed once."""
 
-    def __init__(self) -> None:
+    def __init__(self, frequencies: Frequencies | None = None) -> None:
+        self.frequencies = frequencies or table_frequencies()
         self.texts: list[str] = [""]
         self._codes: dict[str, int] = {"": 0}
         self._derived: dict[str, tuple[int, NDArray[Any]]] = {}
+        self._lifts: tuple[Ints, Floats] | None = None
 
     def code(self, text: str) -> int:
         """The number of a text."""
@@ -57,7 +59,25 @@ class Vocabulary:
 
     def rarity(self, kind: str, wanted: Ints) -> Floats:
         """What agreement on a name is worth, by number."""
-        return self.derived(f"rarity {kind}", lambda text: rarity(kind, text), np.float64, wanted)
+        return self.derived(
+            f"rarity {kind}", lambda text: self.frequencies.rarity(kind, text), np.float64, wanted
+        )
+
+    def together(self, given: Ints, family: Ints) -> Floats:
+        """What agreement on both names tells less than on each."""
+        if self._lifts is None:
+            pairs = list(self.frequencies.lifts.items())
+            keys = np.array(
+                [(self.code(one) << 32) | self.code(other) for (one, other), _ in pairs], np.int64
+            )
+            order = np.argsort(keys)
+            self._lifts = keys[order], np.array([lift for _, lift in pairs], np.float64)[order]
+        keys, lifts = self._lifts
+        if not len(keys):
+            return np.zeros(len(given))
+        wanted = (given << 32) | family
+        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        return np.where(keys[place] == wanted, lifts[place], 0.0)
 
     def soundex(self, wanted: Ints) -> Ints:
         """Soundex as a number, by number; 0 for none."""
@@ -265,3 +285,28 @@ class _Maker:
 
 def _starts(owners: Ints, size: int) -> Ints:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(owners, minlength=size))])
+
+
+def frequencies_of(people: People) -> Frequencies:
+    """How often the current names of a register are borne in it."""
+    texts = people.vocabulary.texts
+    first = people.names.start[:-1]
+    given, family = people.given[first], people.family[first]
+    pairs, counts = np.unique((given << 32) | family, return_counts=True)
+    often = counts >= parameters().together_at_least
+    return Frequencies(
+        _counted(texts, given),
+        _counted(texts, family),
+        {
+            (texts[pair >> 32], texts[pair & 0xFFFFFFFF]): count
+            for pair, count in zip(pairs[often].tolist(), counts[often].tolist(), strict=True)
+        },
+        people.size,
+    )
+
+
+def _counted(texts: Sequence[str], codes: Ints) -> dict[str, int]:
+    different, counts = np.unique(codes, return_counts=True)
+    return {
+        texts[code]: count for code, count in zip(different.tolist(), counts.tolist(), strict=True) if code
+    }

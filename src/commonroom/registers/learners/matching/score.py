@@ -12,7 +12,13 @@ from commonroom.registers.learners.matching.normalise import (
     normalise,
     normalise_known,
 )
-from commonroom.registers.learners.matching.parameters import Level, parameters, prior
+from commonroom.registers.learners.matching.parameters import (
+    Frequencies,
+    Level,
+    parameters,
+    prior,
+    table_frequencies,
+)
 from commonroom.registers.learners.matching.people import Details, Known, Part, Weighed
 
 
@@ -23,19 +29,27 @@ class NamesFound(NamedTuple):
     family: str
     given_bits: float
     family_bits: float
-    # The two given names that were compared: guards ask about them.
+    # The two given names that were compared, and the registered family name.
     pair: tuple[str, str]
+    registered_family: str
 
 
-def weigh(query: Details | Prepared, known: Known | Prepared, *, registered: int | None = None) -> Weighed:
+def weigh(
+    query: Details | Prepared,
+    known: Known | Prepared,
+    *,
+    registered: int | None = None,
+    frequencies: Frequencies | None = None,
+) -> Weighed:
     """How strongly `known` is who the query speaks of, field by field.
 
     `registered` is how many persons the register holds (None: the number the parameters declare): the more there are,
-    the more it takes to be one of them.
+    the more it takes to be one of them. `frequencies` are the register's own of names (None: the country's).
     """
+    counts = frequencies or table_frequencies()
     one = normalise(query) if isinstance(query, Details) else query
     other = normalise_known(known) if isinstance(known, Known) else known
-    found = names_of(one, other)
+    found = names_of(one, other, counts)
     birth = compare.birth_level(one.birth, other.birth)
     gender = gender_level(one.gender, other.gender)
     home, postcode = home_of(one, other)
@@ -48,6 +62,7 @@ def weigh(query: Details | Prepared, known: Known | Prepared, *, registered: int
         Part("register", "size", prior(registered)),
         Part("given", found.given, found.given_bits),
         Part("family", found.family, found.family_bits),
+        together(found, counts),
         Part("birth", birth, birth_bits(birth, one.birth)),
         Part("gender", gender, level_bits(scales.gender, gender)),
         home,
@@ -73,12 +88,12 @@ def weigh(query: Details | Prepared, known: Known | Prepared, *, registered: int
     return Weighed(person, weight, parts, guards.guard(levels))
 
 
-def names_of(query: Prepared, known: Prepared) -> NamesFound:
+def names_of(query: Prepared, known: Prepared, frequencies: Frequencies) -> NamesFound:
     """The strongest agreement over current, previous and former names."""
     best: NamesFound | None = None
     for mine in query.names:
         for yours in known.names:
-            found = _names(query, mine, known, yours)
+            found = _names(query, mine, known, yours, frequencies)
             if best is None or _total(found) > _total(best):
                 best = found
     assert best is not None
@@ -89,25 +104,38 @@ def _total(found: NamesFound) -> float:
     return found.given_bits + found.family_bits
 
 
-def _names(query: Prepared, mine: Name, known: Prepared, yours: Name) -> NamesFound:
+def _names(query: Prepared, mine: Name, known: Prepared, yours: Name, frequencies: Frequencies) -> NamesFound:
     given = compare.given_level(mine.given, yours.given)
     if given not in compare.SAME_GIVEN and goes_by_another(query, mine.given, known, yours.given):
         given = "other"
     family = compare.family_level(mine.family, yours.family)
     older = cost(mine.how) + cost(yours.how)
-    given_bits = compare.given_bits(given, mine.given, yours.given)
-    family_bits = compare.family_bits(family, mine.family, yours.family) + older
-    straight = NamesFound(given, family, given_bits, family_bits, (mine.given, yours.given))
+    straight = NamesFound(
+        given,
+        family,
+        compare.name_bits(frequencies, "given", given, mine.given, yours.given),
+        compare.name_bits(frequencies, "family", family, mine.family, yours.family) + older,
+        (mine.given, yours.given),
+        yours.family,
+    )
     if not is_swapped(query, mine, known, yours):
         return straight
     swapped = NamesFound(
         "swapped",
         "swapped",
-        compare.given_bits("exact", yours.given, yours.given) + parameters().swapped,
-        compare.family_bits("exact", yours.family, yours.family) + older,
+        compare.name_bits(frequencies, "given", "exact", yours.given, yours.given) + parameters().swapped,
+        compare.name_bits(frequencies, "family", "exact", yours.family, yours.family) + older,
         (yours.given, yours.given),
+        yours.family,
     )
     return swapped if _total(swapped) > _total(straight) else straight
+
+
+def together(found: NamesFound, frequencies: Frequencies) -> Part:
+    """What agreement on both names tells less because the two are often borne together."""
+    both = found.given in compare.AGREEING and found.family in compare.SAME_FAMILY
+    lift = frequencies.together(found.pair[1], found.registered_family) if both else 0.0
+    return Part("names", "together" if lift else "missing", lift)
 
 
 def goes_by_another(query: Prepared, mine: str, known: Prepared, yours: str) -> bool:

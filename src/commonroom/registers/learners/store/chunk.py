@@ -6,7 +6,8 @@ need no clerk; but two rows that would be one person anywhere else are shown to 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -47,43 +48,54 @@ def _among_themselves(
     one_file: bool,
     registered: int,
 ) -> list[Decision]:
-    """The new ones that are a new one before them in the chunk."""
+    """The new ones that are a new one before them in the chunk.
+
+    Somebody who stands there three times is like two others and neither is best, so those who were found to be another
+    are left out and the rest is asked about again, until nobody more is found.
+    """
     new = [place for place, one in enumerate(decided) if one.outcome == "new"]
-    known = [RegisteredPerson(person=ids[place], details=queries[place]) for place in new]
-    pairs = _pairs([keys[place] for place in new], [block_hashes(one) for one in known])
-    if not pairs:
-        return decided
-    again = matching.decide_many(
-        [queries[place] for place in new],
-        known,
-        ([later for later, _ in pairs], [earlier for _, earlier in pairs]),
-        one_file=False,
-        registered=registered,
-    )
-    for place, one in zip(new, again, strict=True):
-        if one.outcome == "existing":
-            decided[place] = _waits(one) if one_file else _follow(one, ids, decided)
+    places = {id: place for place, id in enumerate(ids)}
+    blocks = {place: block_hashes(_known(ids[place], queries[place])) for place in new}
+    pairs = _pairs(new, keys, blocks)
+    while pairs:
+        asked, known = sorted({later for later, _ in pairs}), sorted({earlier for _, earlier in pairs})
+        again = matching.decide_many(
+            [queries[place] for place in asked],
+            [_known(ids[place], queries[place]) for place in known],
+            (
+                [bisect_left(asked, later) for later, _ in pairs],
+                [bisect_left(known, earlier) for _, earlier in pairs],
+            ),
+            one_file=False,
+            registered=registered,
+        )
+        found = {place for place, one in zip(asked, again, strict=True) if one.outcome == "existing"}
+        for place, one in zip(asked, again, strict=True):
+            if place in found and isinstance(one.person, UUID):
+                # Who is the same as one that is itself the same as another: the first of them.
+                before = decided[places[one.person]]
+                same = one if before.outcome == "new" else before
+                decided[place] = _waits(same) if one_file else same
+        pairs = [(later, earlier) for later, earlier in pairs if found and not found & {later, earlier}]
     return decided
 
 
-def _pairs(asked: Sequence[Sequence[int]], blocks: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+def _known(id: UUID, details: Details) -> RegisteredPerson:
+    return RegisteredPerson(person=id, details=details)
+
+
+def _pairs(
+    new: Sequence[int], keys: Sequence[Sequence[int]], blocks: Mapping[int, Sequence[int]]
+) -> list[tuple[int, int]]:
     """(later, earlier) places that share a key."""
     earlier: dict[int, list[int]] = {}
     found = set[tuple[int, int]]()
-    for place, (keys, own) in enumerate(zip(asked, blocks, strict=True)):
-        found.update((place, other) for key in keys for other in earlier.get(key, ()))
-        for key in own:
+    for place in new:
+        found.update((place, other) for key in keys[place] for other in earlier.get(key, ()))
+        for key in blocks[place]:
             earlier.setdefault(key, []).append(place)
     return sorted(found)
 
 
 def _waits(decision: Decision) -> Decision:
     return msgspec.structs.replace(decision, outcome="review", person=None, guard=TWICE)
-
-
-def _follow(decision: Decision, ids: Sequence[UUID], decided: Sequence[Decision]) -> Decision:
-    """Who is the same as one that is itself the same as another: the first of them."""
-    before = next((one for one, own in zip(decided, ids, strict=True) if own == decision.person), None)
-    if before is not None and before.outcome == "existing":
-        return msgspec.structs.replace(decision, person=before.person)
-    return decision

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Iterator
+from datetime import date
 from pathlib import Path
 
 import asyncpg
@@ -18,6 +20,7 @@ ENGLAND = "data/gias/gias_open_mainstream_20220706.csv.gz"
 TWO_LAS = "data/gias/gias_download_850_936_20220420.csv.gz"
 LINKS = "data/gias/links_edubasealldata20250422.csv.gz"
 GROUPS = "data/gias/gias_groups_2026.csv.gz"
+PROVIDERS = "data/providers/ukprn_providers.csv"
 FULL_WIDTH = "standards/files/gias_finance/gias.csv"
 SAMPLE_LINKS = "standards/files/gias_finance/gias_links.csv"
 GROUP_LINKS = "standards/files/gias_finance/gias_all_links.csv"
@@ -42,7 +45,8 @@ def england(
         conn = await connect(settings)
         try:
             return [
-                await providers.load_file(conn, shared / file) for file in (ENGLAND, TWO_LAS, LINKS, GROUPS)
+                await providers.load_file(conn, shared / file)
+                for file in (ENGLAND, TWO_LAS, LINKS, GROUPS, PROVIDERS)
             ]
         finally:
             await conn.close()
@@ -94,9 +98,90 @@ async def test_the_ragged_file_loads_all_1096_rows_and_its_surplus_fields_are_li
 
 
 def test_all_33801_links_and_7176_groups_load(england: tuple[Settings, list[providers.LoadReport]]) -> None:
-    links, groups = england[1][2:]
+    links, groups = england[1][2:4]
     assert (links.kind, links.loaded, links.new, links.issue_count) == ("links", 33_801, 33_801, 0)
     assert (groups.kind, groups.loaded, groups.new, groups.issue_count) == ("groups", 7_176, 7_176, 0)
+
+
+async def test_all_1602_providers_load_and_none_is_a_school(
+    england: tuple[Settings, list[providers.LoadReport]], conn: asyncpg.Connection
+) -> None:
+    report = england[1][4]
+    assert (report.kind, report.providers, report.new, report.issue_count) == ("providers", 1_602, 1_602, 0)
+    [found] = await providers.find(conn, "10000055", kinds=providers.EVERYBODY)
+    assert (found.name, found.scheme, found.kind) == ("ABINGDON AND WITNEY COLLEGE", "ukprn", "provider")
+    assert await providers.find(conn, "10000055") == []
+
+
+async def test_the_loads_tell_what_each_of_them_changed(
+    england: tuple[Settings, list[providers.LoadReport]], conn: asyncpg.Connection
+) -> None:
+    first, second, links, groups, listed = england[1]
+    ragged = await providers.between(conn, first.load, second.load)
+    added = [one for one in ragged.changes if one.kind == "school" and one.what == ("added",)]
+    assert len(added) == 369
+    # Rows older than England's file only deepen the history; the columns England's file lacks are changes.
+    assert sum(one.kind == "school" for one in ragged.changes) == 369 + second.changed - second.late
+    everything = await providers.between(conn, 0, listed.load)
+    kinds = ("school", "provider")
+    counts = [sum(one.kind == kind and "added" in one.what for one in everything.changes) for kind in kinds]
+    assert counts == [20_188 + 369, 1_602]
+    linked = await providers.between(conn, second.load, links.load)
+    assert sum(len(one.links) for one in linked.changes) == 33_801
+    assert (await providers.between(conn, links.load, groups.load)).counts == {"added": 7_176}
+
+
+async def test_the_register_of_england_as_of_a_day(conn: asyncpg.Connection) -> None:
+    now = {one.kind: one for one in await providers.as_of.counts(conn, date.max)}
+    before = {one.kind: one for one in await providers.as_of.counts(conn, date(2022, 4, 20))}
+    assert (now["school"].known, now["school"].authorities) == (20_188 + 369, 152)
+    assert now["school"].open == await providers.count(conn, is_open=True)
+    assert 0 < before["school"].known < now["school"].known
+    state = await providers.as_of.state(conn, "urn", "115850", date(2022, 4, 20))
+    assert state is not None
+    assert (state.name, state.facts["ukprn"]) == ("Alton Infant School", "10080446")
+
+
+SLIPS = [
+    ("altn infant", "115850"),
+    ("alton infent", "115850"),
+    ("Aldgaet School", "100000"),
+    ("argyel camden", "100008"),
+    ("hampsire alton infant", "115850"),
+]
+
+
+@pytest.mark.parametrize(("typed", "urn"), SLIPS, ids=[case[0] for case in SLIPS])
+async def test_a_school_of_england_is_found_first_in_spite_of_a_slip(
+    conn: asyncpg.Connection, typed: str, urn: str
+) -> None:
+    assert (await providers.find(conn, typed))[0].urn == urn
+
+
+async def test_nine_of_ten_names_with_one_slip_are_found_among_the_first_ten(
+    conn: asyncpg.Connection,
+) -> None:
+    chance = random.Random(20260310)
+    rows = await conn.fetch(
+        "SELECT value, name, coalesce(facts ->> 'town', '') AS town FROM providers.organisation"
+        " WHERE kind = 'school' AND is_open ORDER BY value"
+    )
+    found = 0
+    asked = chance.sample(rows, 60)
+    for row in asked:
+        hits = await providers.find(conn, f"{_slip(row['name'], chance)} {row['town']}", limit=10)
+        found += row["value"] in [hit.urn for hit in hits]
+    assert found >= 0.9 * len(asked)
+
+
+def _slip(name: str, chance: random.Random) -> str:
+    """The name with one letter left out, doubled, exchanged or swapped with its neighbour."""
+    place = chance.choice([number for number, sign in enumerate(name) if sign.isalpha()])
+    other = chance.choice("abcdefghijklmnopqrstuvwxyz")
+    before, sign, after = name[:place], name[place], name[place + 1 :]
+    if chance.random() < 0.25:
+        return before + after[:1] + sign + after[1:]
+    return before + chance.choice(["", sign * 2, other]) + after
 
 
 async def test_the_nine_regions_add_up_to_england(conn: asyncpg.Connection) -> None:

@@ -6,17 +6,15 @@ A fault of one agent is written into its status and its log, waits and is tried 
 from __future__ import annotations
 
 import asyncio
-import random
 import signal
 import sqlite3
-import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import httpx2
 import msgspec
@@ -32,15 +30,14 @@ from commonroom.agent.mapping import load_store
 from commonroom.agent.memory import Memory, Occupied, add_to_note
 from commonroom.agent.post import Posted, post_waiting
 from commonroom.agent.recall import RowFinding
-from commonroom.exchange import LARGEST, Client, Letter, Unreachable, is_report, make_http_client
+from commonroom.agent.waiting import LONGEST_PAUSE, back_off, either, is_expected, loggable, until_stopped
+from commonroom.exchange import LARGEST, Client, Letter, is_report, make_http_client
 from commonroom.problems import Problem
 
 T = TypeVar("T")
 
 LOOKING_THREADS = 2
 BOOKING_THREADS = 4
-FIRST_PAUSE = 0.5  # seconds after the first failure; doubled by each further one
-LONGEST_PAUSE = 60.0
 STAGGER_SECONDS = 5.0  # at most so long after the start until the last agent's first look
 PULL_LIMIT = 50
 PULL_WAIT = 25.0
@@ -115,9 +112,9 @@ class Agent:
                 Exception
             ) as error:  # one agent's fault must not end the others; it is told in log and status
                 failures += 1
-                pause = _back_off(failures, error)
-                self._log.warning(f"{what}-failed", reason=_loggable(error), again_in=round(pause, 1))
-                await self._report(what, str(error) if _is_expected(error) else f"{what}: {_loggable(error)}")
+                pause = back_off(failures, error)
+                self._log.warning(f"{what}-failed", reason=loggable(error), again_in=round(pause, 1))
+                await self._report(what, str(error) if is_expected(error) else f"{what}: {loggable(error)}")
             else:
                 if once:
                     return
@@ -183,7 +180,7 @@ class Agent:
         # Without a store nothing but the reports is ours to take.
         kind: Literal["all", "reports"] = "reports" if self._store is None else "all"
         mail = (
-            await _until_stopped(client.pull(PULL_LIMIT, PULL_WAIT, kind, bodies=LARGEST), self._shared.stop)
+            await until_stopped(client.pull(PULL_LIMIT, PULL_WAIT, kind, bodies=LARGEST), self._shared.stop)
             or []
         )
         told = [letter for letter in mail if is_report(letter.envelope)]
@@ -204,7 +201,7 @@ class Agent:
             await client.release([letter.delivery for letter in found])
             raise
         except Exception as error:
-            self._log.error("load-failed", reason=_loggable(error), letters=len(found))
+            self._log.error("load-failed", reason=loggable(error), letters=len(found))
             await self._take_one_by_one(client, self._store, found)
         else:
             await self._answer(client, found, fates)
@@ -245,7 +242,7 @@ class Agent:
         return None if self._shared.stop.is_set() else self._client
 
     async def _wait_for(self, event: asyncio.Event, seconds: float | None) -> None:
-        await _either(event.wait(), self._shared.stop.wait(), seconds=seconds)
+        await either(event.wait(), self._shared.stop.wait(), seconds=seconds)
 
     async def _report(self, what: str, error: str) -> None:
         self._errors[what] = error
@@ -255,7 +252,7 @@ class Agent:
                 await self._in(self._shared.books, partial(self._write_status, self._looked_at, error))
         except (OSError, sqlite3.Error) as fault:
             # The work goes on without a status, as on a full disk; a monitor sees that the file grows old.
-            self._log.warning("status-not-written", reason=_loggable(fault))
+            self._log.warning("status-not-written", reason=loggable(fault))
 
     def _write_status(self, looked_at: datetime | None, error: str) -> None:
         status.write(self._config.folder, status.read(self._memory, self._config.name, looked_at, error))
@@ -305,10 +302,10 @@ async def _run_all(paths: Sequence[Path], shared: Shared) -> list[Problem]:
         try:
             agents.append((path, Agent(configuration.load(path), shared)))
         except Problem as problem:
-            log.get("agent").error("agent-not-started", reason=_loggable(problem))
+            log.get("agent").error("agent-not-started", reason=loggable(problem))
             problems.append(problem)
         except (OSError, sqlite3.Error) as error:
-            log.get("agent").error("agent-not-started", reason=_loggable(error))
+            log.get("agent").error("agent-not-started", reason=loggable(error))
             agents.append((path, None))
     step = STAGGER_SECONDS / max(len(agents), 10)
     await asyncio.gather(
@@ -329,15 +326,15 @@ async def _keep_running(path: Path, agent: Agent | None, shared: Shared, first_l
         except Exception as error:
             ran = asyncio.get_running_loop().time() - begun
             failures = 1 if ran > LONGEST_PAUSE else failures + 1
-            pause = _back_off(failures, error)
+            pause = back_off(failures, error)
             with suppress(OSError):  # a full disk may be the log's too
-                log.get("agent").error("agent-ended", reason=_loggable(error), again_in=round(pause, 1))
+                log.get("agent").error("agent-ended", reason=loggable(error), again_in=round(pause, 1))
         agent = None
 
 
 async def _stopped_within(stop: asyncio.Event, seconds: float) -> bool:
     if seconds > 0:
-        await _either(stop.wait(), seconds=seconds)
+        await either(stop.wait(), seconds=seconds)
     return stop.is_set()
 
 
@@ -364,48 +361,3 @@ async def _answer(client: Client, found: Sequence[Letter], fates: Sequence[Loade
     for letter, fate in zip(found, fates, strict=True):
         if fate.refused:
             await client.refuse(letter.delivery, fate.refused)
-
-
-def _back_off(failures: int, error: Exception) -> float:
-    """Seconds until the next try: doubled by each failure, with jitter, so that many agents do not come at once."""
-    asked: float = getattr(error, "retry_after", None) or 0.0
-    pause = min(FIRST_PAUSE * 2.0 ** min(failures - 1, 10), LONGEST_PAUSE)
-    jitter: float = random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
-    return max(asked, pause * jitter)
-
-
-def _is_expected(error: Exception) -> bool:
-    return isinstance(error, Unreachable | Problem)
-
-
-def _loggable(error: Exception) -> str:
-    """The fault without any text that could hold a value: for the unexpected its kind and the line of code."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, Problem):
-        return f"{error.code} {error.where}"
-    if isinstance(error, Unreachable):
-        return error.reason
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
-
-
-async def _either(*waits: Any, seconds: float | None = None) -> None:
-    """Wait until one of these is over, or so many seconds."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-
-
-async def _until_stopped(work: Any, stop: asyncio.Event) -> Any:
-    """The outcome of the work; None when the process is to stop first."""
-    task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else None
-    finally:
-        task.cancel()
-        stopping.cancel()

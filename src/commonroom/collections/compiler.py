@@ -11,11 +11,11 @@ from functools import cached_property
 
 from commonroom.collections.agreement import nearest_common
 from commonroom.collections.compiled import TWINS, Cell, Compiled
+from commonroom.collections.conditions import Conditions
 from commonroom.collections.joins import Source
 from commonroom.collections.model import RETURN, Collection, Measure, Module, Other, Rule
-from commonroom.collections.predicates import Condition, Language, Scope, language_of, quoted, read
-from commonroom.collections.tables import CURRENT, LAST_RETURN, is_typed, raw_name, table_name, unreadable
-from commonroom.problems import Problem
+from commonroom.collections.predicates import Condition, Language, Scope, language_of, quoted
+from commonroom.collections.tables import CURRENT, LAST_RETURN, raw_name, table_name
 
 # Rows beside the judged one that a finding names, at most.
 MOST_OTHERS = 20
@@ -40,19 +40,15 @@ class Compiler:
 class _RuleCompiler:
     def __init__(self, compiler: Compiler, rule: Rule, unreadable: frozenset[tuple[str, str]]) -> None:
         self._collection = compiler.collection
-        self._language = compiler.language
         self._rule = rule
-        self._unreadable = unreadable
-        self._unread: dict[str, None] = {}
-        self._parameters: set[str] = set()
-        self._reads: set[tuple[str, str]] = set()
+        self._conditions = Conditions(compiler.language, rule, unreadable)
         self._only_condition = ""
         # `$person` while the statement for one record is written.
         self._person = ""
 
     def compiled(self) -> Compiled:
         sql = self._statement()
-        unread = f"SELECT {' + '.join(self._unread)}" if self._unread else ""
+        unread = f"SELECT {' + '.join(self._conditions.unread)}" if self._conditions.unread else ""
         local = ""
         if self._is_local():
             self._person = "$person"
@@ -68,8 +64,8 @@ class _RuleCompiler:
             self._rule.figures,
             self._lists,
             unread,
-            frozenset(self._parameters),
-            frozenset(self._reads),
+            frozenset(self._conditions.parameters),
+            frozenset(self._conditions.reads),
             self._only_condition,
         )
 
@@ -147,7 +143,9 @@ class _RuleCompiler:
         for other in rule.pairs:
             readable |= self._beside(main, other)
             if other.where:
-                wanted.append(self._condition(other.where, readable, other.alias, "pair_with", main))
+                wanted.append(
+                    self._conditions.condition(other.where, readable, other.alias, "pair_with", main)
+                )
             lists.append(
                 _gather(quoted(other.alias), "_row", [raw_name(c.item) for c in self._lists[other.alias]])
             )
@@ -160,7 +158,9 @@ class _RuleCompiler:
             none = f"SELECT 1 FROM ({self._hits((other,), gather=False)}) AS _none{number}"
             wanted.append(f"NOT EXISTS ({none} WHERE _none{number}._f = {main.row})")
         if rule.fails_when is not None:
-            condition = self._condition(rule.fails_when, readable, rule.for_each, "fails_when", main, figures)
+            condition = self._conditions.condition(
+                rule.fails_when, readable, rule.for_each, "fails_when", main, figures
+            )
             wanted.insert(0, condition)
             if not (rule.others or rule.unique or self._person):
                 self._only_condition = condition
@@ -255,8 +255,8 @@ class _RuleCompiler:
     ) -> str:
         if other.where is None:
             return ""
-        self._check_bounded(other, other.where, modules, key)
-        return f" WHERE {self._condition(other.where, modules, other.alias, key, source, certain=certain)}"
+        self._conditions.check_bounded(other, self._same(other), other.where, modules, key)
+        return f" WHERE {self._conditions.condition(other.where, modules, other.alias, key, source, certain=certain)}"
 
     def _hit_columns(self, other: Other) -> list[str]:
         """Every alias has its columns in every part, empty where the part is about another one."""
@@ -297,7 +297,7 @@ class _RuleCompiler:
         wanted = [f"{own}.{quoted(item)} IS NOT NULL" for item in unique.items]
         if unique.where:
             modules = {each: self._collection.modules[each]}
-            wanted.append(f"({self._condition(unique.where, modules, each, 'unique', within)})")
+            wanted.append(f"({self._conditions.condition(unique.where, modules, each, 'unique', within)})")
         by = [f"{own}.{quoted(item)}" for item in unique.items]
         by += [] if unique.same == RETURN else [within.key(unique.same)]
         members = _gather(own, "_row", [raw_name(item) for item in unique.items], most=MOST_OTHERS + 1)
@@ -327,7 +327,9 @@ class _RuleCompiler:
             key = source.key(measure.each)
             condition = "TRUE"
             if measure.where:
-                condition = self._condition(measure.where, source.modules, source.alias, "measures", source)
+                condition = self._conditions.condition(
+                    measure.where, source.modules, source.alias, "measures", source
+                )
             if source.alias in self._counted_lists:
                 values = [raw_name(cell.item) for cell in self._counted_lists[source.alias]]
                 among = f"({condition}) AND {key} IN (SELECT _k{len(lists)} FROM _failed)"
@@ -375,56 +377,7 @@ class _RuleCompiler:
         modules = {alias: self._collection.modules[table] for alias, table in names.items()}
         scope = Scope(modules, other.alias, aggregates=True)
         where = f"rule {self._rule.code}, measures"
-        return {name: self._read(text, scope, where) for name, text in measure.values.items()}
-
-    # Conditions.
-
-    def _read(self, text: str, scope: Scope, where: str) -> Condition:
-        parsed = read(text, scope, self._language, where)
-        self._parameters |= parsed.parameters
-        return parsed
-
-    def _condition(
-        self,
-        text: str,
-        modules: dict[str, Module],
-        default: str | None,
-        key: str,
-        source: Source,
-        figures: dict[str, str] | None = None,
-        certain: bool = True,
-    ) -> str:
-        """A condition as SQL. Where a value it reads could not be read it does not hold; or does, if `certain` is false."""
-        scope = Scope(modules, default, figures or {})
-        parsed = self._read(text, scope, f"rule {self._rule.code}, {key}")
-        self._reads |= {(modules[alias].name, item) for alias, item in parsed.reads}
-        guard = self._guard(parsed, modules)
-        if not guard:
-            return parsed.sql
-        self._unread[f"(SELECT count(*) FROM {source.sql} WHERE {guard})"] = None
-        return f"({parsed.sql}) AND NOT ({guard})" if certain else f"({parsed.sql}) OR {guard}"
-
-    def _guard(self, parsed: Condition, modules: dict[str, Module]) -> str:
-        return " OR ".join(
-            unreadable(quoted(alias), modules[alias].by_name[item])
-            for alias, item in sorted(parsed.reads)
-            if (modules[alias].name, item) in self._unreadable and is_typed(modules[alias].by_name[item])
-        )
-
-    def _check_bounded(self, other: Other, text: str, modules: dict[str, Module], key: str) -> None:
-        """Rows of the whole return are found by an equal value: comparing every row with every other never ends."""
-        if self._same(other) != RETURN or self._rule.for_each is None:
-            return
-        parsed = read(text, Scope(modules, other.alias), self._language, f"rule {self._rule.code}, {key}")
-        inside = {other.alias, *other.reached}
-        outside = {alias for alias, _ in parsed.reads} - inside
-        if outside and not any(pair & inside and pair - inside for pair in parsed.equal):
-            raise Problem(
-                "CR-182",
-                f"it compares each row with every row of the return, in {text[:200]!r}",
-                where=f"rule {self._rule.code}, {key}",
-                remedy="Let it hold an item of the one equal to an item of the other, or name a nearer `same`.",
-            )
+        return {name: self._conditions.read(text, scope, where) for name, text in measure.values.items()}
 
 
 def _gather(table: str, row: str, values: list[str], most: int = MOST_OTHERS) -> str:

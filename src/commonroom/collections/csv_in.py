@@ -15,8 +15,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from commonroom.collections.file_model import CsvMap, CsvModule
 from commonroom.collections.findings import Place, Raised
-from commonroom.collections.model import CsvMap, CsvModule, Module
+from commonroom.collections.model import Module
 from commonroom.collections.records import Reader, Rows, arrange
 from commonroom.collections.tables import CURRENT, Tables
 from commonroom.problems import Problem, add_codes

@@ -14,8 +14,9 @@ import msgspec
 
 from commonroom import declarations
 from commonroom.collections import agreement, overlay
+from commonroom.collections.file_model import FileMap
 from commonroom.collections.live_model import LiveFile
-from commonroom.collections.model import Collection, Cover, FileMap, Rule, RuleFile
+from commonroom.collections.model import Collection, Cover, Rule, RuleFile
 from commonroom.problems import Problem, add_codes
 
 add_codes({"CR-181": "There is no such collection"})

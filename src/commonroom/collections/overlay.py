@@ -10,8 +10,9 @@ from typing import TypeVar
 import msgspec
 
 from commonroom.collections.agreement import fault
+from commonroom.collections.file_model import FileMap
 from commonroom.collections.live_model import Live
-from commonroom.collections.model import Change, Collection, Cover, FileMap, Module, Rule, Workflow
+from commonroom.collections.model import Change, Collection, Cover, Module, Rule, Workflow
 
 T = TypeVar("T")
 

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from commonroom.collections.engine import Engine
+from commonroom.collections.file_model import CsvModule
 from commonroom.collections.findings import Report
 from commonroom.collections.loader import load
-from commonroom.collections.model import Collection, CsvModule
+from commonroom.collections.model import Collection
 from commonroom.collections.mutators import Mutators
 from commonroom.collections.session import Session
 from commonroom.problems import Problem

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from commonroom.collections.file_model import CsvModule
 from commonroom.collections.loader import load
-from commonroom.collections.model import Collection, ColumnDef, CsvModule
+from commonroom.collections.model import Collection, ColumnDef
 from commonroom.collections.xml_map import xml_map
 from commonroom.standard import load as load_standard
 

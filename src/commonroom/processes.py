@@ -14,7 +14,7 @@ from commonroom.hub import endings, retention
 from commonroom.hub import server as hub_server
 from commonroom.portal import server as portal_server
 from commonroom.registers import providers
-from commonroom.registers.learners import batches
+from commonroom.registers.learners import batches, flow, upkeep
 from commonroom.returns import desk, reminders
 from commonroom.settings import Settings
 from commonroom.warehouse import loader
@@ -25,6 +25,8 @@ RECURRING = (
     jobs.Job("return-reminders", timedelta(hours=1), reminders.remind),
     jobs.Job("returns-sweep", timedelta(days=1), desk.sweep),
     jobs.Job("learner-batches", timedelta(days=1), batches.purge),
+    jobs.Job("learner-numbers", timedelta(days=1), flow.purge),
+    *upkeep.JOBS,
 )
 
 
@@ -45,6 +47,7 @@ async def _work(settings: Settings) -> None:
         together.create_task(providers.announce.run(settings))
         together.create_task(desk.run(settings))
         together.create_task(batches.run(settings))
+        together.create_task(flow.run(settings))
         together.create_task(jobs.work(settings, RECURRING))
 
 

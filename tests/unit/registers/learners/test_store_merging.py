@@ -13,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from commonroom.engines import jobs
 from commonroom.engines.database import connect
 from commonroom.problems import Problem
-from commonroom.registers.learners import ids, store
+from commonroom.registers.learners import ids, store, upkeep
 from commonroom.registers.learners.numbers import Numbers
 from commonroom.registers.learners.store import Registration
 from commonroom.settings import Settings
@@ -278,6 +279,27 @@ async def test_without_merging_the_night_asks_a_clerk_once(conn: Any) -> None:
     assert case.kind == "pair"
     await decide(conn, case.id, "same")
     assert await store.resolve_ulns(conn, [twice, old]) == {twice: old, old: old}
+
+
+async def test_the_recurring_jobs_merge_and_raise_alarms_by_themselves(
+    pool: asyncpg.Pool, settings: Settings
+) -> None:
+    async with pool.acquire() as conn:
+        old, twice = await two(conn)
+        changes = {
+            "given_name": "Amara",
+            "family_name": "Whitfield-Osei",
+            "postcode": "LS6 3QT",
+            "email": None,
+        }
+        await store.update(conn, THEM, twice, changes, 1)
+        await conn.execute(
+            "INSERT INTO learners.look_up (party, role, purpose, action, outcome) "
+            "SELECT 'urn:fishing', 'school', 'enrolment', 'check', 'WSRC0001' FROM generate_series(1, 100)"
+        )
+        assert await jobs.run_due(settings, upkeep.JOBS) == ["learner-dedupe", "learner-watch"]
+        assert await store.resolve_ulns(conn, [twice]) == {twice: old}
+        assert await conn.fetch("SELECT party, kind FROM learners.alarm") == [("urn:fishing", "least_found")]
 
 
 async def test_a_learner_whom_the_warehouse_met_first_keeps_that_key(conn: Any) -> None:

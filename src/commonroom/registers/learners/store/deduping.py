@@ -33,10 +33,7 @@ WHERE id > $1 AND ($2::timestamptz IS NULL OR updated_at > $2)
 ORDER BY id LIMIT $3
 """
 _APART = "SELECT one, other FROM learners.apart WHERE one = ANY ($1::uuid[]) OR other = ANY ($1::uuid[])"
-_ASKED = """
-SELECT r.person FROM learners.review r
-WHERE r.closed_at IS NULL AND r.kind = 'pair' AND r.person = ANY ($1::uuid[])
-"""
+_ASKED = "SELECT person, candidates FROM learners.review WHERE closed_at IS NULL AND kind = 'pair'"
 _NOBODY = UUID(int=0)
 
 
@@ -47,11 +44,12 @@ async def dedupe(conn: Any, who: Caller, *, since: datetime | None = None, merge
     """
     permissions.require(who, "merge")
     last, total = _NOBODY, Deduped(persons=0, pairs=0, merged=0, cases=0)
+    asked = await _asked(conn)
     while rows := await conn.fetch(_NEXT, last, since, CHUNK):
         last = rows[-1]["id"]
         chunk = [msgspec.json.decode(row["known"], type=RegisteredPerson) for row in rows]
         async with conn.transaction():
-            done = await _chunk(conn, who, chunk, merge)
+            done = await _chunk(conn, who, chunk, asked, merge=merge)
         total = Deduped(
             persons=total.persons + len(chunk),
             pairs=total.pairs + done.pairs,
@@ -62,39 +60,37 @@ async def dedupe(conn: Any, who: Caller, *, since: datetime | None = None, merge
     return total
 
 
-async def _chunk(conn: Any, who: Caller, chunk: Sequence[RegisteredPerson], merge: bool) -> Deduped:
+async def _chunk(
+    conn: Any, who: Caller, chunk: Sequence[RegisteredPerson], asked: set[tuple[UUID, UUID]], *, merge: bool
+) -> Deduped:
     ids = [one.person for one in chunk]
     decided, compared = await _compared(conn, chunk)
     apart = {(row["one"], row["other"]) for row in await conn.fetch(_APART, ids)}
-    asked = {row["person"] for row in await conn.fetch(_ASKED, ids)}
     now, new, gone = await clock.now(conn), list[NewCase](), set[UUID]()
     for one, decision in zip(chunk, decided, strict=True):
-        suspects = [
-            s
-            for s in _suspects(decision)
-            if (min(s.person, one.person), max(s.person, one.person)) not in apart
-        ]
-        if not suspects or one.person in gone or suspects[0].person in gone:
+        suspects = [each for each in _suspects(decision) if _pair(one.person, each.person) not in apart]
+        if not suspects or gone & {one.person, suspects[0].person}:
             continue
         if decision.outcome == "existing" and merge:
-            older, newer = sorted((one.person, suspects[0].person))
+            older, newer = _pair(one.person, suspects[0].person)
             await merging.merge_persons(conn, older, newer, "deduplication", now)
             gone |= {older, newer}  # what else there is about them, the next night sees
-        elif one.person not in asked:
-            new.append(_pair(who, one, suspects, decision))
+        elif (pairs := {_pair(one.person, each.person) for each in suspects}) - asked:
+            asked |= pairs
+            new.append(_case(who, one, suspects, decision))
     await cases.open_all(conn, new, now)
     return Deduped(persons=len(chunk), pairs=compared, merged=len(gone) // 2, cases=len(new))
 
 
 async def _compared(conn: Any, chunk: Sequence[RegisteredPerson]) -> tuple[list[Decision], int]:
-    """What registering would say of each, asked about everybody else who was registered before."""
+    """What registering would say of each, asked about everybody else."""
     queries = [one.details for one in chunk]
     keys = [[hashed(*key) for key in matching.query_keys(matching.normalise(one))] for one in queries]
     found = await candidates.of_many(conn, queries, keys)
     pairs = [
         (place, other)
         for place, other in zip(*found.pairs, strict=True)
-        if found.known[other].person < chunk[place].person
+        if found.known[other].person != chunk[place].person
     ]
     decided = matching.decide_many(
         queries,
@@ -104,6 +100,20 @@ async def _compared(conn: Any, chunk: Sequence[RegisteredPerson]) -> tuple[list[
         registered=found.registered,
     )
     return decided, len(pairs)
+
+
+async def _asked(conn: Any) -> set[tuple[UUID, UUID]]:
+    """The pairs about which a clerk has been asked and has not answered."""
+    return {
+        _pair(row["person"], each.person)
+        for row in await conn.fetch(_ASKED)
+        for each in msgspec.json.decode(row["candidates"], type=list[Suspect])
+    }
+
+
+def _pair(one: UUID, other: UUID) -> tuple[UUID, UUID]:
+    """Two persons, the one who was registered first before the other."""
+    return (one, other) if one < other else (other, one)
 
 
 def _suspects(decision: Decision) -> list[Suspect]:
@@ -119,7 +129,7 @@ def _suspects(decision: Decision) -> list[Suspect]:
     ]
 
 
-def _pair(who: Caller, one: RegisteredPerson, suspects: Sequence[Suspect], decision: Decision) -> NewCase:
+def _case(who: Caller, one: RegisteredPerson, suspects: Sequence[Suspect], decision: Decision) -> NewCase:
     return NewCase(
         kind="pair",
         party=who.party,

@@ -10,6 +10,7 @@ from pathlib import Path
 import asyncpg
 import msgspec
 
+from commonroom.demo.days import while_database_returns
 from commonroom.engines.database import DATABASE_AWAY
 from commonroom.hub import tracking
 from commonroom.problems import Problem
@@ -80,11 +81,30 @@ async def standing(pool: asyncpg.Pool, settings: Settings, since: datetime) -> S
 
 
 async def until_quiet(pool: asyncpg.Pool, settings: Settings, since: datetime | None = None) -> None:
-    """Wait until all that stood in the schools' systems at `since` (now) has arrived.
+    """Wait until all that stood in the schools' systems at `since` (now) has arrived, and all that came of it.
+
+    What arrives changes a school's own tables: a pupil's number goes on to the authority with the pupil's record. So it
+    is quiet when, after all was still, everybody has looked once more, and nobody has sent anything since before.
 
     Raises Problem CR-007 saying what is still on its way when nothing moves for two minutes.
     """
     moment = since or datetime.now(UTC)
+    while True:
+        before = await while_database_returns(lambda: _messages(pool))
+        await _until_still(pool, settings, moment)
+        moment = datetime.now(UTC)
+        await _until_still(pool, settings, moment)
+        if await while_database_returns(lambda: _messages(pool)) == before:
+            return
+
+
+async def _messages(pool: asyncpg.Pool) -> int:
+    async with pool.acquire() as connection:
+        return await tracking.messages(connection)
+
+
+async def _until_still(pool: asyncpg.Pool, settings: Settings, moment: datetime) -> None:
+    """Wait until everybody has looked since `moment` and nothing is on its way."""
     last, moved = None, time.monotonic()
     while True:
         try:

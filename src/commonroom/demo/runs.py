@@ -193,6 +193,8 @@ async def _reconciled(stage: Stage, days: int) -> dict[str, Any]:
         # Pupils come and go; a tenth fewer would be a loss and no move.
         minimum_pupils=stage.world.pupils * 9 // 10,
         minimum_marks=stage.world.pupils * 2 * days * 9 // 10,
+        # Whom the register could take for somebody else waits for a clerk; most do not.
+        minimum_of_due=0.8,
     )
     return {
         **msgspec.to_builtins(account),

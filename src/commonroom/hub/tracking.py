@@ -180,6 +180,12 @@ async def traffic(connection: Any) -> Traffic:
     )
 
 
+async def messages(connection: Any) -> int:
+    """How many messages the hub has accepted."""
+    count: int = await connection.fetchval(_MESSAGES)
+    return count
+
+
 async def unfinished(connection: Any) -> int:
     """How many deliveries have no terminal state yet; reports are none, whether taken or not."""
     count: int = await connection.fetchval(_UNFINISHED)

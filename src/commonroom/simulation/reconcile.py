@@ -1,4 +1,5 @@
-"""The proof: for every school, its own tables against what the warehouse holds and what its authority received.
+"""The proof: for every school, its own tables against what the warehouse holds, its authority received and the learner
+register numbered.
 
 Row by row, by content. Personal data never enters the result: a pupil is named by a digest, a changed item by its name.
 The warehouse is read as any reader may read it, through its head, with SQL of our own.
@@ -20,8 +21,10 @@ import duckdb
 import msgspec
 from deltalake import DeltaTable
 
-from commonroom.engines import database
+from commonroom.engines import clock, database
 from commonroom.settings import Settings
+from commonroom.simulation import numbers
+from commonroom.simulation.numbers import OwnNumber, Register
 from commonroom.simulation.own_tables import (
     ENROLMENT_ITEMS,
     ITEMS,
@@ -36,7 +39,7 @@ from commonroom.simulation.own_tables import (
 )
 from commonroom.simulation.world import Manifest, authority_database, read_manifest, school_database
 
-Where = Literal["warehouse", "authority"]
+Where = Literal["warehouse", "authority", "register"]
 Kind = Literal["missing", "extra", "changed", "duplicate", "too few"]
 
 ALL = "*"  # instead of a school: a difference of the whole
@@ -65,6 +68,9 @@ class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
     warehouse_marks: int
     authority_pupils: int
     authority_marks: int
+    ulns: int  # numbers for life in the schools' own tables
+    register_ulns: int  # of the same pupils, numbers that the register of learners gave
+    ulns_due: int  # pupils who are 14 in this school year or older; some wait for a clerk's decision
     differences: tuple[Difference, ...]
 
 
@@ -80,22 +86,29 @@ Found = dict[str, dict[Key, list[Arrived]]]
 
 
 def reconcile(
-    settings: Settings, *, minimum_schools: int, minimum_pupils: int, minimum_marks: int
+    settings: Settings,
+    *,
+    minimum_schools: int,
+    minimum_pupils: int,
+    minimum_marks: int,
+    minimum_of_due: float = 0.0,
 ) -> Reconciliation:
     """Compare everything the simulation wrote with everything that arrived, at the warehouse's newest head.
 
     Nothing may be running that still writes. Runs its own event loop: call it in a thread where one is running. Fewer
-    schools, pupils or marks than demanded, on any side, are differences too. Raises Problem CR-120 when no simulation
-    was built in this data folder.
+    schools, pupils or marks than demanded, on any side, are differences too, and so is a smaller part of the pupils due
+    with a number. Raises Problem CR-120 when no simulation was built in this data folder.
     """
-    versions = asyncio.run(_head(settings))
+    versions, register = asyncio.run(_arrived(settings))
     return compare(
         settings.folder("schools"),
         settings.folder("warehouse"),
         versions,
+        register,
         minimum_schools=minimum_schools,
         minimum_pupils=minimum_pupils,
         minimum_marks=minimum_marks,
+        minimum_of_due=minimum_of_due,
     )
 
 
@@ -103,12 +116,15 @@ def compare(
     schools: Path,
     warehouse: Path,
     versions: Mapping[str, int],
+    register: Register | None = None,
     *,
     minimum_schools: int,
     minimum_pupils: int,
     minimum_marks: int,
+    minimum_of_due: float = 0.0,
 ) -> Reconciliation:
-    """Compare the databases in `schools` with the Delta tables in `warehouse` at `versions` and the authorities' stores."""
+    """Compare the databases in `schools` with the Delta tables in `warehouse` at `versions`, the authorities' stores and
+    the numbers in the `register` of learners (left out without one)."""
     manifest = read_manifest(schools)
     own = {
         school.urn: read_school(school_database(schools, school.urn), school.system)
@@ -117,6 +133,9 @@ def compare(
     warehoused = {entity: _in_warehouse(warehouse, entity, versions) for entity in ITEMS}
     received = _in_authorities(schools, manifest)
     differences = [*_differences(own, warehoused, "warehouse"), *_differences(own, received, "authority")]
+    numbered = numbers.own_numbers(own, register.today) if register else []
+    if register:
+        differences += _in_numbers(numbered, register)
     counts = Reconciliation(
         schools=len(own),
         pupils=sum(records.on_roll for records in own.values()),
@@ -125,9 +144,14 @@ def compare(
         warehouse_marks=_count(warehoused["attendance_mark"]),
         authority_pupils=_on_roll(received["enrolment"]),
         authority_marks=_count(received["attendance_mark"]),
+        ulns=sum(1 for one in numbered if one.uln),
+        register_ulns=sum(1 for one in numbered if register and one.upn in register.numbers),
+        ulns_due=sum(1 for one in numbered if one.is_due),
         differences=(),
     )
-    few = _too_few(counts, minimum_schools, minimum_pupils, minimum_marks)
+    few = _too_few(
+        counts, minimum_schools, minimum_pupils, minimum_marks, int(counts.ulns_due * minimum_of_due)
+    )
     return msgspec.structs.replace(counts, differences=(*few, *differences))
 
 
@@ -136,11 +160,11 @@ def pupil_digest(school: str, upn: str) -> str:
     return blake2b(upn.encode(), key=school.encode(), digest_size=8).hexdigest()
 
 
-async def _head(settings: Settings) -> dict[str, int]:
+async def _arrived(settings: Settings) -> tuple[dict[str, int], Register]:
     connection = await database.connect(settings)
     try:
         tables: dict[str, int] | None = await connection.fetchval(_HEAD)
-        return tables or {}
+        return tables or {}, Register(await numbers.given(connection), await clock.today(connection))
     finally:
         await connection.close()
 
@@ -222,6 +246,11 @@ def _differences(
                 Difference(school, where, "duplicate", entity, _shown(school, key), f"{copies} live copies")
                 for key, copies in _repeated(entity, there)
             )
+
+
+def _in_numbers(pupils: list[OwnNumber], register: Register) -> Iterator[Difference]:
+    for school, upn, kind, detail in numbers.differences(pupils, register):
+        yield Difference(school, "register", kind, "learner_number", pupil_digest(school, upn), detail)
 
 
 def _of_histories(
@@ -308,7 +337,7 @@ def _count(found: Found) -> int:
     return sum(record.live for there in found.values() for records in there.values() for record in records)
 
 
-def _too_few(counts: Reconciliation, schools: int, pupils: int, marks: int) -> list[Difference]:
+def _too_few(counts: Reconciliation, schools: int, pupils: int, marks: int, ulns: int) -> list[Difference]:
     """Nothing compared is nothing proved: each side must hold at least what was demanded."""
     demanded: list[tuple[Where, str, int, int]] = [
         ("warehouse", "school", counts.schools, schools),
@@ -316,6 +345,7 @@ def _too_few(counts: Reconciliation, schools: int, pupils: int, marks: int) -> l
         ("warehouse", "attendance_mark", min(counts.marks, counts.warehouse_marks), marks),
         ("authority", "enrolment", min(counts.pupils, counts.authority_pupils), pupils),
         ("authority", "attendance_mark", min(counts.marks, counts.authority_marks), marks),
+        ("register", "learner_number", min(counts.ulns, counts.register_ulns), ulns),
     ]
     return [
         Difference(ALL, where, "too few", entity, ALL, f"{found:,} found, {minimum:,} demanded")

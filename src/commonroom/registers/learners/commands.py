@@ -35,6 +35,8 @@ As = Annotated[
 ]
 Purpose = Annotated[str, typer.Option("--purpose", help="Why; one of the declared purposes.")]
 LINES_SHOWN = 20
+# The code of records whose learner is outside the ages that have numbers.
+AGE = "RC013"
 
 
 @app.command("register")
@@ -262,20 +264,27 @@ def _register(
         _print_job(job, refused, out)
     if job.state == "failed":
         raise Problem("CR-244", job.reason, where=path.name)
-    raise typer.Exit(1 if job.counts.get("RejectedLearnersCount") else 0)
+    raise typer.Exit(1 if job.counts.get("RejectedLearnersCount", 0) > _too_young(job) else 0)
+
+
+def _too_young(job: Any) -> int:
+    """Pupils of a school's own file who have no age for a number yet: nobody's fault."""
+    return int(job.counts.get(AGE, 0)) if job.form in ("ctf", "census") else 0
 
 
 def _print_job(job: Any, refused: Sequence[tuple[int, str, str]], out: Path | None) -> None:
-    counts = job.counts
+    counts, young = job.counts, _too_young(job)
     for remark in job.remarks:
         typer.echo(remark)
     typer.echo(
         f"{job.records:,} records: {counts.get('NewLearnersCount', 0):,} new numbers, "
         f"{counts.get('ExistsUpdatedLearnersCount', 0):,} had one, "
         f"{counts.get('PossibleMatchLearnersCount', 0):,} wait for a clerk, "
-        f"{counts.get('RejectedLearnersCount', 0):,} refused" + (f"; result in {out}" if out else "")
+        f"{counts.get('RejectedLearnersCount', 0) - young:,} refused"
+        + (f", {young:,} are not 13 yet" if young else "")
+        + (f"; result in {out}" if out else "")
     )
-    _print_table(("line", "code", "reason"), refused)
+    _print_table(("line", "code", "reason"), [one for one in refused if not young or one[1] != AGE])
 
 
 async def _caller(

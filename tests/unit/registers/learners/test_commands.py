@@ -1,0 +1,93 @@
+"""`commonroom learners`: what it prints and how it ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from commonroom.problems import Problem
+from commonroom.registers.learners.commands import app
+from commonroom.settings import Settings
+from tests.unit.registers.learners.test_batches import PEOPLE
+from tests.unit.registers.learners.test_files import GOOD, NAME, csv_of
+
+Run = Callable[..., Result]
+KEYS = {
+    "registered", "incoming", "automatic", "review", "new", "wrong_merges_per_100k", "false_new_pct", "precision",
+    "recall", "f1", "automatic_precision", "automatic_recall", "seconds", "lookups_per_s",
+}  # fmt: skip
+MAP = "id=id,given=first,family=last,dob=born,postcode=home"
+
+
+@pytest.fixture
+def run() -> Run:
+    """Run a command; `status` is how it must end."""
+
+    def ran(*words: Any, status: int = 0) -> Result:
+        result = CliRunner().invoke(app, list(map(str, words)), catch_exceptions=False)
+        assert result.exit_code == status, result.output
+        return result
+
+    return ran
+
+
+def test_from_a_file_to_a_decided_case(
+    run: Run, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMMONROOM_DATABASE", str(settings.database))
+    monkeypatch.setenv("COMMONROOM_DATA", str(tmp_path / "data"))
+    batch, out = tmp_path / NAME, tmp_path / "result.csv"
+    batch.write_bytes(csv_of(*PEOPLE, GOOD | {"Gender": "M"}))
+    said = run("register", "--batch", batch, "--out", out, status=1).output
+    assert "6 records: 5 new numbers, 0 had one, 0 wait for a clerk, 1 refused" in said
+    rows = list(csv.reader(out.read_text().splitlines()))[3:]
+    assert [row[0] for row in rows] == ["WSRC0005"] * 5 + ["RC011"]
+    assert out.stat().st_mode & 0o077 == 0
+
+    batch.write_bytes(csv_of(GOOD | {"GivenName": "Amelia"}))
+    again = json.loads(run("register", "--batch", batch, "--json").output)
+    assert again["counts"] == {"PossibleMatchLearnersCount": 1, "WSRC0003": 1}
+    asked = ("--family", "Ashdown", "--born", "2009-03-14", "--gender", "2", "--postcode", "LS1 4AP")
+    found = json.loads(run("find", "--given", "Amara", *asked, "--json").output)
+    assert (found["code"], len(found["uln"])) == ("WSRC0004", 10)
+    assert run("find", "--given", "Amara", *asked, "--check").output.startswith("WSRC0004 Exact match")
+
+    (case,) = json.loads(run("review", "list", "--json").output)
+    decide = ("review", "decide", case["id"], "different", "--clerk")
+    assert "Another clerk must agree." in run(*decide, "one").output
+    assert run("review", "list", "--clerk", "one").output == ""
+    assert "Closed: " in run(*decide, "two").output
+    assert json.loads(run("dedupe", "--json").output)["merged"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--register", "none.csv", "--map", MAP), "there is no such file"),
+        (("--register", __file__, "--map", "colour=red"), "is not FIELD=COLUMN"),
+        (("--register", __file__, "--map", "given=nothing"), "there is no column"),
+    ],
+)
+def test_evaluate_says_what_is_wrong(words: tuple[str, ...], said: str) -> None:
+    with pytest.raises(Problem, match=said):
+        CliRunner().invoke(app, ["evaluate", *words], catch_exceptions=False)
+
+
+def test_evaluate_repeats_of_one_file(run: Run, shared: Path) -> None:
+    columns = "given=given_name,family=surname,dob=date_of_birth,postcode=postcode,house=street_number+address_1,town=suburb"
+    file = shared / "data" / "linkage" / "febrl_dataset1.csv"
+    told = json.loads(run("evaluate", "--register", file, "--map", columns, "--json").output)
+    assert set(told) == KEYS
+    assert told["f1"] > 0.95
+
+
+def _write(path: Path, rows: list[tuple[str, ...]]) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("id", "first", "last", "born", "home"), *rows])

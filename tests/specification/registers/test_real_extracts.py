@@ -122,10 +122,7 @@ async def test_the_loads_tell_what_each_of_them_changed(
     assert len(added) == 369
     # Rows older than England's file only deepen the history; the columns England's file lacks are changes.
     assert sum(one.kind == "school" for one in ragged.changes) == 369 + second.changed - second.late
-    everything = await providers.between(conn, 0, listed.load)
-    kinds = ("school", "provider")
-    counts = [sum(one.kind == kind and "added" in one.what for one in everything.changes) for kind in kinds]
-    assert counts == [20_188 + 369, 1_602]
+    assert (await providers.between(conn, groups.load, listed.load)).counts == {"added": 1_602}
     linked = await providers.between(conn, second.load, links.load)
     assert sum(len(one.links) for one in linked.changes) == 33_801
     assert (await providers.between(conn, links.load, groups.load)).counts == {"added": 7_176}
@@ -167,7 +164,7 @@ async def test_nine_of_ten_names_with_one_slip_are_found_among_the_first_ten(
         " WHERE kind = 'school' AND is_open ORDER BY value"
     )
     found = 0
-    asked = chance.sample(rows, 60)
+    asked = chance.sample(rows, 30)
     for row in asked:
         hits = await providers.find(conn, f"{_slip(row['name'], chance)} {row['town']}", limit=10)
         found += row["value"] in [hit.urn for hit in hits]

@@ -84,7 +84,10 @@ WITH touched AS (
     GROUP BY organisation
 )
 
-SELECT o.scheme, o.value, o.kind, before.facts AS before, after.facts AS after
+SELECT
+    o.scheme, o.value, o.kind, before.facts AS before,
+    -- Of what is new nothing is told item by item, so its facts stay where they are.
+    CASE WHEN before.facts IS NULL THEN jsonb_build_object('name', after.facts ->> 'name') ELSE after.facts END AS after
 FROM touched AS t
 JOIN providers.organisation AS o ON o.id = t.organisation
 LEFT JOIN LATERAL (
@@ -137,7 +140,7 @@ async def between(conn: Any, since: int, upto: int) -> Difference:
             what = _words(row["before"], row["after"], items, bool(linked))
             # Of an organisation that is new every item is new: its state tells them.
             told = items if row["before"] is not None else ()
-            found.append(_change(row, row["after"].get("name", ""), what, told, linked))
+            found.append(_change(row, row["after"].get("name") or "", what, told, linked))
     found += [
         ProviderChange("urn", urn, "school", names[urn], ("linked",), (), tuple(linked))
         for urn, linked in links.items()

@@ -131,7 +131,10 @@ class Lists(msgspec.Struct, frozen=True):
 def read(folder: Path) -> Lists:
     """The lists of the folder of public data."""
     births = _births(folder)
-    given = {("general", sex): _names({name: count for name, count in births[sex].items() if count >= 60}) for sex in "12"}
+    given = {
+        ("general", sex): _names({name: count for name, count in births[sex].items() if count >= 60})
+        for sex in "12"
+    }
     for group, sexes in GIVEN.items():
         for sex, names in sexes.items():
             # At least a few of each, also of names that are rare in the country.
@@ -140,7 +143,11 @@ def read(folder: Path) -> Lists:
     for group, text in FAMILY.items():
         weights = {name: float(weight) for name, _, weight in (item.partition(":") for item in text.split())}
         # Behind the common names a tail that stands for all that are not written here.
-        tail = {f"{name}{ending}": 0.05 for name in weights for ending in ("a", "i", "u", "eh", "ani", "zai", "ko", "as")}
+        tail = {
+            f"{name}{ending}": 0.05
+            for name in weights
+            for ending in ("a", "i", "u", "eh", "ani", "zai", "ko", "as")
+        }
         family[group] = _names(weights | tail)
     return Lists(
         given,

@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from learners_bench import people, typing_slips
 from numpy.typing import NDArray
+
+from learners_bench import people, typing_slips
 
 Ints = NDArray[np.int64]
 Words = NDArray[np.object_]
@@ -76,14 +77,19 @@ def make(count: int, seed: int, folder: Path) -> Population:
     streets = np.array([f"{name} {kind}" for name in _STREETS for kind in _KINDS], object)
     street_of = dict(zip(postcodes, streets[random.integers(0, len(streets), len(postcodes))], strict=True))
     home_house = np.array(
-        [f"{number} {street_of[code]}" for number, code in zip(numbers.tolist(), home_postcode, strict=True)], object
+        [f"{number} {street_of[code]}" for number, code in zip(numbers.tolist(), home_postcode, strict=True)],
+        object,
     )
     mailed = random.random(homes) < 0.6
-    home_email = np.array([f"home{home}@example.org" if has else None for home, has in enumerate(mailed)], object)
+    home_email = np.array(
+        [f"home{home}@example.org" if has else None for home, has in enumerate(mailed)], object
+    )
     size = len(household)
     own = random.random(size) < 0.3
     email = np.where(
-        own, np.array([f"learner{number}@example.org" for number in range(size)], object), home_email[household]
+        own,
+        np.array([f"learner{number}@example.org" for number in range(size)], object),
+        home_email[household],
     )
     towns, schools = _TOWNS, np.array([f"{town} {kind}" for town in _TOWNS for kind in _SCHOOLS], object)
     home_school = schools[random.integers(0, len(schools), homes)]
@@ -267,7 +273,9 @@ def _upns(size: int) -> Words:
     number = np.arange(size, dtype=np.int64) + 200_000_000_000
     digits = number[:, None] // 10 ** np.arange(11, -1, -1) % 10
     letters = np.array(list("ABCDEFGHJKLMNPQRTUVWXYZ"))[(digits * weights).sum(axis=1) % 23]
-    return np.array([f"{letter}{value}" for letter, value in zip(letters.tolist(), number.tolist(), strict=True)], object)
+    return np.array(
+        [f"{letter}{value}" for letter, value in zip(letters.tolist(), number.tolist(), strict=True)], object
+    )
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -285,7 +293,9 @@ CO_TWINS = 0.046
 FIVE_FIELDS = ("given_name", "family_name", "date_of_birth", "gender", "postcode", "previous_family_name")
 
 
-def sample(population: Population, registered: int, incoming: int, seed: int, folder: Path, *, optional: bool) -> Sample:
+def sample(
+    population: Population, registered: int, incoming: int, seed: int, folder: Path, *, optional: bool
+) -> Sample:
     """Half of the incoming are registered; 4.6% have a twin who is."""
     random = np.random.default_rng((seed, 7))
     order = random.permutation(population.size)
@@ -326,6 +336,8 @@ def columns(words: dict[str, Words]) -> dict[str, tuple[list[Any], Ints]]:
     found: dict[str, tuple[list[Any], Ints]] = {}
     for name, values in words.items():
         places: dict[Any, int] = {}
-        column = np.fromiter((places.setdefault(value, len(places)) for value in values), np.int64, len(values))
+        column = np.fromiter(
+            (places.setdefault(value, len(places)) for value in values), np.int64, len(values)
+        )
         found[name] = (list(places), column)
     return found

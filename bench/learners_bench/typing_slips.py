@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from learners_bench import people
 from numpy.typing import NDArray
+
+from learners_bench import people
 
 if TYPE_CHECKING:
     from learners_bench.population import Population
@@ -18,7 +19,20 @@ Words = NDArray[np.object_]
 MOVES, NAME_CHANGES, MISSING_POSTCODE = 0.22, 0.04, 0.035
 SAYS_PREVIOUS_NAME = 0.5
 MOVES_IN_THE_DISTRICT = 0.3
-KEYS = {"a": "qs", "e": "wr", "i": "uo", "o": "ip", "u": "yi", "n": "bm", "m": "n", "s": "ad", "r": "et", "t": "ry", "l": "k", "d": "sf"}
+KEYS = {
+    "a": "qs",
+    "e": "wr",
+    "i": "uo",
+    "o": "ip",
+    "u": "yi",
+    "n": "bm",
+    "m": "n",
+    "s": "ad",
+    "r": "et",
+    "t": "ry",
+    "l": "k",
+    "d": "sf",
+}
 # Ways in which one name is written; applied to what the lists do not hold.
 RESPELL = (("ou", "u"), ("ee", "i"), ("mm", "m"), ("oo", "u"), ("y", "ie"), ("ah", "a"), ("ie", "y"), ("ph", "f"), ("k", "c"), ("c", "k"),
            ("ss", "s"), ("ll", "l"), ("i", "y"), ("q", "k"), ("w", "v"), ("a", "ah"), ("u", "ou"))  # fmt: skip
@@ -27,7 +41,9 @@ RESPELL = (("ou", "u"), ("ee", "i"), ("mm", "m"), ("oo", "u"), ("y", "ie"), ("ah
 class Typist:
     """Writes records of persons."""
 
-    def __init__(self, population: Population, lists: people.Lists, random: np.random.Generator, *, optional: bool) -> None:
+    def __init__(
+        self, population: Population, lists: people.Lists, random: np.random.Generator, *, optional: bool
+    ) -> None:
         self._population, self._lists, self._random = population, lists, random
         self._optional = optional
 
@@ -60,7 +76,8 @@ class Typist:
             words["family_name"][swapped].copy(),
             words["given_name"][swapped].copy(),
         )
-        goes_by_middle = np.flatnonzero(self._chance(len(rows), 0.005) & (self._population.middle[rows] != None))  # noqa: E711
+        has_middle = np.array([name is not None for name in self._population.middle[rows]])
+        goes_by_middle = np.flatnonzero(self._chance(len(rows), 0.005) & has_middle)
         words["given_name"][goes_by_middle] = self._population.middle[rows][goes_by_middle]
         return words
 
@@ -103,7 +120,9 @@ class Typist:
         close = np.clip(here + self._random.integers(-40, 41, len(moved)), 0, len(codes) - 1)
         words["postcode"][moved] = codes[np.where(near, close, places)]
         if self._optional:
-            words["house"][moved] = [f"{number} New Street" for number in self._random.integers(1, 200, len(moved)).tolist()]
+            words["house"][moved] = [
+                f"{number} New Street" for number in self._random.integers(1, 200, len(moved)).tolist()
+            ]
 
     def _rename(self, words: dict[str, Words], rows: Ints) -> None:
         chance = np.where(words["gender"] == "2", NAME_CHANGES * 1.6, NAME_CHANGES * 0.4)
@@ -111,7 +130,9 @@ class Typist:
             old = words["family_name"][place]
             new = self._lists.family[self._population.group[rows[place]]].draw(self._random, 1)[0]
             way = self._random.random()
-            words["family_name"][place] = f"{old}-{new}" if way < 0.15 else old.split("-")[0] if "-" in old else new
+            words["family_name"][place] = (
+                f"{old}-{new}" if way < 0.15 else old.split("-")[0] if "-" in old else new
+            )
             if self._random.random() < SAYS_PREVIOUS_NAME:
                 words["previous_family_name"][place] = old
 
@@ -123,7 +144,9 @@ class Typist:
 
     def _family_variant(self, name: str) -> str:
         others = self._lists.family_variants.get(name.lower())
-        return str(others.draw(self._random, 1)[0]).capitalize() if others is not None else self._respelt(name)
+        return (
+            str(others.draw(self._random, 1)[0]).capitalize() if others is not None else self._respelt(name)
+        )
 
     def _respelt(self, name: str) -> str:
         ways = [(one, other) for one, other in RESPELL if one in name[1:]]

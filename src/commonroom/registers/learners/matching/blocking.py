@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
-from commonroom.registers.learners.matching.people_columns import Ints, People
+from commonroom.registers.learners.matching.people_columns import Bools, Ints, People
 
 Keyed = tuple[str, Ints, Ints]
 
@@ -19,7 +19,13 @@ class Index:
         self.register = register
         self._passes: dict[str, tuple[Ints, Ints]] = {}
         gathered: dict[str, list[tuple[Ints, Ints]]] = {}
-        for name, rows, keys in _keys(register, _Form.of(register)):
+        form = _Form.of(register)
+        nobody = register.year[form.rows] == 0
+        stored = (
+            *_keys(register, form),
+            *_without_year(register, form, ("fg", np.ones_like(nobody)), ("fg0", nobody)),
+        )
+        for name, rows, keys in stored:
             gathered.setdefault(name, []).append((rows, keys))
         for name, parts in gathered.items():
             rows = np.concatenate([part[0] for part in parts])
@@ -32,7 +38,7 @@ class Index:
         found = [
             self._found(name, rows, keys)
             for form in _forms(queries)
-            for name, rows, keys in _keys(queries, form)
+            for name, rows, keys in (*_keys(queries, form), *_asked_without_year(queries, form))
             if name in self._passes
         ]
         pairs = (
@@ -124,6 +130,9 @@ def _keys(people: People, form: _Form) -> Iterator[Keyed]:
         sounds = vocabulary.soundex(part)[part]
         kept = known[part_rows] & (sounds != 0)
         yield "bf", part_rows[kept], (born[part_rows[kept]] << 15) | sounds[kept]
+        if not form.birth_alone:
+            sounding = sounds != 0
+            yield from _at_home(people, part_rows[sounding], sounds[sounding])
     yield "bg", rows, (born[rows] << 15) | sound[dated]
     homes = np.repeat(np.arange(people.size), np.diff(people.postcodes.start))
     places = vocabulary.district(people.postcodes.codes)[people.postcodes.codes]
@@ -136,12 +145,39 @@ def _keys(people: People, form: _Form) -> Iterator[Keyed]:
     both = (form.given != 0) & (form.family != 0) & (form.year[form.rows] != 0)
     rows = form.rows[both]
     yield "fgy", rows, (((form.year[rows] << 15) | sound[both]) << 32) | whole_family[both]
-    count = np.where(sound != 0, people.postcodes.count(form.rows), 0)
-    codes = people.postcodes.codes[spread(people.postcodes.start[form.rows], count)]
-    yield "pg", np.repeat(form.rows, count), (np.repeat(sound, count) << 32) | codes
+    yield "pg", *_with_postcodes(people, form.rows[sound != 0], sound[sound != 0])
     yield "upn", np.repeat(np.arange(people.size), np.diff(people.upns.start)), people.upns.codes
     mailed = np.flatnonzero(people.email)
     yield "email", mailed, people.email[mailed]
+
+
+def _at_home(people: People, rows: Ints, sounds: Ints) -> Iterator[Keyed]:
+    """Postcode, and first line of the address, with the sound of a family name."""
+    yield "pf", *_with_postcodes(people, rows, sounds)
+    housed = people.house[rows] != 0
+    yield "hf", rows[housed], (sounds[housed] << 32) | people.house[rows[housed]]
+
+
+def _with_postcodes(people: People, rows: Ints, sounds: Ints) -> tuple[Ints, Ints]:
+    count = people.postcodes.count(rows)
+    codes = people.postcodes.codes[spread(people.postcodes.start[rows], count)]
+    return np.repeat(rows, count), (np.repeat(sounds, count) << 32) | codes
+
+
+def _asked_without_year(queries: People, form: _Form) -> Iterator[Keyed]:
+    if form.birth_alone:
+        return iter(())
+    nobody = queries.year[form.rows] == 0
+    return _without_year(queries, form, ("fg", nobody), ("fg0", np.ones_like(nobody)))
+
+
+def _without_year(people: People, form: _Form, *passes: tuple[str, Bools]) -> Iterator[Keyed]:
+    """Family name and sound of the given name, for the rows of each pass."""
+    named = (form.given != 0) & (form.family != 0)
+    keys = (people.vocabulary.soundex(form.given)[form.given] << 32) | _whole(people, form.family)
+    for name, wanted in passes:
+        kept = named & wanted
+        yield name, form.rows[kept], keys[kept]
 
 
 def _whole(people: People, family: Ints) -> Ints:

@@ -185,7 +185,7 @@ def score_pairs(
     one, other = one[kept], other[kept]
     given, given_bits, family, family_bits, together, shared = _Names(queries, register, one, other).best()
     middle = level.middle(queries, register, one, other)
-    middle[given == level.NAME.index("other")] = 0
+    middle[level.member(given, level.NAME, ("other", "middle"))] = 0
     fields = {
         "given": (given, given_bits),
         "family": (family, family_bits),
@@ -315,10 +315,10 @@ class _Names:
         mine, yours = self.queries, self.register
         left, right = mine.given[self.mine], yours.given[self.yours]
         given, given_bits = self.given.of(left, right)
-        other = ~level.member(given, level.NAME, SAME_GIVEN) & self._goes_by_another(left, right)
-        given[other] = level.NAME.index("other")
-        # `other` weighs as a form of the commoner of the two names.
-        given_bits[other] = self._other_bits(left[other], right[other])
+        unlike = ~level.member(given, level.NAME, SAME_GIVEN)
+        for name, found in self._goes_by_another(left, right).items():
+            given[unlike & found] = level.NAME.index(name)
+            given_bits = np.where(unlike & found, self._form_bits(name, left, right), given_bits)
         family, family_bits = self.family.of(mine.family[self.mine], yours.family[self.yours])
         family_bits = family_bits + self.older
         swapped, swapped_given, swapped_family = self._swapped()
@@ -341,17 +341,24 @@ class _Names:
             shared,
         )
 
-    def _other_bits(self, left: Ints, right: Ints) -> Floats:
+    def _form_bits(self, name: str, left: Ints, right: Ints) -> Floats:
+        """What a form of a name weighs: by the commoner of the two."""
         rarity = self.queries.vocabulary.rarity("given", np.concatenate([left, right]))
-        return parameters().given.other.bits + np.minimum(rarity[left], rarity[right])
+        bits: float = getattr(parameters().given, name).bits
+        return bits + np.minimum(rarity[left], rarity[right])
 
-    def _goes_by_another(self, left: Ints, right: Ints) -> Bools:
+    def _goes_by_another(self, left: Ints, right: Ints) -> dict[str, Bools]:
         mine, yours = self.one[self.rows], self.other[self.rows]
-        found = (left == self.register.preferred[yours]) | (right == self.queries.preferred[mine])
-        for column in range(self.queries.middle.shape[1]):
-            found |= left == self.register.middle[yours, column]
-            found |= right == self.queries.middle[mine, column]
-        return found
+        preferred = (left == self.register.preferred[yours]) | (right == self.queries.preferred[mine])
+        my_middle, your_middle = self.queries.middle[mine].T, self.register.middle[yours].T
+        first, second, shared = (np.zeros(len(left), np.bool_) for _ in range(3))
+        for place in range(len(my_middle)):
+            first |= left == your_middle[place]
+            second |= right == my_middle[place]
+            for other in your_middle:
+                shared |= (my_middle[place] == other) & (other != 0)
+        other = preferred | ((first | second) & ((first & second) | shared))
+        return {"other": other, "middle": (first | second) & ~other}
 
     def _shared(self, left: Ints, right: Ints) -> Bools:
         names = parameters().guards.shared_by_brothers

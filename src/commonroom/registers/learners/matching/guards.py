@@ -62,7 +62,11 @@ def _is_another(levels: Levels, same_given: bool, born_together: bool, related: 
         return other_sex and related and levels.given not in ("exact", "missing", "swapped", "other")
     if levels.birth == "missing":
         return False
-    return levels.given == "disagree" or levels.upn == "differ" or (other_sex and levels.given != "exact")
+    return (
+        levels.given in ("disagree", "middle")
+        or levels.upn == "differ"
+        or (other_sex and levels.given != "exact")
+    )
 
 
 def _birth_disagrees(levels: Levels) -> bool:

@@ -49,7 +49,7 @@ def guard_columns(levels: LevelColumns) -> Small:
     together = np.where(
         twin_with_upn, related, other_sex & related & ~given("exact", "missing", "swapped", "other")
     )
-    apart = ~birth("missing") & (given("disagree") | other_upn | (other_sex & ~given("exact")))
+    apart = ~birth("missing") & (given("disagree", "middle") | other_upn | (other_sex & ~given("exact")))
     different = ~same_upn & np.where(born_together, together, apart)
     twin = ~same_given & born_together & related
     upn = other_upn | (same_upn & ~(same_given & ~birth("disagree")))

@@ -12,19 +12,32 @@ from commonroom.registers.learners.matching.phonetics import soundex
 
 Keys = tuple[tuple[str, str], ...]
 
-# birth + sound of a family name, birth + sound of the given name, postcode + birth year, birth + district,
-# family name + sound of the given name + birth year, postcode + sound of the given name, UPN, e-mail.
-PASSES = ("bf", "bg", "py", "bd", "fgy", "pg", "upn", "email")
+# birth + sound of a family name, birth + sound of the given name, birth + district, postcode + birth year,
+# family name + sound of the given name + birth year; postcode, and first line of the address, + sound of a name;
+# UPN, e-mail. Of who has no birth year: family name + sound of the given name; `fg` is asked by queries without a year,
+# `fg0` holds the registered without one.
+PASSES = ("bf", "bg", "bd", "py", "fgy", "pg", "pf", "hf", "fg", "fg0", "upn", "email")
 
 
 def block_keys(known: Prepared) -> Keys:
     """The (pass, key) pairs that are stored beside a registered person. Make `known` by `normalise_known`."""
-    return tuple(dict.fromkeys(_keys(known)))
+    year = known.birth[0]
+    return tuple(dict.fromkeys((*_keys(known), *_without_year(known, ("fg",) if year else ("fg", "fg0")))))
 
 
 def query_keys(query: Prepared) -> Keys:
     """The (pass, key) pairs to look up: with day and month swapped, names swapped, previous and middle names."""
-    return tuple(dict.fromkeys(key for form in _forms(query) for key in _keys(form)))
+    passes = ("fg0",) if query.birth[0] else ("fg", "fg0")
+    return tuple(
+        dict.fromkeys(key for form in _forms(query) for key in (*_keys(form), *_without_year(form, passes)))
+    )
+
+
+def _without_year(person: Prepared, passes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for name in person.names:
+        if name.given and name.family:
+            key = f"{soundex(name.given)}{name.family.replace(' ', '')}"
+            yield from ((each, key) for each in passes)
 
 
 def _forms(query: Prepared) -> Iterator[Prepared]:
@@ -47,8 +60,8 @@ def _keys(person: Prepared) -> Iterator[tuple[str, str]]:
     # Somebody's only name may be the given name elsewhere.
     sounds = (soundex(name.given or name.family.replace(" ", "")) for name in person.names)
     givens = dict.fromkeys(sound for sound in sounds if sound)
+    families = dict.fromkeys(part for name in person.names for part in family_sounds(name.family))
     if born:
-        families = dict.fromkeys(part for name in person.names for part in family_sounds(name.family))
         yield from (("bf", f"{born}{sound}") for sound in families)
         yield from (("bg", f"{born}{sound}") for sound in givens)
         yield from (("bd", f"{born}{place}") for place in dict.fromkeys(map(district, person.postcodes)))
@@ -58,6 +71,9 @@ def _keys(person: Prepared) -> Iterator[tuple[str, str]]:
             if name.given and name.family:
                 yield "fgy", f"{year:04d}{soundex(name.given)}{name.family.replace(' ', '')}"
     yield from (("pg", f"{sound}{postcode}") for postcode in person.postcodes for sound in givens)
+    yield from (("pf", f"{sound}{postcode}") for postcode in person.postcodes for sound in families)
+    if person.house:
+        yield from (("hf", f"{sound}{person.house}") for sound in families)
     yield from (("upn", number) for number in person.upns)
     if person.email:
         yield "email", person.email
@@ -66,4 +82,5 @@ def _keys(person: Prepared) -> Iterator[tuple[str, str]]:
 def family_sounds(family: str) -> Iterator[str]:
     """The sound of a family name and of each of its parts."""
     parts = family.split()
-    yield from dict.fromkeys(soundex(part) for part in ([family, *parts] if len(parts) > 1 else parts))
+    sounds = (soundex(part) for part in ([family, *parts] if len(parts) > 1 else parts))
+    yield from dict.fromkeys(sound for sound in sounds if sound)

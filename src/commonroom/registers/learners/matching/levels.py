@@ -21,7 +21,19 @@ from commonroom.registers.learners.matching.people_columns import (
     Vocabulary,
 )
 
-NAME = ("missing", "exact", "variant", "typo", "other", "initial", "similar", "disagree", "part", "swapped")
+NAME = (
+    "missing",
+    "exact",
+    "variant",
+    "typo",
+    "other",
+    "initial",
+    "similar",
+    "disagree",
+    "part",
+    "swapped",
+    "middle",
+)
 TOGETHER = ("missing", "together")
 BIRTH = ("missing", "exact", "month", "year", "swapped", "slip", "near", "disagree")
 EQUAL = ("missing", "agree", "disagree")
@@ -107,7 +119,7 @@ class NameLevels:
         """No level of these two can weigh more."""
         rarity = self._vocabulary.rarity(self._kind, np.concatenate([one, other]))
         best = max(0.0, float(self._base[[NAME.index("similar"), NAME.index("initial")]].max()))
-        near = max(self._base[NAME.index(level)] for level in ("variant", "typo", "other", "part"))
+        near = max(self._base[NAME.index(level)] for level in ("variant", "typo", "other", "middle", "part"))
         # A name that two double names share is no rarer than the rarest there is.
         part = float(np.max(rarity[other], initial=0.0)) if self._kind == "family" else 0.0
         same = self._exact + rarity[one]

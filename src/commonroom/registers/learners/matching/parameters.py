@@ -44,6 +44,7 @@ class GivenLevels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     variant: Level
     typo: Level
     other: Level
+    middle: Level
     initial: Level
     similar: Level
     disagree: Level

@@ -54,7 +54,9 @@ def weigh(
     gender = gender_level(one.gender, other.gender)
     home, postcode = home_of(one, other)
     upn = upn_level(one.upns, other.upns)
-    middle = "missing" if found.given == "other" else compare.middle_level(one.middle, other.middle)
+    middle = (
+        "missing" if found.given in ("other", "middle") else compare.middle_level(one.middle, other.middle)
+    )
     place = equal_level(one.place_of_birth, other.place_of_birth)
     school = equal_level(one.school_at_16, other.school_at_16)
     scales = parameters()
@@ -106,8 +108,8 @@ def _total(found: NamesFound) -> float:
 
 def _names(query: Prepared, mine: Name, known: Prepared, yours: Name, frequencies: Frequencies) -> NamesFound:
     given = compare.given_level(mine.given, yours.given)
-    if given not in compare.SAME_GIVEN and goes_by_another(query, mine.given, known, yours.given):
-        given = "other"
+    if given not in compare.SAME_GIVEN:
+        given = goes_by_another(query, mine.given, known, yours.given) or given
     family = compare.family_level(mine.family, yours.family)
     older = cost(mine.how) + cost(yours.how)
     straight = NamesFound(
@@ -138,11 +140,18 @@ def together(found: NamesFound, frequencies: Frequencies) -> Part:
     return Part("names", "together" if lift else "missing", lift)
 
 
-def goes_by_another(query: Prepared, mine: str, known: Prepared, yours: str) -> bool:
-    """Whether one is called by a middle name or by the preferred name of the other."""
-    return (
-        mine in known.middle or mine == known.preferred or yours in query.middle or yours == query.preferred
-    )
+def goes_by_another(query: Prepared, mine: str, known: Prepared, yours: str) -> str | None:
+    """`other` when one is called by the other's preferred name, or by a middle name and the rest agrees too.
+
+    `middle` when no more is known than that one's given name is a middle name of the other: it may be a twin's.
+    """
+    if mine == known.preferred or yours == query.preferred:
+        return "other"
+    first, second = mine in known.middle, yours in query.middle
+    if not (first or second):
+        return None
+    both = (first and second) or not set(query.middle).isdisjoint(known.middle)
+    return "other" if both else "middle"
 
 
 def is_swapped(query: Prepared, mine: Name, known: Prepared, yours: Name) -> bool:

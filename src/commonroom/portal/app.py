@@ -24,6 +24,7 @@ from commonroom.portal.returns_door import provide_caller
 from commonroom.problems import Problem, add_codes
 from commonroom.registers.learners import api as learners_api
 from commonroom.registers.learners import sif
+from commonroom.registers.learners.flow import api as learner_numbers_api
 from commonroom.registers.providers import api as providers_api
 from commonroom.returns import api as returns_api
 from commonroom.settings import Settings
@@ -65,6 +66,7 @@ def create_app(settings: Settings) -> Litestar:
             *returns_api.HANDLERS,
             *providers_api.HANDLERS,
             *learners_api.HANDLERS,
+            *learner_numbers_api.HANDLERS,
             *sif.HANDLERS,
             _static(),
         ],

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -193,6 +193,29 @@ def dedupe(
         typer.echo(
             f"{done.persons:,} persons, {done.pairs:,} pairs: {done.merged:,} merged, {done.cases:,} for clerks."
         )
+
+
+@app.command("numbers")
+def numbers(
+    school: Annotated[str, typer.Option("--school", help="The school whose list it is: its URN.")],
+    form: Annotated[Literal["csv", "json"], typer.Option("--format")] = "csv",
+    out: Annotated[Path | None, typer.Option("--out", help="The file to write; otherwise printed.")] = None,
+    purpose: Purpose = "examinations",
+    data: Data = None,
+) -> None:
+    """The look-up list of a school: its own pupils' numbers. The reading stands in the trail as the school's."""
+    from commonroom.registers.learners import flow
+
+    async def ask(chosen: Settings, conn: Any) -> bytes:
+        who = await _caller(conn, school, purpose)
+        listed = await flow.numbers_of_school(conn, who, "command line")
+        return flow.as_csv(listed).encode() if form == "csv" else flow.as_json(listed) + b"\n"
+
+    content = _run(data, ask)
+    if out is not None:
+        _write(out, content)
+    else:
+        typer.echo(content.decode(), nl=False)
 
 
 @app.command("evaluate")

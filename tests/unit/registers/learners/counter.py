@@ -22,6 +22,7 @@ from commonroom.portal.house import SESSION_COOKIE
 from commonroom.settings import Settings
 
 HUB = "https://hub.example"
+USUAL = {"X-Purpose": "enrolment"}
 AMARA = {
     "given_name": "Amara",
     "family_name": "Ashdown",
@@ -81,21 +82,31 @@ async def counter(settings: Settings, pool: Any) -> AsyncIterator[AtTheCounter]:
             "analyst": await _session(conn, "analyst", None),
         }
         tokens = {
-            "machine": await _token(conn, settings, parties["school"]),
-            "awarding_body": await _token(conn, settings, parties["awarding body"]),
+            "machine": await token_of(conn, settings, parties["school"]),
+            "awarding_body": await token_of(conn, settings, parties["awarding body"]),
         }
     async with AsyncTestClient(create_app(settings)) as client:
-        usual = {"X-Purpose": "enrolment"}
         people = {}
         for name, session in sessions.items():
-            headers = {"Cookie": f"{SESSION_COOKIE}={session}", **usual}
-            told = await client.get("/api/learners/session", headers=headers)
-            people[name] = Visitor(client, headers | {"X-Form-Token": told.json()["form_token"]})
+            people[name] = await _signed_in(client, session)
         machines = {
-            name: Visitor(client, {"Authorization": f"Bearer {token}", **usual})
+            name: Visitor(client, {"Authorization": f"Bearer {token}", **USUAL})
             for name, token in tokens.items()
         }
-        yield AtTheCounter(public=Visitor(client, usual), **people, **machines)
+        yield AtTheCounter(public=Visitor(client, USUAL), **people, **machines)
+
+
+async def person_of(
+    client: AsyncTestClient[Any], conn: Any, role: identity.Role, party: str | None
+) -> Visitor:
+    """A new person of a party who has signed in."""
+    return await _signed_in(client, await _session(conn, role, party))
+
+
+async def _signed_in(client: AsyncTestClient[Any], session: str) -> Visitor:
+    headers = {"Cookie": f"{SESSION_COOKIE}={session}", **USUAL}
+    told = await client.get("/api/learners/session", headers=headers)
+    return Visitor(client, headers | {"X-Form-Token": told.json()["form_token"]})
 
 
 async def _session(conn: Any, role: identity.Role, party: str | None) -> str:
@@ -111,7 +122,7 @@ async def _session(conn: Any, role: identity.Role, party: str | None) -> str:
     return token
 
 
-async def _token(conn: Any, settings: Settings, party: str) -> str:
+async def token_of(conn: Any, settings: Settings, party: str) -> str:
     """The token of a new end point of this party, as the hub gives it."""
     key = OKPKey.generate_key("Ed25519")
     code = await identity.issue_enrolment_code(conn, party, "test", timedelta(hours=1))

@@ -46,6 +46,62 @@ def test_a_wrong_name_is_refused_with_its_place(clubs: Clubs, line: str, words: 
     assert "records.yaml, line 3" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("once: {Header: {Nummer: '1'}}", "there is no Header.Nummer"),
+        ("once: {Haeder: {}}", "there is no Haeder"),
+        ("not_told: [Pupil.Nummer]", "there is no Pupil.Nummer"),
+    ],
+)
+def test_what_stands_once_and_what_is_not_told_is_of_the_collection(
+    clubs: Clubs, line: str, words: str
+) -> None:
+    (clubs.own / "records.yaml").write_text(f"records:\n{LEARNER}{line}\n", "utf-8")
+    with pytest.raises(Problem) as caught:
+        record_map(clubs.load())
+    assert caught.value.code == "CR-180"
+    assert words in str(caught.value)
+
+
+def test_a_row_that_follows_from_what_is_given_is_written_so_and_another_text_is_a_loss(clubs: Clubs) -> None:
+    header = next(one for one in clubs.load().modules.values() if one.name == "Header")
+    name = header.items[0].name
+    (clubs.own / "records.yaml").write_text(
+        f"records:\n{LEARNER}once: {{Header: {{{name}: $code}}}}\nnot_told: [Pupil.Fees]\n", "utf-8"
+    )
+    facts = given({"school": "100001", "code": "SC"})
+    pupil = {"Number": "A1", "Fees": "3"}
+    told = to_records(clubs.load(), {"Header": [{name: "SC"}], "Pupil": [pupil]}, facts)
+    assert told.losses == []
+    assert from_records(clubs.load(), told.records, facts).content["Header"] == [{name: "SC"}]
+    (loss,) = to_records(clubs.load(), {"Header": [{name: "XX"}]}, facts).losses
+    assert (loss.path, loss.item, loss.why) == (
+        "Header[1]",
+        name,
+        "it is not what the return is, or whose",
+    )
+
+
+def test_two_rows_with_one_key_are_named(clubs: Clubs) -> None:
+    (clubs.own / "records.yaml").write_text(f"records:\n{LEARNER}", "utf-8")
+    rows = [{"Number": "A1"}, {"Number": "B1"}, {"Number": "A1"}]
+    told = to_records(clubs.load(), {"Pupil": rows}, given({"school": "100001"}))
+    assert [(one.module, one.path, one.other) for one in told.clashes] == [("Pupil", "Pupil[3]", "Pupil[1]")]
+
+
+def test_a_record_may_need_an_item_or_lack_it(clubs: Clubs) -> None:
+    kinds = LEARNER.replace("from: Pupil,", "from: Pupil, needs: [date_of_birth],")
+    (clubs.own / "records.yaml").write_text(f"records:\n{kinds}", "utf-8")
+    rows = [{"Number": "A1"}, {"Number": "B1", "Born": "2016-04-01"}]
+    facts = given({"school": "100001"})
+    told = to_records(clubs.load(), {"Pupil": rows}, facts)
+    assert [one["upn"] for one in told.records["learner"]] == ["B1"]
+    assert [(one.path, one.item) for one in told.losses] == [("Pupil[1]", "Number")]
+    both = [*told.records["learner"], {"school": "100001", "upn": "C1"}]
+    assert dict(from_records(clubs.load(), {"learner": both}, facts).left_out) == {"learner": 1}
+
+
 def test_an_unknown_key_is_refused(clubs: Clubs) -> None:
     (clubs.own / "records.yaml").write_text(
         "records:\n  - {entity: learner, from: Pupil, form: x}\n", "utf-8"

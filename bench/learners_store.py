@@ -40,6 +40,7 @@ BORN = (1996, 2011)
 CHUNK = 20_000
 WHO = Caller(party="urn:commonroom:org:bench", person=None, purpose="enrolment", role="college")
 CLIENTS = 4
+SAME = 8
 
 
 class Names:
@@ -207,6 +208,31 @@ async def registering(settings: Settings, numbers: Numbers, new: Sequence[Detail
     }
 
 
+async def simultaneous(settings: Settings, numbers: Numbers, new: Sequence[Details]) -> dict[str, Any]:
+    """The same new people from eight clients at once, in eight orders: how many of them got two numbers."""
+    given: dict[Details, set[str]] = {one: set() for one in new}
+
+    async def client(number: int) -> None:
+        conn = await connect(settings)
+        start = len(new) * number // SAME
+        order = [*new[start:], *new[:start]] if number % 2 else [*reversed(new)]
+        for details in order:
+            answer = await store.register(conn, WHO, _registration(details), numbers)
+            if answer.uln is not None:
+                given[details].add(answer.uln)
+        await conn.close()
+
+    began = time.perf_counter()
+    await asyncio.gather(*map(client, range(SAME)))
+    return {
+        "clients": SAME,
+        "people": len(new),
+        "a_second": round(SAME * len(new) / (time.perf_counter() - began)),
+        "with_two_numbers": sum(len(ulns) > 1 for ulns in given.values()),
+        "with_a_number": sum(len(ulns) == 1 for ulns in given.values()),
+    }
+
+
 async def run(settings: Settings, count: int, seconds: float) -> dict[str, Any]:
     numbers, dice = Numbers.of(settings), random.Random(SEED + 1)  # noqa: S311
     conn = await connect(settings)
@@ -227,6 +253,7 @@ async def run(settings: Settings, count: int, seconds: float) -> dict[str, Any]:
         "one": await single(settings, queries, 1, seconds),
         "several": await single(settings, queries, CLIENTS, seconds),
         "register": await registering(settings, numbers, list(population(6_000, SEED + 3))),
+        "simultaneous": await simultaneous(settings, numbers, list(population(500, SEED + 4))),
     }
 
 

@@ -32,6 +32,7 @@ from tests.unit.registers.learners.people import (
     registration,
     undone,
 )
+from tests.waiting import until_async
 
 NUMBERS = Numbers(b"\x09" * 32)
 US = caller()
@@ -159,6 +160,41 @@ async def test_a_merge_is_undone_before_the_ones_under_it(conn: Any) -> None:
     await store.unmerge(conn, CLERK, second.merge)
     await store.unmerge(conn, CLERK, first.merge)
     assert await store.resolve_ulns(conn, [one, other, third]) == {one: one, other: other, third: third}
+
+
+async def test_who_is_merged_while_others_change_or_register_him_stays_one(
+    pool: asyncpg.Pool, settings: Settings
+) -> None:
+    async with pool.acquire() as conn:
+        master, linked = await two(conn)
+
+    async def alone(call: Any) -> Any:
+        own = await connect(settings)
+        try:
+            return await call(own)
+        finally:
+            await own.close()
+
+    merging = await connect(settings)
+    hold = merging.transaction()
+    await hold.start()
+    await store.merge(merging, CLERK, master, linked)
+    # They have read the linked person and wait for the merge to end.
+    changing = asyncio.create_task(alone(lambda own: store.update(own, THEM, linked, {"town": "Leeds"}, 1)))
+    again = asyncio.create_task(alone(lambda own: store.register(own, THEM, registration(AMY), NUMBERS)))
+    async with pool.acquire() as conn:
+        waiting = (
+            "SELECT count(*) >= 2 FROM pg_stat_activity "
+            "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        await until_async(lambda: conn.fetchval(waiting), what="both waiting")
+    await hold.commit()
+    await merging.close()
+    assert ((await again).code, (await again).uln) == ("WSRC0022", master)
+    assert (await changing).code == "WSRC0013"  # the master is another version than the one that was read
+    async with pool.acquire() as conn:
+        assert await conn.fetchval("SELECT count(DISTINCT person) FROM learners.block") == 1
+        assert (await store.find(conn, US, AMY)).uln == master
 
 
 async def test_merging_shares_no_more_than_either_allowed(conn: Any) -> None:

@@ -84,7 +84,7 @@ async def _changed(
         if name not in CHANGEABLE:
             raise _no_item(name)
     async with conn.transaction():
-        row = await conn.fetchrow(_HOLDER, uln) if is_uln(uln) else None
+        row = await _held(conn, uln) if is_uln(uln) else None
         if row is not None and not await permissions.allowed(conn, scope, [row["id"]]):
             row = None
         if row is None:
@@ -123,6 +123,12 @@ async def _apply(
     if (upn := real.get("upn")) and is_valid("UPN", upn):
         await writing.add_upns(conn, [(upn, person)], now)
     return Updated(code=answers.UPDATED, version=await conn.fetchval(_VERSION, person))
+
+
+async def _held(conn: Any, uln: str) -> Any:
+    """Whose the number is, held. Read again once held: a merge we may have waited for can have moved the number."""
+    first = await conn.fetchrow(_HOLDER, uln)
+    return first and await conn.fetchrow(_HOLDER, uln)
 
 
 def _may_go(before: str | None, after: str | None) -> bool:

@@ -133,6 +133,11 @@ async def _decide_and_write(
     claimed = {row["person"] for row in await conn.fetch(_PERSONS, list(taken))} if taken else set()
     claimed |= {one.person for one in entries if one.person is not None} if one_file else set()
     await _decide(conn, open_ones, claimed, one_file)
+    held = await writing.hold(
+        conn, {one.person for one in entries if one.person is not None} - {one.id for one in entries}
+    )
+    for one in entries:
+        one.person = held.get(one.person, one.person) if one.person is not None else None
     new = [one for one in open_ones if one.decision and one.decision.outcome == "new"]
     await _write_new(conn, who, new, numbers, now)
     kept = [one for one in entries if one.decision is None or one.decision.outcome != "too_many"]

@@ -176,6 +176,7 @@ async def _place(
             return None
         else:
             return await _new(conn, sent, row["registration"], registration, _clerk(who), numbers, now)
+    person = (await writing.hold(conn, [person]))[person]
     await writing.link(conn, row["registration"], person, _clerk(who), now)
     await writing.rewrite(conn, [person])
     await _add_upn(conn, registration, person, now)

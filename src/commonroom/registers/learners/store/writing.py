@@ -70,6 +70,7 @@ _LINK = """
 INSERT INTO learners.identity_link (registration, person, decided_by, at) VALUES ($1, $2, $3, $4)
 """
 _HOLD = "SELECT id, known, more FROM learners.person WHERE id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE"
+_CURRENT = "SELECT one, learners.current(one) AS now FROM unnest($1::uuid[]) AS one"
 # The newest link of each registration counts.
 _SAID = """
 SELECT l.person, r.kind, r.party, r.at, r.sent, l.merge IS NOT NULL AS joined
@@ -174,6 +175,22 @@ async def add_upns(conn: Any, upns: Sequence[tuple[str, UUID]], now: datetime) -
     """Let these UPNs name these persons, unless they name another registered one."""
     if upns:
         await conn.execute(_UPNS, [upn for upn, _ in upns], [person for _, person in upns], now)
+
+
+async def hold(conn: Any, persons: Iterable[UUID]) -> dict[UUID, UUID]:
+    """Keep these persons from being changed or merged until the transaction ends; who each of them is now.
+
+    Whoever merged one of them since it was read held it too, so what is read after the wait is what holds.
+    """
+    wanted = list(persons)
+    if not wanted:
+        return {}
+    await conn.fetch(_HOLD, wanted)
+    current: dict[UUID, UUID] = dict(await conn.fetch(_CURRENT, wanted))
+    if moved := set(current.values()) - set(wanted):
+        later = await hold(conn, moved)
+        current = {one: later.get(now, now) for one, now in current.items()}
+    return current
 
 
 async def rewrite(conn: Any, persons: Iterable[UUID]) -> None:

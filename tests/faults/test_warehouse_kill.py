@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from commonroom.engines import delta, files
 from commonroom.engines.duck import Duck
@@ -126,11 +127,9 @@ async def load_all(trial: Trial) -> None:
             await batches.load(connection, trial.settings, duck, letters)
 
 
-TRIALS = int(os.environ.get("COMMONROOM_LOADER_KILLS", "4"))
-
-
+@pytest.mark.parametrize("trials", [5, pytest.param(100, marks=pytest.mark.soak)])
 async def test_kill_9_between_any_two_steps_loses_doubles_and_tears_nothing(
-    settings: Settings, pool: Any, tmp_path: Path
+    settings: Settings, pool: Any, tmp_path: Path, trials: int
 ) -> None:
     async with pool.acquire() as connection:
         house = await House(connection, settings, [SCHOOL]).open()
@@ -145,7 +144,7 @@ async def test_kill_9_between_any_two_steps_loses_doubles_and_tears_nothing(
     assert [len(rows) for rows in states[-1].values()] == [9, 9]
 
     killed = 0
-    for trial_number in range(TRIALS):
+    for trial_number in range(trials):
         await pool.execute(
             "TRUNCATE warehouse.head, warehouse.finding, learners.identifier, learners.learner"
         )
@@ -158,8 +157,8 @@ async def test_kill_9_between_any_two_steps_loses_doubles_and_tears_nothing(
             assert seen in states, f"half a batch is visible after a kill at step {kill_after}"
         await load_all(Trial(stormy, letters, 0))
         assert live(stormy, await heads.newest(pool)) == states[-1], f"first killed at step {step}"
-    print(f"{TRIALS} trials, {killed} kills, no fact lost, doubled or half visible")
-    assert killed >= TRIALS
+    print(f"{trials} trials, {killed} kills, no fact lost, doubled or half visible")
+    assert killed >= trials
 
 
 async def in_process(trial: Trial, folder: Path) -> bool:

@@ -23,10 +23,11 @@ from commonroom.engines.learner_keys import learner_keys
 from commonroom.exchange import Letter
 from commonroom.hub import directory
 from commonroom.settings import Settings
-from commonroom.warehouse import facts, heads, letters, tables
+from commonroom.warehouse import facts, heads, letters, rekeying, tables
 from commonroom.warehouse.facts import Change, Fact, Slot
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.letters import Reading
+from commonroom.warehouse.rekeying import Keys, Rekeyed, Values
 from commonroom.warehouse.tables import FactTable
 
 _FINDINGS = """
@@ -43,6 +44,18 @@ ON CONFLICT (message, ordinal) DO NOTHING
 _MAX_SCHOOLS = 64
 
 
+# Of two rows with the highest version said at once, a correction's, the live one says what is true now.
+_NEWEST_FIRST = "version DESC, known_position DESC, weight DESC"
+_REKEYED = """
+SELECT names, old, new, known_position, known_from, message, sender FROM warehouse.rekeyed
+"""
+_NEW_REKEYED = """
+INSERT INTO warehouse.rekeyed (names, old, new, known_position, known_from, message, sender)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (names, old, new) DO NOTHING
+"""
+
+
 class Loaded(msgspec.Struct, frozen=True):
     """What became of a batch."""
 
@@ -57,9 +70,14 @@ async def load(connection: Any, settings: Settings, duck: Duck, incoming: Sequen
     """Load letters; `connection` holds the lease. When it returns, all of it is on the disk and visible."""
     head = await heads.newest(connection)
     readings = await _read(connection, incoming)
-    changes = await _with_learners(connection, _by_entity(readings))
+    told = [one for reading in readings for one in reading.rekeyed]
+    keys = Keys([*await _known_rekeyed(connection), *told])
+    moves = await asyncio.to_thread(_moves, settings, duck, head, keys, told)
+    followed = _followed(_by_entity(readings), keys, moves)
+    changes = await _with_learners(connection, followed)
+    ended = {entity: rows for entity, (rows, _) in moves.items()}
     batch = Batch(head.number + 1, str(ids.uuid7()))
-    written = await asyncio.to_thread(_append_all, settings, duck, head, batch, changes)
+    written = await asyncio.to_thread(_append_all, settings, duck, head, batch, changes, ended)
     position = max([head.position, *(letter.position for letter in incoming)])
     versions = {entity: version for entity, (version, _) in written.items()}
     new = Head(batch.number, batch.id, position, {**head.tables, **versions}, None)
@@ -120,16 +138,85 @@ def newest_stored(
         return {}
     slot = ", ".join([*table.key, "valid_from"])
     stored = table.relation([file.path for file in files], [column.name for column in table.columns], where)
-    # Of two rows with the highest version, a correction's, the live one says what is true now.
     found = duck.query(
         f"""
         SELECT * FROM ({stored}) AS stored SEMI JOIN named USING ({slot})
-        QUALIFY row_number() OVER (PARTITION BY {slot} ORDER BY version DESC, weight DESC) = 1
+        QUALIFY row_number() OVER (PARTITION BY {slot} ORDER BY {_NEWEST_FIRST}) = 1
         """,  # noqa: S608 - names are the standard's, values are quoted
         tables={"named": _slots(table, changes)},
     )
     newest = [table.from_row(row) for row in found]
     return {fact.slot: fact for fact in newest}
+
+
+async def _known_rekeyed(connection: Any) -> list[Rekeyed]:
+    return [
+        Rekeyed(
+            tuple(row["names"]), tuple(row["old"]), tuple(row["new"]), row["known_position"], row["known_from"],
+            row["message"], row["sender"],
+        )
+        for row in await connection.fetch(_REKEYED)
+    ]  # fmt: skip
+
+
+def _moves(
+    settings: Settings, duck: Duck, head: Head, keys: Keys, told: Sequence[Rekeyed]
+) -> dict[str, tuple[list[Fact], list[Change]]]:
+    """By entity, what the changes of keys just told end under old keys, and tell under new ones."""
+    moves: dict[str, tuple[list[Fact], list[Change]]] = {}
+    for names in sorted({one.names for one in told}):
+        because = max((one for one in told if one.names == names), key=lambda one: one.known_position)
+        for entity, version in head.tables.items():
+            table = tables.of(entity)
+            if set(names) <= set(table.key):
+                stored = _stored_under(settings, duck, table, version, names, keys.gone(names))
+                ended, changes = rekeying.move(table, stored, keys, because)
+                before = moves.get(entity, ([], []))
+                moves[entity] = [*before[0], *ended], [*before[1], *changes]
+    return moves
+
+
+def _stored_under(
+    settings: Settings,
+    duck: Duck,
+    table: FactTable,
+    version: int,
+    names: Sequence[str],
+    gone: Sequence[Values],
+) -> list[Fact]:
+    """The newest row of each slot under keys that are gone."""
+    if not gone:
+        return []
+    files = [file.path for file in delta.files_of(table.folder(settings), version)]
+    match = " AND ".join(f"CAST(stored.{name} AS VARCHAR) = gone.{name}" for name in names)
+    slot = ", ".join([*table.key, "valid_from"])
+    found = duck.query(
+        f"""
+        SELECT stored.* FROM ({table.relation(files, [column.name for column in table.columns])}) AS stored
+        SEMI JOIN gone ON {match}
+        QUALIFY row_number() OVER (PARTITION BY {slot} ORDER BY {_NEWEST_FIRST}) = 1
+        """,  # noqa: S608 - names are the standard's
+        tables={
+            "gone": pa.table(
+                {name: pa.array(values) for name, values in zip(names, zip(*gone, strict=True), strict=True)}
+            )
+        },
+    )
+    return [table.from_row(row) for row in found]
+
+
+def _followed(
+    changes: Mapping[str, list[Change]], keys: Keys, moves: Mapping[str, tuple[list[Fact], list[Change]]]
+) -> dict[str, list[Change]]:
+    """Every change under its present key, those of moved facts among them."""
+    found = {
+        entity: [rekeying.follow(tables.of(entity), change, keys) for change in many]
+        for entity, many in changes.items()
+    }
+    for entity, (_, many) in moves.items():
+        if many:
+            found.setdefault(entity, []).extend(many)
+    return found
 
 
 def _slots(table: FactTable, changes: Sequence[Change]) -> Any:
@@ -176,13 +263,21 @@ def _upn(table: FactTable, fact: Fact) -> str:
 
 
 def _append_all(
-    settings: Settings, duck: Duck, head: Head, batch: Batch, changes: Mapping[str, list[Change]]
+    settings: Settings,
+    duck: Duck,
+    head: Head,
+    batch: Batch,
+    changes: Mapping[str, list[Change]],
+    ended: Mapping[str, list[Fact]],
 ) -> dict[str, tuple[int, int]]:
     """New version and number of rows of each table that got any."""
     written: dict[str, tuple[int, int]] = {}
     for entity, many in sorted(changes.items()):
         table, version = tables.of(entity), head.tables.get(entity)
-        rows = facts.plan(many, newest_stored(settings, duck, table, version, many))
+        rows = [
+            *ended.get(entity, ()),
+            *facts.plan(many, newest_stored(settings, duck, table, version, many)),
+        ]
         if rows:
             new = delta.append(table.folder(settings), table.to_arrow(rows), after=version, batch=batch)
             written[entity] = new, len(rows)
@@ -194,6 +289,11 @@ async def _announce(connection: Any, old: Head, new: Head, readings: Sequence[Re
         rows = [row for reading in readings for row in _finding_rows(reading)]
         if rows:
             await connection.execute(_FINDINGS, rows)
+        for one in (one for reading in readings for one in reading.rekeyed):
+            await connection.execute(
+                _NEW_REKEYED,
+                list(one.names), list(one.old), list(one.new), one.known_position, one.known_from, one.message, one.sender,
+            )  # fmt: skip
         if new.tables != old.tables or new.position != old.position:
             await heads.announce(connection, new)
 

@@ -17,6 +17,8 @@ from typing import Any
 import msgspec
 
 Slot = tuple[tuple[Any, ...], date]
+# The `origin` of a row that ended because its key changed.
+MOVED = "moved"
 
 
 class Fact(msgspec.Struct, frozen=True, gc=False):
@@ -33,11 +35,24 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
     message: str  # the sender's id of that message
     sender: str  # the sending party
     learner_id: str | None  # our own key of the pupil, where the entity names one
+    origin: str | None = (
+        None  # the key under which it was sent, where that has changed since (see `rekeying`)
+    )
 
     @property
     def slot(self) -> Slot:
         """What its version is compared within."""
         return self.key, self.valid_from
+
+    @property
+    def sent_key(self) -> str:
+        """The key under which it was sent, as text."""
+        return self.origin or " ".join(map(str, self.key))
+
+    @property
+    def rank(self) -> tuple[int, str]:
+        """Which of two facts of one slot holds: the higher version; of two keys that became one, always the same."""
+        return self.version, self.sent_key
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -50,15 +65,16 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 def plan(changes: Iterable[Change], newest: Mapping[Slot, Fact]) -> list[Fact]:
     """The rows to append for `changes`, given the newest stored row of each slot they name.
 
-    The newest row of a slot is the one with the highest version; of two, the live one. Changes are taken in the order
-    in which the hub accepted them, so that cutting them into batches otherwise changes nothing.
+    The newest row of a slot is the one with the highest version; of those, what was known last; of two, the live one.
+    Changes are taken in the order in which the hub accepted them, so that cutting them into batches otherwise changes
+    nothing.
     """
     state: dict[Slot, Fact] = {}
     rows: list[Fact] = []
     for change in sorted(changes, key=lambda change: change.fact.known_position):
         slot = change.fact.slot
         last = state.get(slot) or newest.get(slot)
-        if last is not None and change.fact.version <= last.version:
+        if last is not None and change.fact.rank <= last.rank:
             continue
         new = _steps(change, last)
         rows.extend(new)
@@ -83,7 +99,7 @@ def _not_before(said: Fact, last: Fact | None) -> Fact:
 
     It is known from then on only, or there would be a time at which the older one is taken away before it was there.
     """
-    if last is None or said.known_from >= last.known_from:
+    if last is None or (said.known_from, said.known_position) >= (last.known_from, last.known_position):
         return said
     return msgspec.structs.replace(said, known_from=last.known_from, known_position=last.known_position)
 
@@ -97,4 +113,5 @@ def _ended(live: Fact, said: Fact) -> Fact:
         known_from=said.known_from,
         message=said.message,
         sender=said.sender,
+        origin=said.origin,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from commonroom.exchange import Letter, RecordSet
 from commonroom.problems import Problem
 from commonroom.warehouse import tables
 from commonroom.warehouse.facts import Change, Fact
+from commonroom.warehouse.rekeying import Rekeyed
 from commonroom.warehouse.tables import FactTable
 
 SCHOOL = "school"
@@ -28,6 +29,7 @@ _LOOKED_UP = re.compile(r"[!-~]{1,60}")  # anything else is no alias of anybody
 _NUMBER = re.compile(r"[0-9]{3,8}")
 _HOLDERS = {"urn": ("school", "URN"), "la": ("authority", "number"), "ukprn": ("provider", "UKPRN")}
 REGISTERS = "urn:commonroom:alias:platform:registers"
+_MAX_KEY = 200  # of each value of a key
 _MAX_FINDINGS = 1000  # of one letter; the rest repeat what these say
 
 
@@ -59,6 +61,7 @@ class Reading(msgspec.Struct, frozen=True):
     changes: dict[str, list[Change]]  # by entity
     findings: list[Finding]
     refusal: str | None
+    rekeyed: tuple[Rekeyed, ...] = ()
 
 
 def opened(letter: Letter) -> Opened | Problem:
@@ -85,12 +88,22 @@ def holders_named(content: RecordSet) -> set[str]:
     entities = standard.load().entities
     named = {
         standard.holder_alias(entities[name], entry)
-        for part in (content.records, content.withdrawn)
+        for part in (content.records, content.withdrawn, _both_ends(content))
         for name, entries in part.items()
         if name in entities
         for entry in entries
     }
     return {alias for alias in named if alias is not None}
+
+
+def _both_ends(content: RecordSet) -> dict[str, list[Mapping[str, Any]]]:
+    """The keys of changes of keys, old and new, as records."""
+    return {
+        name: [
+            end for pair in pairs for end in (pair.get("from"), pair.get("to")) if isinstance(end, Mapping)
+        ]
+        for name, pairs in content.rekeyed.items()
+    }
 
 
 def read(letter: Letter, found: Opened | Problem, parties: Mapping[str, str]) -> Reading:
@@ -102,17 +115,23 @@ def read(letter: Letter, found: Opened | Problem, parties: Mapping[str, str]) ->
     if reason:
         return _refused(letter, reason)
     changes: dict[str, list[Change]] = {}
-    findings: list[Finding] = [*_not_yet(content), *map(_upgraded, found.notes)]
+    findings: list[Finding] = list(map(_upgraded, found.notes))
+    rekeyed, wrong_keys = _rekeyed(letter, content)
+    findings.extend(wrong_keys)
     for entity in sorted({*content.records, *content.withdrawn}):
         good, bad = _changes(letter, entity, content)
         findings.extend(bad)
         if good:
             changes[entity] = good
-    if not changes and (first := next((one for one in findings if one.severity == "error"), None)):
+    if (
+        not changes
+        and not rekeyed
+        and (first := next((one for one in findings if one.severity == "error"), None))
+    ):
         return Reading(
             letter, {}, findings[:_MAX_FINDINGS], f"Nothing in it can be used. {first.message} {first.remedy}"
         )
-    return Reading(letter, changes, findings[:_MAX_FINDINGS], None)
+    return Reading(letter, changes, findings[:_MAX_FINDINGS], None, tuple(rekeyed))
 
 
 def _wrong_type(letter: Letter, content: RecordSet) -> str | None:
@@ -179,7 +198,7 @@ def _fact(letter: Letter, table: FactTable, record: Mapping[str, Any]) -> Fact:
         weight=1,
         version=record["version"],
         known_position=letter.position,
-        known_from=letter.accepted_at.astimezone(UTC).replace(tzinfo=None),
+        known_from=_known_from(letter),
         message=letter.envelope.id,
         sender=letter.envelope.source,
         learner_id=None,
@@ -221,16 +240,49 @@ def _upgraded(note: standard.Note) -> Finding:
     )  # fmt: skip
 
 
-def _not_yet(content: RecordSet) -> list[Finding]:
-    return [
-        Finding(
-            severity="error", rule="fact.rekeyed", entity=entity, record=None, key={}, item=None, value=None,
-            message=f"{len(pairs)} changed keys of {entity} are not loaded: this warehouse does not follow them.",
-            remedy="Withdraw the records under the old key and send them under the new one.",
-        )
-        for entity, pairs in sorted(content.rekeyed.items())
-        if pairs
-    ]  # fmt: skip
+def _rekeyed(letter: Letter, content: RecordSet) -> tuple[list[Rekeyed], list[Finding]]:
+    """The changes of keys that say what they must, and a finding for each other one."""
+    good, bad = [], []
+    for entity, pairs in sorted(content.rekeyed.items()):
+        names = tuple(sorted(tables.of(entity).key))
+        for pair in pairs:
+            ends = [_values(names, pair.get("from")), _values(names, pair.get("to"))]
+            if None in ends or ends[0] == ends[1]:
+                bad.append(_wrong_key(entity))
+                continue
+            old, new = (end for end in ends if end is not None)
+            good.append(
+                Rekeyed(
+                    names,
+                    old,
+                    new,
+                    letter.position,
+                    _known_from(letter),
+                    letter.envelope.id,
+                    letter.envelope.source,
+                )
+            )
+    return good, bad
+
+
+def _values(names: Sequence[str], end: Any) -> tuple[str, ...] | None:
+    """The values of a whole key, None when it is not one."""
+    if not isinstance(end, Mapping) or set(end) != set(names):
+        return None
+    values = tuple(end[name] for name in names)
+    return values if all(isinstance(value, str) and 0 < len(value) <= _MAX_KEY for value in values) else None
+
+
+def _wrong_key(entity: str) -> Finding:
+    return Finding(
+        severity="error", rule="fact.rekeyed", entity=entity, record=None, key={}, item=None, value=None,
+        message=f"A changed key of {entity} does not name two whole keys that differ.",
+        remedy=f"Give `from` and `to`, each with {', '.join(tables.of(entity).key)} as text and nothing else.",
+    )  # fmt: skip
+
+
+def _known_from(letter: Letter) -> datetime:
+    return letter.accepted_at.astimezone(UTC).replace(tzinfo=None)
 
 
 def _refused(letter: Letter, reason: str) -> Reading:

@@ -30,7 +30,10 @@ _FACT_COLUMNS: dict[str, tuple[Any, str]] = {
     "known_from": (pa.timestamp("us"), "TIMESTAMP"),
     "message": (pa.string(), "VARCHAR"),
     "sender": (pa.string(), "VARCHAR"),
+    "origin": (pa.string(), "VARCHAR"),
 }
+# Came later than the first tables: files may lack it, all of them even.
+_LATER_COLUMN = "origin"
 LEARNER_ITEM = "upn"
 LEARNER_ID = "learner_id"
 
@@ -108,7 +111,11 @@ class FactTable(msgspec.Struct, frozen=True, dict=True):
         if not listed:
             nothing = ", ".join(f"CAST(NULL AS {column.sql}) AS {column.name}" for column in wanted)
             return f"SELECT {nothing} WHERE false"
-        return f"SELECT {names} FROM read_parquet([{listed}], union_by_name = true) WHERE {where}"  # noqa: S608
+        source = f"read_parquet([{listed}], union_by_name = true)"
+        if _LATER_COLUMN in columns:
+            empty = f"SELECT CAST(NULL AS VARCHAR) AS {_LATER_COLUMN} WHERE false"
+            source = f"(SELECT * FROM {source} UNION ALL BY NAME {empty})"  # noqa: S608
+        return f"SELECT {names} FROM {source} WHERE {where}"  # noqa: S608
 
 
 def of(entity: str) -> FactTable:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from commonroom.engines import delta
+from commonroom.engines.duck import Duck
 from commonroom.exchange import Letter
 from commonroom.settings import Settings
 from commonroom.warehouse import heads, tables
@@ -182,10 +184,82 @@ async def test_a_message_of_a_type_the_standard_has_not_or_with_other_entities_i
     assert "nothing else" in await refusal(house, msgspec.structs.replace(letter, envelope=other))
 
 
-async def test_changed_keys_are_not_passed_over_in_silence(house: House) -> None:
-    old, new = {"school": A, "upn": upn(1)}, {"school": A, "upn": upn(2)}
-    letter = house.letter(A, "learner", rekeyed={"learner": [{"from": old, "to": new}]})
-    assert "changed keys of learner are not loaded" in await refusal(house, letter)
+def new_upn(house: House, old: int, new: int) -> Letter:
+    pair = {"from": {"school": A, "upn": upn(old)}, "to": {"school": A, "upn": upn(new)}}
+    return house.letter(A, "learner", rekeyed={"learner": [pair]})
+
+
+async def live(house: House, entity: str) -> dict[tuple[str, str, Any], int]:
+    """What is true: pupil, code and the sum of weights."""
+    sums: dict[tuple[str, str, Any], int] = {}
+    for row in await stored(house, entity):
+        key = row["upn"], row["session"], row["code"]
+        sums[key] = sums.get(key, 0) + row["weight"]
+    return {key: total for key, total in sums.items() if total}
+
+
+async def test_a_changed_upn_takes_the_pupils_marks_along_those_before_it_and_those_after_it(
+    house: House,
+) -> None:
+    await house.load(house.letter(A, "attendance_mark", [mark(A, 1, "2026-09-07", "AM", "/")]))
+    outcome = await house.load(new_upn(house, 1, 2))
+    assert (len(outcome.loaded), outcome.rows) == (1, {"attendance_mark": 2})
+    await house.load(
+        house.letter(
+            A,
+            "attendance_mark",
+            [mark(A, 1, "2026-09-07", "PM", "N"), mark(A, 1, "2026-09-07", "AM", "I", 2)],
+        )
+    )
+    assert await live(house, "attendance_mark") == {(upn(2), "AM", "I"): 1, (upn(2), "PM", "N"): 1}
+    keys = {row["upn"]: row["learner_id"] for row in await stored(house, "attendance_mark")}
+    assert set(keys) == {upn(1), upn(2)}
+
+
+async def test_the_order_in_which_marks_and_changed_keys_come_leaves_no_trace(
+    house: House, settings: Settings, tmp_path: Path
+) -> None:
+    gone = {
+        "school": A,
+        "upn": upn(3),
+        "date": "2026-09-07",
+        "session": "PM",
+        "valid_from": "2026-09-07",
+        "version": 2,
+    }
+    letters = [
+        house.letter(
+            A, "attendance_mark", [mark(A, 1, "2026-09-07", "AM", "/"), mark(A, 3, "2026-09-07", "PM", "/")]
+        ),
+        new_upn(house, 1, 2),
+        house.letter(
+            A,
+            "attendance_mark",
+            [mark(A, 2, "2026-09-07", "AM", "I"), mark(A, 1, "2026-09-07", "PM", "N", 2)],
+        ),
+        house.letter(A, "attendance_mark", withdrawn=[gone]),
+        new_upn(house, 2, 3),
+    ]
+    states = []
+    for number, order in enumerate([(0, 1, 2, 3, 4), (4, 3, 2, 1, 0), (1, 4, 0, 3, 2), (2, 0, 4, 3, 1)]):
+        await house.connection.execute("TRUNCATE warehouse.head, warehouse.rekeyed, warehouse.finding")
+        house.settings = msgspec.structs.replace(settings, data=tmp_path / str(number))
+        house.duck = Duck(house.settings, [house.settings.folder("warehouse")])
+        for place in order:
+            await house.load(letters[place])
+        states.append(await live(house, "attendance_mark"))
+    assert states == [states[0]] * 4
+    assert set(states[0].values()) == {1}
+    assert {key[0] for key in states[0]} == {upn(3)}
+
+
+async def test_a_changed_key_that_is_none_or_somebody_elses_is_refused(house: House) -> None:
+    half = {"from": {"school": A}, "to": {"school": A, "upn": upn(2)}}
+    letter = house.letter(A, "learner", rekeyed={"learner": [half]})
+    assert "does not name two whole keys" in await refusal(house, letter)
+    theirs = {"from": {"school": B, "upn": upn(1)}, "to": {"school": A, "upn": upn(2)}}
+    letter = house.letter(A, "learner", rekeyed={"learner": [theirs]})
+    assert "does not speak for" in await refusal(house, letter)
 
 
 async def test_one_refused_letter_does_not_touch_the_others_of_its_batch(house: House) -> None:

@@ -1,0 +1,119 @@
+"""Changed keys: a pupil's UPN was another one, a stay began on another day. The facts follow, in whatever order all arrives.
+
+A change of key holds for every entity whose key has its items: the new UPN of a learner at a school is also that of the
+marks. Facts already stored under the old key are ended there and told under the new one; those that come later under the
+old key are stored under the new one at once. Where both keys have a fact, the higher version wins, and of equal ones the
+one whose key as sent is the higher text: so any order of letters comes to the same state. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+import msgspec
+
+from commonroom.warehouse.facts import MOVED, Change, Fact
+from commonroom.warehouse.tables import FactTable
+
+Values = tuple[str, ...]
+
+
+class Rekeyed(msgspec.Struct, frozen=True):
+    """What a message says: what was known under `old` is known under `new`."""
+
+    names: tuple[str, ...]  # the items of the key, in order of name
+    old: Values
+    new: Values
+    known_position: int
+    known_from: datetime
+    message: str
+    sender: str
+
+
+class Keys:
+    """Which keys became which."""
+
+    def __init__(self, changes: Iterable[Rekeyed]) -> None:
+        self._next: dict[tuple[tuple[str, ...], Values], set[Values]] = {}
+        self.refused: list[Rekeyed] = []
+        for change in sorted(changes, key=lambda one: (one.names, one.old, one.new)):
+            if change.old in self._reached(change.names, change.new):
+                self.refused.append(change)  # it would go round in circles
+            else:
+                self._next.setdefault((change.names, change.old), set()).add(change.new)
+
+    def present(self, names: tuple[str, ...], values: Values) -> Values:
+        """The key under which something is known now."""
+        ends = [one for one in self._reached(names, values) if (names, one) not in self._next]
+        return max(ends)
+
+    def names(self) -> set[tuple[str, ...]]:
+        """The items of all keys that changed."""
+        return {names for names, _ in self._next}
+
+    def gone(self, names: tuple[str, ...]) -> list[Values]:
+        """Every key that nothing is known under any more."""
+        return sorted(values for mine, values in self._next if mine == names)
+
+    def _reached(self, names: tuple[str, ...], values: Values) -> set[Values]:
+        found, due = {values}, [values]
+        while due:
+            for following in self._next.get((names, due.pop()), ()):
+                if following not in found:
+                    found.add(following)
+                    due.append(following)
+        return found
+
+
+def follow(table: FactTable, change: Change, keys: Keys) -> Change:
+    """The change under its present key."""
+    fact = change.fact
+    for names in sorted(keys.names()):
+        if set(names) <= set(table.key):
+            places = [table.key.index(name) for name in names]
+            old = tuple(str(fact.key[place]) for place in places)
+            new = keys.present(names, old)
+            if new != old:
+                fact = _under(table, fact, dict(zip(names, new, strict=True)))
+    return change if fact is change.fact else Change(fact, change.withdrawn)
+
+
+def move(
+    table: FactTable, stored: Sequence[Fact], keys: Keys, because: Rekeyed
+) -> tuple[list[Fact], list[Change]]:
+    """What ends under old keys, and what is to be told under the new ones, of the newest rows stored under old keys."""
+    ended, told = [], []
+    for fact in stored:
+        if fact.origin == MOVED:
+            continue
+        since = max((fact.known_from, fact.known_position), (because.known_from, because.known_position))
+        if fact.weight > 0:
+            ended.append(
+                msgspec.structs.replace(
+                    fact, weight=-1, origin=MOVED, known_from=since[0], known_position=since[1],
+                    message=because.message, sender=because.sender,
+                )
+            )  # fmt: skip
+        here = msgspec.structs.replace(fact, weight=1, known_from=since[0], known_position=since[1])
+        told.append(follow(table, Change(here, withdrawn=fact.weight <= 0), keys))
+    return ended, told
+
+
+def _under(table: FactTable, fact: Fact, new: Mapping[str, str]) -> Fact:
+    def put(names: Sequence[str], values: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(
+            _like(value, new[name]) if name in new else value
+            for name, value in zip(names, values, strict=True)
+        )
+
+    return msgspec.structs.replace(
+        fact, key=put(table.key, fact.key), items=put(table.items, fact.items), origin=fact.sent_key
+    )
+
+
+def _like(old: Any, text: str) -> Any:
+    if isinstance(old, date):
+        return date.fromisoformat(text)
+    return int(text) if isinstance(old, int) else text

@@ -1,0 +1,116 @@
+"""Changed keys: whatever the order of facts and changes of keys, the same is true in the end."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from commonroom.warehouse.facts import Change, Fact, Slot, plan
+from commonroom.warehouse.rekeying import Keys, Rekeyed, follow, move
+from commonroom.warehouse.tables import FactTable
+
+START = datetime.fromisoformat("2026-09-01 08:00")
+MARKS = FactTable("mark", ("school", "upn", "day"), ("school", "upn", "day", "code"), frozenset(), None, ())
+Told = Change | Rekeyed
+
+
+def said(position: int, pupil: str, day: str, version: int, code: str, withdrawn: bool) -> Change:
+    fact = Fact(
+        key=("s", pupil, day), valid_from=date(2026, 9, 7), valid_to=None,
+        items=("s", pupil, day, None if withdrawn else code), weight=1, version=version, known_position=position,
+        known_from=START + timedelta(minutes=position), message=f"m{position}", sender="urn:s", learner_id=None,
+    )  # fmt: skip
+    return Change(fact, withdrawn)
+
+
+def rekeyed(position: int, old: str, new: str) -> Rekeyed:
+    since = START + timedelta(minutes=position)
+    return Rekeyed(("school", "upn"), ("s", old), ("s", new), position, since, f"m{position}", "urn:s")
+
+
+def load(batches: Sequence[Sequence[Told]]) -> list[Fact]:
+    """The log after loading batches as `batches.load` does, each seeing what those before it stored."""
+    log: list[Fact] = []
+    known: list[Rekeyed] = []
+    for batch in batches:
+        told = [one for one in batch if isinstance(one, Rekeyed)]
+        known += told
+        keys = Keys(known)
+        ended: list[Fact] = []
+        changes = [follow(MARKS, one, keys) for one in batch if isinstance(one, Change)]
+        if told:
+            gone = {(*one,) for one in keys.gone(("school", "upn"))}
+            stored = [fact for fact in newest(log).values() if fact.key[:2] in gone]
+            ended, moved = move(MARKS, stored, keys, max(told, key=lambda one: one.known_position))
+            changes += moved
+        log += [*ended, *plan(changes, newest(log))]
+    return log
+
+
+def newest(log: Sequence[Fact]) -> dict[Slot, Fact]:
+    ranked = sorted(log, key=lambda fact: (fact.version, fact.known_position, fact.weight))
+    return {fact.slot: fact for fact in ranked}
+
+
+def current(log: Sequence[Fact]) -> dict[object, int]:
+    sums: Counter[object] = Counter()
+    for fact in log:
+        sums[fact.slot, fact.items] += fact.weight
+    return {what: total for what, total in sums.items() if total}
+
+
+PUPILS = "abcd"
+
+
+@st.composite
+def letters(draw: st.DrawFn) -> list[Told]:
+    """What a school may say: marks of pupils under the number of the moment, corrections, withdrawals, new numbers."""
+    found: list[Told] = []
+    versions: Counter[tuple[str, str]] = Counter()
+    changed: set[str] = set()
+    for position in range(1, draw(st.integers(0, 10)) + 1):
+        if draw(st.integers(0, 3)) == 0:
+            old, new = sorted(draw(st.lists(st.sampled_from(PUPILS), min_size=2, max_size=2, unique=True)))
+            if old not in changed:
+                changed.add(old)
+                found.append(rekeyed(position, old, new))
+            continue
+        pupil, day = draw(st.sampled_from(PUPILS)), draw(st.sampled_from("12"))
+        versions[pupil, day] += 1
+        found.append(
+            said(
+                position, pupil, day, versions[pupil, day], draw(st.sampled_from("/IN")), draw(st.booleans())
+            )
+        )
+    return found
+
+
+@given(letters(), st.data())
+@settings(max_examples=400, deadline=None)
+def test_any_order_any_repetition_and_any_batches_come_to_the_same_state(
+    told: list[Told], data: st.DataObject
+) -> None:
+    expected = current(load([told]))
+    repeated = data.draw(st.lists(st.sampled_from(told), max_size=3)) if told else []
+    order = data.draw(st.permutations([*told, *repeated]))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(order)), max_size=4)))
+    batches = [order[a:b] for a, b in itertools.pairwise([0, *cuts, len(order)])]
+    assert current(load(batches)) == expected
+    assert set(expected.values()) <= {1}
+
+
+def test_keys_that_would_go_round_in_circles_are_refused() -> None:
+    keys = Keys([rekeyed(1, "a", "b"), rekeyed(2, "b", "a")])
+    assert [one.message for one in keys.refused] == ["m2"]
+    assert keys.present(("school", "upn"), ("s", "a")) == ("s", "b")
+
+
+def test_a_chain_is_followed_to_its_end() -> None:
+    keys = Keys([rekeyed(2, "b", "c"), rekeyed(1, "a", "b")])
+    assert keys.present(("school", "upn"), ("s", "a")) == ("s", "c")
+    assert keys.present(("school", "day"), ("s", "a")) == ("s", "a")

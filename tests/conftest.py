@@ -85,7 +85,8 @@ async def pool(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
     """Connections to the test's database."""
     pool = await open_pool(settings, size=8)
     yield pool
-    await asyncio.wait_for(pool.close(), 10)
+    # A connection that nobody gave back never comes; on a busy machine the others may take their time.
+    await asyncio.wait_for(pool.close(), 60)
 
 
 @pytest.fixture(scope="session")

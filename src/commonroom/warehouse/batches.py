@@ -209,10 +209,10 @@ def _followed(
     changes: Mapping[str, list[Change]], keys: Keys, moves: Mapping[str, tuple[list[Fact], list[Change]]]
 ) -> dict[str, list[Change]]:
     """Every change under its present key, those of moved facts among them."""
-    found = {
-        entity: [rekeying.follow(tables.of(entity), change, keys) for change in many]
-        for entity, many in changes.items()
-    }
+    found: dict[str, list[Change]] = {}
+    for entity, many in changes.items():
+        table = tables.of(entity)  # once: it makes all tables of the standard
+        found[entity] = [rekeying.follow(table, change, keys) for change in many]
     for entity, (_, many) in moves.items():
         if many:
             found.setdefault(entity, []).extend(many)

@@ -217,6 +217,22 @@ async def test_a_school_speaks_of_its_own_pupils_only(world: World) -> None:
     assert b"does not speak for" in told.body
 
 
+async def test_what_fails_with_one_schools_pupils_stops_nobody_elses(world: World) -> None:
+    child = {"date_of_birth": "2013-09-20"}
+    await world.tell_pupils(FIRST, [record(0, **child)])
+    await world.take()
+    await world.connection.execute("UPDATE learners.pupil SET due_on = '2026-09-01', details = '{}'")
+    await world.tell_pupils(SECOND, [record(1, SECOND)])
+    await world.take()
+    assert list(await world.ulns(SECOND)) == [upn(1)]
+    assert await world.received(FIRST) == []
+    # Once the fault is mended and the moment is over, it goes on.
+    await world.connection.execute("UPDATE learners.pupil SET held_until = held_until - interval '1 hour'")
+    await world.tell_pupils(FIRST, [record(0, version=2)])
+    await world.take()
+    assert list(await world.ulns(FIRST)) == [upn(0)]
+
+
 async def test_withdrawn_pupils_are_off_the_list_and_told_no_more(world: World) -> None:
     await world.tell_pupils(FIRST, [record(0), record(1)])
     await world.take()

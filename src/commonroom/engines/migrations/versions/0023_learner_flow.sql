@@ -31,6 +31,8 @@ CREATE TABLE learners.pupil (
     uln text,
     since date,
     version integer NOT NULL DEFAULT 0,
+    -- Something failed with this school's pupils: not before this moment of the real clock again.
+    held_until timestamptz,
     PRIMARY KEY (school, upn)
 );
 

@@ -104,7 +104,11 @@ async def _serve(settings: Settings, connection: Any, stop: asyncio.Event) -> No
         while not stop.is_set():
             letters = await _pull(client, stop)
             _note_reports(letters)
-            waiting = await take_letters(client, connection, numbers, me.party, letters)
+            try:
+                waiting = await take_letters(client, connection, numbers, me.party, letters)
+            except Exception:
+                await _release(client, letters)
+                raise
             refusals = refusals + 1 if waiting else 0
             if refusals and not letters:
                 await _pause(stop, min(RETRY_SECONDS * 2**refusals, LONGEST_RETRY_SECONDS))
@@ -167,6 +171,15 @@ async def _post(connection: Any, client: Client, party: str) -> int:
             _ACCEPTED, [row["message"] for row in rows if str(row["message"]) not in left]
         )
     return len(refused)
+
+
+async def _release(client: Client, letters: Sequence[Letter]) -> None:
+    """Have the letters offered again at once; should that fail too, they come when their lease ends."""
+    try:
+        if letters:
+            await client.release([letter.delivery for letter in letters])
+    except (Unreachable, Problem) as error:
+        _log.warning("letters stay leased for a while", error=type(error).__name__)
 
 
 def _letter(party: str, row: Any) -> tuple[Envelope, bytes]:

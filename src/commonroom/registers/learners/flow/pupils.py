@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 
-from commonroom import exchange, standard
-from commonroom.engines import clock
+from commonroom import exchange, log, standard
+from commonroom.engines import clock, database
 from commonroom.exchange import RecordSet
 from commonroom.ids import uuid7
 from commonroom.registers.learners import store
@@ -29,6 +30,9 @@ SOURCE = "hub"
 ROLE, PURPOSE = "department", "statutory_return"
 PUPILS_AT_ONCE = 2_000
 RECORDS_A_LETTER = 500
+# How long pupils wait with whom something failed.
+HELD = timedelta(minutes=1)
+_log = log.get("learner numbers")
 
 # One process at a time: the steps are short, and what two did at once would have to be told apart.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('learners.flow', 0))"
@@ -111,8 +115,12 @@ _TO_SUBMIT = """
 SELECT school, upn, party, details, digest, uln
 FROM learners.pupil
 WHERE digest IS NOT NULL AND submitted IS DISTINCT FROM digest AND due_on <= $1
+    AND (held_until IS NULL OR held_until < clock_timestamp())
 ORDER BY due_on
 LIMIT $2
+"""
+_HOLD = """
+UPDATE learners.pupil SET held_until = clock_timestamp() + $3 WHERE school = $1 AND upn = ANY ($2::text[])
 """
 _TAKEN_ULNS = """
 SELECT uln FROM learners.pupil
@@ -213,7 +221,7 @@ async def submit(conn: Any, numbers: Numbers) -> Written:
         for row in rows:
             by_school[row["school"]].append(row)
         for school in sorted(by_school):
-            await _register(conn, numbers, school, by_school[school])
+            await _register_or_hold(conn, numbers, school, by_school[school])
         moved = [row["registration"] for row in await conn.fetch(_RELINKED)]
         relinked = await conn.fetch(_OF_REGISTRATIONS, moved) if moved else []
         touched = sorted({(row["school"], row["upn"]) for row in (*rows, *relinked)})
@@ -245,6 +253,18 @@ async def _rekey(conn: Any, party: str, change: Rekeyed) -> None:
         await store.update(conn, who, before["uln"], {"upn": change.new}, before["version"])
     await conn.execute(_MOVE_TOLD, change.school, change.old, change.new)
     await conn.execute(_MOVE_PUPIL, change.school, change.old, change.new)
+
+
+async def _register_or_hold(conn: Any, numbers: Numbers, school: str, rows: Sequence[Any]) -> None:
+    """What fails with one school's pupils waits a moment and stops nobody else's."""
+    try:
+        async with conn.transaction():
+            await _register(conn, numbers, school, rows)
+    except database.DATABASE_AWAY:
+        raise
+    except Exception as error:
+        log.fault(_log, "pupils of a school not submitted, wait", error)
+        await conn.execute(_HOLD, school, [row["upn"] for row in rows], HELD)
 
 
 async def _register(conn: Any, numbers: Numbers, school: str, rows: Sequence[Any]) -> None:

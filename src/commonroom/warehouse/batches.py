@@ -239,10 +239,11 @@ def _by_entity(readings: Sequence[Reading]) -> dict[str, list[Change]]:
 
 async def _with_learners(connection: Any, changes: Mapping[str, list[Change]]) -> dict[str, list[Change]]:
     """The same changes with our own key of the pupil in each; pupils met for the first time get one."""
+    made = {entity: tables.of(entity) for entity in changes}
     upns = {
-        entity: [_upn(tables.of(entity), change.fact) for change in many]
+        entity: [_upn(made[entity], change.fact) for change in many]
         for entity, many in changes.items()
-        if tables.of(entity).names_learner
+        if made[entity].names_learner
     }
     keys = await learner_keys(connection, {upn for many in upns.values() for upn in many})
     known = {upn: str(key) for upn, key in keys.items()}

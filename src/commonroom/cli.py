@@ -31,6 +31,7 @@ GROUPS: dict[str, tuple[str, str]] = {
         "commonroom.returns.commands",
         "who owes what to a collection: versions, notes, submit, approve",
     ),
+    "extracts": ("commonroom.warehouse.extracts.commands", "frozen copies: request, approve, freeze, verify"),
     "publish": ("commonroom.warehouse.published.commands", "published statistics: load, look at, export"),
     "warehouse": ("commonroom.warehouse.commands", "the warehouse: status, measures"),
     "sandbox": ("commonroom.sandbox.commands", "a hub to try on: partners, a movable clock, faults"),

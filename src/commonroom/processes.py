@@ -18,12 +18,14 @@ from commonroom.registers.learners import batches, flow, upkeep
 from commonroom.returns import desk, reminders
 from commonroom.settings import Settings
 from commonroom.warehouse import loader
+from commonroom.warehouse.extracts import office as extracts
 
 RECURRING = (
     jobs.Job("hub-retention", timedelta(days=1), retention.purge),
     jobs.Job("hub-endings", timedelta(minutes=5), endings.end_hopeless),
     jobs.Job("return-reminders", timedelta(hours=1), reminders.remind),
     jobs.Job("returns-sweep", timedelta(days=1), desk.sweep),
+    jobs.Job("extracts", timedelta(days=1), extracts.expire),
     jobs.Job("learner-batches", timedelta(days=1), batches.purge),
     jobs.Job("learner-numbers", timedelta(days=1), flow.purge),
     *upkeep.JOBS,

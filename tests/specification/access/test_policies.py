@@ -27,6 +27,7 @@ hub.messages        -       own     own        all       -           -        - 
 hub.traffic         -       -       -          all       -           -        -        -
 authority.schools   -       -       own        -         -           -        -        -
 learner.records     -       own     own        -         -           -        -        -
+warehouse.facts     -       own     own        -         -           all      -        -
 learners.find       -       all     own        -         -           -        -        -
 learners.check      -       all     all        -         -           -        -        -
 learners.register   -       all     all        -         -           -        -        -
@@ -35,12 +36,16 @@ learners.merge      -       -       -          -         -           -        - 
 learners.review     -       -       -          -         -           -        -        -
 learners.audit      -       own     own        all       -           -        -        -
 learners.numbers    -       own     -          -         -           -        -        -
+extracts            -       own     own        all       all         own      -        own
 """
 # The column by which a dataset knows whose a row is.
 OWNER = {
+    **{("extracts", role): "requester" for role in ("school", "authority", "analyst", "end_point")},
     ("hub.messages", "school"): "party",
     ("hub.messages", "authority"): "party",
     ("authority.schools", "authority"): "authority",
+    ("warehouse.facts", "school"): "sender",
+    ("warehouse.facts", "authority"): "sender",
     ("learner.records", "school"): "school",
     ("learner.records", "authority"): "authority",
     ("learners.find", "authority"): "authority",

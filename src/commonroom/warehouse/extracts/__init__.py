@@ -1,0 +1,1 @@
+"""Extracts: frozen copies for those whose request was approved; proved by a signed manifest, made again from their time."""

@@ -1,0 +1,105 @@
+"""What an extract is to hold, for whom and for how long: a declaration, judged before anybody approves it."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from commonroom import declarations, standard
+from commonroom.problems import Problem, add_codes
+from commonroom.standard import Entity
+
+add_codes(
+    {
+        "CR-265": "The extract cannot be asked for so",
+        "CR-266": "There is no such extract for you",
+        "CR-267": "The extract is not at this step",
+        "CR-268": "The extract is not what was frozen",
+        "CR-269": "The requester is not known to protect the extract well enough",
+    }
+)
+
+Form = Literal["pseudonymised", "identifiable"]
+PUPIL = "pupil"  # the column of pseudonyms
+# Items that name a person by themselves. Codes, counts and yes or no describe one among many.
+_NAMING = ("identifier", "string", "date")
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rows of one entity: the states on a day, or all that began in a period."""
+
+    entity: str
+    items: list[str]
+    on: date | None = None
+    first: date | None = None
+    last: date | None = None
+
+
+class Declaration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request. Days are those of the domain clock, both ends included."""
+
+    name: str
+    title: str
+    requester: str  # alias or urn of the party
+    purpose: str
+    legal_basis: str
+    form: Form
+    tables: list[Table]
+    checking_from: date
+    freeze_on: date
+    expires_on: date
+    evidence: str  # where the requester's protection is described; the hub's dated evidence decides
+    schools: list[str] | None = None  # URNs; None: all
+
+
+def load(path: Path) -> Declaration:
+    """A request from its file. Raises Problem CR-001 naming file, line and key, or CR-265."""
+    found = declarations.load(path, Declaration)
+    judge(found)
+    return found
+
+
+def judge(asked: Declaration) -> None:
+    """Raise Problem CR-265 for what may not be asked for, or could not be made."""
+    if not asked.name.replace("-", "").isalnum() or asked.name.lower() != asked.name or len(asked.name) > 60:
+        raise _not_so("its name has small letters, digits and - only, at most 60", "name")
+    if not asked.checking_from <= asked.freeze_on < asked.expires_on:
+        raise _not_so(
+            "checking, freezing and expiry follow each other", "checking_from, freeze_on, expires_on"
+        )
+    if not asked.tables:
+        raise _not_so("it holds no table", "tables")
+    if len({table.entity for table in asked.tables}) < len(asked.tables):
+        raise _not_so("two of its tables are of one entity", "tables")
+    for table in asked.tables:
+        _judge_table(asked, table)
+
+
+def _judge_table(asked: Declaration, table: Table) -> None:
+    entity = standard.load().entities.get(table.entity)
+    if entity is None:
+        raise _not_so(f"the standard has no entity {table.entity[:60]}", "tables")
+    if (table.on is None) == (table.first is None or table.last is None):
+        raise _not_so("each table is of a day (on) or of a period (first, last)", table.entity)
+    if unknown := sorted(set(table.items) - set(entity.by_name)):
+        raise _not_so(f"the entity has no item {', '.join(unknown)}", table.entity)
+    if asked.form == "pseudonymised" and (named := sorted(set(table.items) & naming_items(entity))):
+        raise _not_so(
+            f"{', '.join(named)} would name persons in a pseudonymised extract",
+            table.entity,
+            "Leave it out: pupils have the column `pupil` instead. Or ask for an identifiable extract.",
+        )
+    if asked.schools is not None and "school" not in entity.by_name:
+        raise _not_so("the entity is of no school, and the extract is of some", table.entity)
+
+
+def naming_items(entity: Entity) -> set[str]:
+    """The items of an entity that name a person."""
+    return {item.name for item in entity.items if item.personal and item.type in _NAMING}
+
+
+def _not_so(detail: str, where: str, remedy: str = "Correct the request, and ask again.") -> Problem:
+    return Problem("CR-265", detail, where=where, remedy=remedy)

@@ -1,0 +1,114 @@
+"""An extract as files: one CSV a table, a manifest of their digests, and its signature. Verified with nothing but these."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import OKPKey
+
+from commonroom.engines import files
+from commonroom.exchange import keys
+from commonroom.problems import Problem
+from commonroom.settings import Settings
+
+MANIFEST, SIGNATURE = "manifest.json", "manifest.jws"
+BLOCK_BYTES = 1024 * 1024
+
+
+class File(msgspec.Struct, frozen=True):
+    """One file of an extract."""
+
+    name: str
+    sha256: str
+    size: int
+    rows: int
+    columns: tuple[str, ...]
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What an extract is, made from what, and its files. The same again when made again."""
+
+    name: str
+    title: str
+    declaration: str  # SHA-256 of the approved request
+    form: str
+    standard: str
+    known_at: datetime
+    files: tuple[File, ...]
+
+
+def write(folder: Path, name: str, rows: pa.Table) -> File:
+    """A table as CSV: UTF-8, a first line of names, texts in quotes, nothing for what is not known."""
+    sink = pa.BufferOutputStream()
+    pa_csv.write_csv(rows, sink, pa_csv.WriteOptions(quoting_style="needed"))
+    content = sink.getvalue().to_pybytes()
+    files.write(folder / name, content)
+    return File(
+        name, hashlib.sha256(content).hexdigest(), len(content), rows.num_rows, tuple(rows.column_names)
+    )
+
+
+def seal(settings: Settings, folder: Path, manifest: Manifest) -> None:
+    """Write the manifest, and sign its bytes with the key of extracts."""
+    content = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    files.write(folder / MANIFEST, content)
+    key = signing_key(settings)
+    signed = jws.serialize_compact(
+        {"alg": keys.ALGORITHM, "kid": key.thumbprint()}, content, key, algorithms=[keys.ALGORITHM]
+    )
+    files.write(folder / SIGNATURE, signed.encode("ascii"))
+
+
+def signing_key(settings: Settings) -> OKPKey:
+    """The key that signs manifests; its public half is given out (`commonroom extracts key`)."""
+    return keys.load_or_create(settings.folder("keys") / "extracts.pem")
+
+
+def verify(folder: Path, public: OKPKey) -> Manifest:
+    """The manifest of a folder whose signature and files are right. Raises Problem CR-268 naming what is not."""
+    try:
+        content = (folder / MANIFEST).read_bytes()
+        signed = jws.deserialize_compact(
+            (folder / SIGNATURE).read_bytes().strip(), public, algorithms=[keys.ALGORITHM]
+        )
+    except FileNotFoundError as error:
+        raise changed(Path(error.filename).name, "it is missing") from None
+    except (JoseError, ValueError) as error:
+        raise changed(SIGNATURE, "it is not this key's signature") from error
+    if signed.payload != content:
+        raise changed(MANIFEST, "it is not what was signed")
+    manifest = msgspec.json.decode(content, type=Manifest)
+    for file in manifest.files:
+        if _digest(folder / file.name) != file.sha256:
+            raise changed(file.name, "it is missing or was changed")
+    return manifest
+
+
+def public_key(text: bytes) -> OKPKey:
+    """A public key in JSON (JWK). Raises Problem CR-268."""
+    try:
+        found: dict[str, Any] = msgspec.json.decode(text, type=dict[str, Any])
+        return OKPKey.import_key(found)
+    except (msgspec.MsgspecError, JoseError, ValueError, KeyError, TypeError) as error:
+        raise changed("the public key", "it is no JWK of an Ed25519 key") from error
+
+
+def changed(where: str, detail: str) -> Problem:
+    """Problem CR-268."""
+    return Problem("CR-268", detail, where=where, remedy="Fetch the extract again; do not use what you have.")
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None

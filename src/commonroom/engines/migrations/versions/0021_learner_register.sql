@@ -76,6 +76,8 @@ CREATE INDEX identity_link_by_merge ON learners.identity_link (merge) WHERE merg
 CREATE TABLE learners.person (
     id uuid PRIMARY KEY,
     uln text NOT NULL,
+    -- The numbers that are linked to that one, as in learners.uln.
+    linked text [] NOT NULL DEFAULT '{}',
     version integer NOT NULL,
     -- As the matcher sees a person: current details, former names, postcodes and UPNs.
     known json NOT NULL,

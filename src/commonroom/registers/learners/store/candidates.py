@@ -18,7 +18,8 @@ _ONE = """
 WITH marked AS MATERIALIZED (
     SELECT learners.current(person) AS person, verdict FROM learners.marker WHERE fingerprint = $2
 )
-SELECT p.known, m.verdict, counter.last_value * 10 / 11 AS persons
+SELECT p.id, p.uln, p.linked, p.version, p.known, p.more, p.created_at, p.updated_at,
+    m.verdict, counter.last_value * 10 / 11 AS persons
 FROM learners.uln_counter AS counter, (
     SELECT person FROM learners.block WHERE key = ANY ($1::bigint[])
     UNION
@@ -66,6 +67,7 @@ class One(msgspec.Struct, frozen=True):
     """The candidates of one query."""
 
     known: list[RegisteredPerson]
+    rows: dict[UUID, Any]  # of each of them, as views.learner_of reads it
     overrides: Overrides
     registered: int  # how many the register holds; at least as many as the parameters declare
 
@@ -83,7 +85,8 @@ async def of_one(conn: Any, details: Details) -> One:
     known = [_DECODE(row["known"]) for row in rows]
     verdicts = [(one.person, row["verdict"]) for one, row in zip(known, rows, strict=True) if row["verdict"]]
     size = rows[0]["persons"] if rows else 0
-    return One(known, _overrides(verdicts) if verdicts else Overrides(), _at_least_declared(size))
+    found = {row["id"]: row for row in rows}
+    return One(known, found, _overrides(verdicts) if verdicts else Overrides(), _at_least_declared(size))
 
 
 async def of_many(conn: Any, queries: Sequence[Details], keys: Sequence[Sequence[int]]) -> Many:

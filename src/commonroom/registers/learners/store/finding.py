@@ -11,7 +11,7 @@ from rapidfuzz.distance import JaroWinkler
 
 from commonroom.access import Scope
 from commonroom.registers.learners import answers, matching, numbers
-from commonroom.registers.learners.matching.people import Decision, Details
+from commonroom.registers.learners.matching.people import Details
 from commonroom.registers.learners.store import candidates, items, permissions, views, watch
 from commonroom.registers.learners.store.candidates import RegisteredPerson
 from commonroom.registers.learners.store.persons import REFUSED
@@ -51,8 +51,8 @@ async def find(conn: Any, who: Caller, details: Details, kind: FindKind = "full"
     if items.faults_of(details):
         await watch.note(conn, who, action, answers.INSUFFICIENT, None)
         return Found(code=answers.INSUFFICIENT)
-    decision = (await candidates.of_one(conn, details)).decision(details)
-    found, person = await _answer(conn, who, details, decision, scope)
+    near = await candidates.of_one(conn, details)
+    found, person = await _answer(conn, who, details, near, scope)
     await watch.note(conn, who, action, found.code, person)
     return found if kind == "full" else Found(code=found.code)
 
@@ -96,15 +96,6 @@ async def resolve_ulns(conn: Any, ulns: Sequence[str]) -> dict[str, str]:
     return {row["number"]: row["master"] for row in await conn.fetch(_RESOLVE, list(ulns))}
 
 
-async def possible(
-    conn: Any, sent: Details, persons: Sequence[UUID], hidden: Sequence[str] = ()
-) -> tuple[Learner, ...]:
-    """Candidates as a caller may see them, in this order."""
-    learners = await views.learners_of(conn, persons)
-    masked = [views.masked(learners[person], sent) for person in persons if person in learners]
-    return tuple(msgspec.structs.replace(one, **dict.fromkeys(hidden)) for one in masked)
-
-
 def names_agree(sent: Details, known: RegisteredPerson) -> bool:
     """Whether these names, whole or with a slip of the pen, are among those of the person, in either order."""
     ours, theirs = matching.normalise_known(known), matching.normalise(sent).names[0]
@@ -118,23 +109,25 @@ def names_agree(sent: Details, known: RegisteredPerson) -> bool:
 
 
 async def _answer(
-    conn: Any, who: Caller, details: Details, decision: Decision, scope: Scope
+    conn: Any, who: Caller, details: Details, near: candidates.One, scope: Scope
 ) -> tuple[Found, UUID | None]:
+    decision = near.decision(details)
     if decision.outcome == "existing" and isinstance(decision.person, UUID):
         if not await permissions.allowed(conn, scope, [decision.person]):
             return Found(code=answers.NONE), None
-        return await _exact(conn, who, details, decision.person, scope), decision.person
+        learner = views.learner_of(near.rows[decision.person])
+        return _exact(who, details, learner, scope), decision.person
     if decision.outcome == "too_many":
         return Found(code=answers.TOO_MANY), None
     persons = [one.person for one in decision.candidates if isinstance(one.person, UUID)]
     if decision.outcome == "review" and (may := await permissions.allowed(conn, scope, persons)):
         seen = [person for person in persons if person in may]
-        return Found(code=answers.POSSIBLE, learners=await possible(conn, details, seen)), None
+        masked = [views.masked(views.learner_of(near.rows[person]), details) for person in seen]
+        return Found(code=answers.POSSIBLE, learners=tuple(masked)), None
     return Found(code=answers.NONE), None
 
 
-async def _exact(conn: Any, who: Caller, details: Details, person: UUID, scope: Scope) -> Found:
-    learner = (await views.learners_of(conn, [person]))[person]
+def _exact(who: Caller, details: Details, learner: Learner, scope: Scope) -> Found:
     code = answers.MASTER if learner.linked_ulns else answers.EXACT
     learner = msgspec.structs.replace(learner, master_substituted=bool(learner.linked_ulns))
     return Found(code=code, uln=learner.uln, learners=(views.shown(who, learner, details, scope.masked),))

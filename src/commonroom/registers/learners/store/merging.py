@@ -56,6 +56,14 @@ _OUT_OF_INDEX = """
 DELETE FROM learners.block b USING learners.person p
 WHERE p.id = $1 AND b.person = $1 AND b.key = ANY (p.blocks)
 """
+_LIST_LINKED = """
+UPDATE learners.person p
+SET linked = ARRAY(
+    SELECT u.number FROM learners.uln u
+    WHERE u.person = p.id AND u.status = 'linked' ORDER BY u.issued_at, u.number
+)
+WHERE p.id = ANY ($1::uuid[])
+"""
 _NOTE = (
     "INSERT INTO learners.merge (id, master, linked, numbers, decided_by, at) VALUES ($1, $2, $3, $4, $5, $6)"
 )
@@ -96,6 +104,7 @@ async def merge_persons(conn: Any, master: UUID, linked: UUID, decided_by: str, 
     await conn.execute(_MOVE, linked, master, decided_by, merge, now)
     await conn.execute(_LINK_NUMBERS, linked, master)
     await conn.execute(_SAME, linked, master)
+    await conn.execute(_LIST_LINKED, [master, linked])
     await conn.execute(_OUT_OF_INDEX, linked)
     await writing.rewrite(conn, [master])
     await conn.execute(_NOTE, merge, master, linked, numbers, decided_by, now)
@@ -122,6 +131,7 @@ async def unmerge(conn: Any, who: Caller, merge: UUID) -> Merged:
         await conn.execute(_NOTE_UNDONE, merge, decided_by, now)
         await conn.execute(_MOVE_BACK, merge, decided_by, now)
         await conn.execute(_NUMBERS_BACK, numbers, linked, numbers[0])
+        await conn.execute(_LIST_LINKED, [master, linked])
         await conn.execute(_SAME, linked, None)
         await writing.rewrite(conn, [master, linked])
         await watch.note(conn, who, "unmerge", "parted", master)

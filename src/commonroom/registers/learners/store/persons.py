@@ -97,8 +97,10 @@ def hashed(step: str, key: str) -> int:
 
 def fingerprint(details: Details) -> bytes:
     """The same for the same details, however they were capitalised and spaced."""
-    values = (str(value or "").casefold().split() for value in msgspec.structs.astuple(details))
-    return hashlib.sha256("\x1f".join(" ".join(words) for words in values).encode()).digest()[:16]
+    values = (
+        " ".join(value.casefold().split()) if value else "" for value in msgspec.structs.astuple(details)
+    )
+    return hashlib.sha256("\x1f".join(values).encode()).digest()[:16]
 
 
 class _Builder:

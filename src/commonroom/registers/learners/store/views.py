@@ -14,11 +14,9 @@ from commonroom.registers.learners.store.persons import DETAILS, OTHERS, REFUSED
 from commonroom.registers.learners.store.values import Caller, Learner
 
 _SHOWN = """
-SELECT p.id, p.uln, p.version, p.known, p.more, p.created_at, p.updated_at, ARRAY(
-    SELECT u.number FROM learners.uln u WHERE u.person = p.id AND u.status = 'linked' ORDER BY u.issued_at, u.number
-) AS linked
-FROM learners.person p
-WHERE p.id = ANY ($1::uuid[])
+SELECT id, uln, linked, version, known, more, created_at, updated_at
+FROM learners.person
+WHERE id = ANY ($1::uuid[])
 """
 # Without these nobody could tell which of several possible learners is meant.
 _ALWAYS = ("given_name", "family_name", "gender")
@@ -28,7 +26,7 @@ _HIDDEN = tuple(name for name in Learner.__struct_fields__ if name not in _KEPT)
 
 async def learners_of(conn: Any, persons: Sequence[UUID]) -> dict[UUID, Learner]:
     """These persons, with everything the register has."""
-    return {row["id"]: _learner(row) for row in await conn.fetch(_SHOWN, list(persons))}
+    return {row["id"]: learner_of(row) for row in await conn.fetch(_SHOWN, list(persons))}
 
 
 def shown(who: Caller, learner: Learner, sent: Details, hidden: Collection[str] = ()) -> Learner:
@@ -48,7 +46,8 @@ def masked(learner: Learner, sent: Details) -> Learner:
     return msgspec.structs.replace(learner, **dict.fromkeys(hidden))
 
 
-def _learner(row: Any) -> Learner:
+def learner_of(row: Any) -> Learner:
+    """A row of learners.person, with everything the register has."""
     details = msgspec.json.decode(row["known"], type=RegisteredPerson).details
     others = msgspec.json.decode(row["more"], type=More).others
     values: dict[str, Any] = {name: getattr(details, name) or None for name in DETAILS}

@@ -129,7 +129,7 @@ async def installation(folder: Path) -> AsyncIterator[Installation]:
         await asyncio.to_thread(migrate, settings)
         connection = await connect(settings)
         groups = await _publish(connection, folder)
-        hub = HubProcess(settings, settings.hub_port)
+        hub = HubProcess(settings, settings.hub_port, start_seconds=120)
         await asyncio.to_thread(hub.start)
         try:
             assert hub.process is not None

@@ -30,7 +30,7 @@ PACKAGE = "mesh-sandbox"
 SENDER, RECIPIENT, WORKFLOW = "X26ABC1", "X26ABC2", "TEST_WORKFLOW"
 SHARED_KEY, PASSWORD = b"bench", "password"  # the password of its ready-made mailboxes
 INSTALL_SECONDS = 300
-START_SECONDS = 30
+START_SECONDS = 120
 
 
 class NoPeer(Exception):

@@ -97,34 +97,27 @@ def leaf_of(entry: LedgerEntry) -> bytes:
 
 
 def leaves_of_group(group: Any) -> list[bytes]:
-    """The leaf hash of each entry in a row of hub.ledger_group.
+    """The leaf hash of each entry in a row of hub.ledger_group, whose numbers and ids come with commas between them.
 
     What `leaf_of` makes of them one by one, in a fifth of the time: the canonical form is put together from its parts.
     """
-    at, event, parties = (
-        _text(group["at"]),
-        _text(group["event"]),
-        [_text(party) for party in group["parties"]],
-    )
-    count = len(group["entries"])
-    bodies = _hex_texts(group["digests"], 0, 32, 32, count)
-    envelopes = _hex_texts(group["facts"], 0, 32, 64, count)
-    facts = _hex_texts(group["facts"], 32, 64, 64, count)
-    reasons = [_text(text_digest(reason)) for reason in group["reasons"] or [None] * count]
-    end = f'"transaction":{int(group["tx"])}}}'
+    at, event, end = _text(group["at"]), _text(group["event"]), f'"transaction":{int(group["tx"])}}}'
+    parties = {str(place): _text(party) for place, party in enumerate(group["parties"], 1)}
+    entries = group["entries"].split(",")
+    count = len(entries)
     return [
         hashlib.sha256(
             f'\0{{"at":{at},"body":{body},"entry":{entry},"envelope":{envelope},"event":{event},"facts":{fact},'
-            f'"message":"{message}","party":{parties[party - 1]},"reason":{reason},{end}'.encode()
+            f'"message":"{message}","party":{parties[party]},"reason":{reason},{end}'.encode()
         ).digest()
         for entry, message, party, body, envelope, fact, reason in zip(
-            group["entries"],
-            group["messages"],
-            group["party_of"],
-            bodies,
-            envelopes,
-            facts,
-            reasons,
+            entries,
+            group["messages"].split(","),
+            group["party_of"].split(","),
+            _hex_texts(group["digests"], 0, 32, 32, count),
+            _hex_texts(group["facts"], 0, 32, 64, count),
+            _hex_texts(group["facts"], 32, 64, 64, count),
+            [_text(text_digest(reason)) for reason in group["reasons"] or [None] * count],
             strict=True,
         )
     ]

@@ -16,7 +16,7 @@ import msgspec
 
 from commonroom.exchange import Settled
 from commonroom.hub import ledger, reports
-from commonroom.hub.master_keys import SealedBody, sealed_in
+from commonroom.hub.master_keys import SealedBody
 from commonroom.hub.rounds import COMMAND_SECONDS
 from commonroom.hub.settling import Wish, printable, settle, wish
 
@@ -221,7 +221,7 @@ async def lease_all(
         arguments.append(list(chosen))
     found: list[list[LeasedLetter]] = [[] for _ in looks]
     for row in await connection.fetch(statement, *arguments, timeout=COMMAND_SECONDS):
-        found[row["place"] - 1].append(_leased(row))
+        found[row[0] - 1].append(_leased(row))
     for letters in found:
         letters.sort(key=_position)  # which they nearly always are
     return found
@@ -237,18 +237,34 @@ _position = operator.attrgetter("position")
 
 
 def _leased(row: Any) -> LeasedLetter:
+    # By their order in the statement: looking names up took as long as making the letter.
+    (
+        _,
+        delivery,
+        attempt,
+        sequence,
+        position,
+        accepted_at,
+        envelope,
+        body,
+        master,
+        wrapped,
+        message,
+        size,
+        digest,
+    ) = row
     return LeasedLetter(
-        delivery=row["id"],
-        position=row["position"],
-        accepted_at=row["accepted_at"],
-        attempt=row["attempt"],
-        sequence=row["sequence"],
-        envelope=row["envelope"].encode("utf-8"),
+        delivery=delivery,
+        position=position,
+        accepted_at=accepted_at,
+        attempt=attempt,
+        sequence=sequence,
+        envelope=envelope.encode("utf-8"),
         body=None,
-        sealed=sealed_in(row),
-        message=row["message_id"],
-        size=row["size"],
-        digest=row["digest"],
+        sealed=None if body is None else SealedBody(body, master, wrapped),
+        message=message,
+        size=size,
+        digest=digest,
     )
 
 

@@ -80,7 +80,8 @@ ORDER BY e.entry
 """
 
 _GROUP = """
-SELECT number, at, tx::text AS tx, event, entries, messages, parties, party_of, reasons, digests, facts
+SELECT number, at, tx::text AS tx, event, array_to_string(entries, ',') AS entries,
+    array_to_string(messages, ',') AS messages, parties, array_to_string(party_of, ',') AS party_of, reasons, digests, facts
 FROM hub.ledger_group
 """
 _GROUPS_SINCE = f"""
@@ -141,7 +142,8 @@ async def sequence(connection: Any) -> int:
         nodes: list[tuple[int, int, bytes]] = []
         rows: list[Any] = []
         since = (state["next_tx"], state["open_txs"])
-        singles, groups = (_SINCE, *since), (_GROUPS_SINCE, *since)
+        singles: tuple[Any, ...] = (_SINCE, *since)
+        groups: tuple[Any, ...] = (_GROUPS_SINCE, *since)
         if not state["same_cluster"]:
             singles, groups = (_ALL_WITHOUT,), (_ALL_GROUPS_WITHOUT,)
             await connection.execute(_ALL_WITHOUT_SESSION)

@@ -12,9 +12,11 @@ from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
+from asyncpg.pgproto.pgproto import UUID as DatabaseUUID  # noqa: N811 - a UUID that costs a tenth to make
 
 from commonroom.exchange import Settled
 from commonroom.hub import ledger, reports
+from commonroom.hub.columns import numbers, of_numbers, of_texts, texts
 from commonroom.hub.rounds import COMMAND_SECONDS, Asked, Rounds
 
 MAX_ROUND = 2_000  # deliveries
@@ -63,6 +65,7 @@ def printable(reason: str) -> str:
 
 
 # $1 deliveries, $2 parties, $3 end points.
+_GIVEN = f"{of_numbers('$1', 'uuid')}, {of_texts('$2')}, {of_texts('$3')}"
 _HELD = "d.id = given.id AND d.recipient = given.party AND d.state = 'leased' AND d.lease_holder = given.end_point"
 
 # $4 the state they end in, $5 reasons or nothing, $6 and $7 the parties, each once, and which of them each one is. Report
@@ -72,7 +75,7 @@ WITH {ledger.OPENED}, done AS (
     UPDATE hub.delivery d
     SET state = $4, reason = given.reason, finished_at = (SELECT engines.domain_now()), lease_until = NULL,
         ledger_groups = d.ledger_groups || {ledger.OPEN_GROUP}
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $5::text[], $7::integer[])
+    FROM unnest({_GIVEN}, $5::text[], {of_numbers("$7", "integer")})
         AS given(id, party, end_point, reason, party_of), hub.message m
     WHERE {_HELD} AND m.position = d.message
     RETURNING d.id, d.finished_at, d.replays, d.reason, given.party_of, m.id AS message_id, m.source, m.end_point
@@ -90,7 +93,7 @@ SELECT id FROM done
 
 _FINISHED_BEFORE = f"""
 WITH given AS MATERIALIZED (
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[]) AS given(id, party, end_point)
+    SELECT * FROM unnest({_GIVEN}) AS given(id, party, end_point)
 ), {reports.TAKEN}
 SELECT d.id FROM given JOIN hub.delivery d ON d.id = given.id
 WHERE d.recipient = given.party AND d.state = $4
@@ -99,7 +102,7 @@ UNION ALL SELECT id FROM taken UNION ALL SELECT id FROM taken_before
 
 _EXTEND = f"""
 UPDATE hub.delivery d SET lease_until = clock_timestamp() + make_interval(secs => given.seconds)
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::float8[]) AS given(id, party, end_point, seconds)
+FROM unnest({_GIVEN}, $4::float8[]) AS given(id, party, end_point, seconds)
 WHERE {_HELD}
 RETURNING d.id
 """  # noqa: S608 - constants
@@ -108,7 +111,7 @@ RETURNING d.id
 _RELEASE = f"""
 WITH done AS (
     UPDATE hub.delivery d SET state = 'offered', lease_until = NULL
-    FROM unnest($1::uuid[], $2::text[], $3::text[]) AS given(id, party, end_point)
+    FROM unnest({_GIVEN}) AS given(id, party, end_point)
     WHERE {_HELD}
     RETURNING d.id, d.message, d.recipient
 ), entries AS (
@@ -118,12 +121,12 @@ WITH done AS (
 SELECT id FROM done
 """  # noqa: S608 - constants
 
-_RELEASED_BEFORE = """
+_RELEASED_BEFORE = f"""
 SELECT d.id
-FROM unnest($1::uuid[], $2::text[], $3::text[]) AS given(id, party, end_point)
+FROM unnest({_GIVEN}) AS given(id, party, end_point)
 JOIN hub.delivery d ON d.id = given.id
 WHERE d.recipient = given.party AND d.state = 'offered' AND d.lease_holder = given.end_point
-"""
+"""  # noqa: S608 - constants
 
 
 async def settle(connection: Any, wishes: Sequence[Wish]) -> list[Settled]:
@@ -143,13 +146,21 @@ async def _run(connection: Any, kind: Kind, rows: Sequence[tuple[UUID, Wish]], *
         return set()
     wishes = [one for _, one in rows]
     parties = [one.party for one in wishes]
-    arguments: list[Any] = [[delivery for delivery, _ in rows], parties, [one.end_point for one in wishes]]
+    arguments: list[Any] = [
+        numbers([delivery for delivery, _ in rows]),
+        texts(parties),
+        texts([one.end_point for one in wishes]),
+    ]
     if kind == "finish":
         arguments.append(wishes[0].state)
         if not before:
             reasons = [one.reason for one in wishes]
             places = {party: place for place, party in enumerate(dict.fromkeys(parties), 1)}
-            arguments += [reasons if any(reasons) else [], list(places), [places[one] for one in parties]]
+            arguments += [
+                reasons if any(reasons) else [],
+                list(places),
+                numbers([places[one] for one in parties]),
+            ]
     elif kind == "extend":
         arguments.append([one.seconds for one in wishes])
     found = await connection.fetch(_STATEMENTS[kind][before], *arguments, timeout=COMMAND_SECONDS)
@@ -200,6 +211,14 @@ def _together(one: Wish, other: Wish) -> bool:
 
 
 def _uuid(text: str) -> UUID | None:
+    try:
+        found: UUID = DatabaseUUID(text)
+        return found
+    except ValueError:
+        return _spelled_otherwise(text)
+
+
+def _spelled_otherwise(text: str) -> UUID | None:
     try:
         return UUID(text)
     except ValueError:

@@ -59,11 +59,14 @@ class Signatures:
             if name is not None
         }
         found = {one: await self._key(*one) for one in wanted}
+        whole = signatures.whole_batch(
+            [(submission.envelope, submission.digest) for submission in submissions]
+        )
         checker, begun = signatures.Checker(), time.perf_counter()
         judged: list[Problem | None] = []
         for submission, name in zip(submissions, names, strict=True):
             key = found.get((submission.end_point, name)) if name is not None else None
-            judged.append(self._verdict(checker, submission, key))
+            judged.append(self._verdict(checker, submission, key, whole))
             # Not in a thread: checking holds the interpreter's lock, and the loop would wait longer for it than for this.
             if time.perf_counter() - begun > TURN_SECONDS:
                 await asyncio.sleep(0)
@@ -71,13 +74,18 @@ class Signatures:
         return judged
 
     def _verdict(
-        self, checker: signatures.Checker, submission: Submission, key: Ed25519PublicKey | None
+        self,
+        checker: signatures.Checker,
+        submission: Submission,
+        key: Ed25519PublicKey | None,
+        whole: signatures.Statement | None,
     ) -> Problem | None:
         if submission.envelope.signature is None:
             return _not_signed() if self._required else None
         if key is None:
             return _refused("No valid key of your end point has the name (kid) in the signature.")
-        if not checker.is_right(submission.envelope, submission.digest, key):
+        stated = whole or signatures.statement(submission.envelope, submission.digest)
+        if stated is None or not checker.has_signed(key, stated):
             return _refused("The signature does not fit the envelope and the body as they arrived.")
         return None
 

@@ -20,13 +20,15 @@ from asyncpg.pgproto.pgproto import UUID as DatabaseUUID  # noqa: N811 - a UUID 
 from commonroom.engines.database import connect
 from commonroom.exchange import Envelope
 from commonroom.hub import bodies, ledger
+from commonroom.hub.columns import numbers, of_numbers, of_texts, texts
 from commonroom.hub.ledger_form import accepted_digests, canonical_envelope
-from commonroom.hub.master_keys import MasterKeys
+from commonroom.hub.master_keys import KEY_BYTES, OVERHEAD, MasterKeys
 from commonroom.hub.routing import Way
 from commonroom.ids import uuid7_bytes
 from commonroom.settings import Settings
 
 COMMAND_SECONDS = 30.0
+WRAPPED_BYTES = KEY_BYTES + OVERHEAD  # the key of a body as the master key wraps it
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,21 +80,26 @@ _SESSION = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "j
 # Positions are written to the WAL some at a time, and this commit need not wait for its disk: whatever is stored under them
 # waits, and for all that was written before it. The subquery stays one: as a join it could be planned as a scan of all
 # messages.
-LOOK = """
+LOOK = f"""
 SELECT set_config('synchronous_commit', 'off', true), version, engines.domain_now() AS now,
-    ARRAY(SELECT nextval('hub.message_position_seq') FROM generate_series(1, cardinality($1::text[]))) AS positions,
+    ARRAY(SELECT nextval('hub.message_position_seq') FROM generate_series(1, cardinality({of_texts("$1")}))) AS positions,
     ARRAY(
         SELECT place - 1 FROM (
             SELECT place, (
                 SELECT m.position FROM hub.message m WHERE m.source = given.party AND m.ce_id = given.ce_id
             ) AS position
-            FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS given(party, ce_id, place)
+            FROM unnest({of_texts("$1")}, {of_texts("$2")}) WITH ORDINALITY AS given(party, ce_id, place)
         ) AS looked WHERE position IS NOT NULL
     ) AS known
 FROM hub.routing
-"""
+"""  # noqa: S608 - columns.py
 
-# Writes nothing when the routing version is not $1 any more.
+# Writes nothing when the routing version is not $1 any more. Bodies come as one ($15), each from where `begins` says and
+# as long as it is when it is sealed; 0 is a large one, which is stored elsewhere under its digest.
+_POSITIONS, _IDS = of_numbers("$3", "bigint"), of_numbers("$4", "uuid")
+_WRAPPED = (
+    f"substring($16::bytea FROM {WRAPPED_BYTES} * place::integer - {WRAPPED_BYTES - 1} FOR {WRAPPED_BYTES})"
+)
 _STORE = f"""
 WITH expected AS MATERIALIZED (
     SELECT version, nextval('hub.ledger_entry_seq') AS number FROM hub.routing WHERE version = $1
@@ -102,32 +109,37 @@ WITH expected AS MATERIALIZED (
         ledger_group
     )
     OVERRIDING SYSTEM VALUE
-    SELECT position, id, source, ce_id, type, envelope, substring($9::bytea FROM 32 * place::integer - 31 FOR 32), size,
-        end_point, $2::timestamptz, retain_until, left_out, number
+    SELECT position, id, source, ce_id, type, envelope::jsonb, substring($9::bytea FROM 32 * place::integer - 31 FOR 32),
+        size, end_point, $2::timestamptz, $2::timestamptz + days * interval '24 hours', left_out, number
     FROM expected, unnest(
-        $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::jsonb[], $10::bigint[], $11::text[],
-        $12::timestamptz[], $13::jsonb[]
-    ) WITH ORDINALITY
-        AS given(position, id, source, ce_id, type, envelope, size, end_point, retain_until, left_out, place)
+        {_POSITIONS}, {_IDS}, {of_texts("$5")}, {of_texts("$6")}, {of_texts("$7")}, {of_texts("$8")},
+        {of_numbers("$10", "bigint")}, {of_texts("$11")}, {of_numbers("$12", "integer")}, $13::jsonb[]
+    ) WITH ORDINALITY AS given(position, id, source, ce_id, type, envelope, size, end_point, days, left_out, place)
 ), letters AS (
     INSERT INTO hub.body (message, body, master, wrapped, stored)
-    SELECT message, body, CASE WHEN body IS NOT NULL THEN $14::text END, wrapped, stored
-    FROM unnest($3::bigint[], $15::bytea[], $16::bytea[], $17::bytea[]) AS given(message, body, wrapped, stored)
-    WHERE EXISTS (SELECT FROM expected)
+    SELECT message, CASE WHEN begins > 0 THEN substring($15::bytea FROM begins FOR size + {OVERHEAD}) END,
+        CASE WHEN begins > 0 THEN $14::text END,
+        CASE WHEN begins > 0 THEN {_WRAPPED} END,
+        CASE WHEN begins = 0 THEN substring($9::bytea FROM 32 * place::integer - 31 FOR 32) END
+    FROM expected, unnest({_POSITIONS}, {of_numbers("$17", "integer")}, {of_numbers("$10", "bigint")})
+        WITH ORDINALITY AS given(message, begins, bytes, place)
+    CROSS JOIN LATERAL (SELECT CASE WHEN begins > 0 THEN bytes::integer END AS size) small
 ), deliveries AS (
     INSERT INTO hub.delivery (id, message, recipient, movement, expires_at, needs)
     SELECT id, message, recipient, movement, expires_at, needs
-    FROM unnest($18::uuid[], $19::bigint[], $20::text[], $21::text[], $22::timestamptz[], $23::smallint[])
-        AS given(id, message, recipient, movement, expires_at, needs)
-    WHERE EXISTS (SELECT FROM expected)
+    FROM expected, unnest(
+        {of_numbers("$18", "uuid")}, {of_numbers("$19", "bigint")}, {of_texts("$20")}, {of_texts("$21")},
+        $22::timestamptz[], {of_numbers("$23", "smallint")}
+    ) AS given(id, message, recipient, movement, expires_at, needs)
 ), entries AS (
     INSERT INTO hub.ledger_group (number, event, entries, messages, parties, party_of, digests, facts)
     SELECT number, '{ledger.ACCEPTED}',
-        ARRAY(SELECT {ledger.NEXT_ENTRY} FROM generate_series(1, cardinality($4::uuid[]))), $4, $24, $25, $9, $26
+        ARRAY(SELECT {ledger.NEXT_ENTRY} FROM generate_series(1, cardinality({_IDS}))), {_IDS},
+        {of_texts("$24")}, {of_numbers("$25", "integer")}, $9, $26
     FROM expected
 )
 SELECT version FROM expected
-"""  # noqa: S608 - constants of ledger.py
+"""  # noqa: S608 - constants of ledger.py and columns.py
 
 _KNOWN = """
 SELECT m.id, m.position, m.source, m.ce_id, m.type, m.digest, m.envelope ->> 'recipient' AS recipient,
@@ -159,7 +171,7 @@ async def look(connection: Any, submissions: Sequence[Submission]) -> Moment:
     """The moment in which this group is routed."""
     parties = [submission.party for submission in submissions]
     names = [submission.envelope.id for submission in submissions]
-    row = await connection.fetchrow(LOOK, parties, names, timeout=COMMAND_SECONDS)
+    row = await connection.fetchrow(LOOK, texts(parties), texts(names), timeout=COMMAND_SECONDS)
     return Moment(row["version"], row["now"], row["positions"], frozenset(row["known"]))
 
 
@@ -206,54 +218,65 @@ async def _write(
     routed: Sequence[Routed],
     uploads: dict[tuple[str, str, bytes], int],
 ) -> None:
-    envelopes = [one.submission.envelope for one in routed]
+    submissions = [one.submission for one in routed]
+    envelopes = [submission.envelope for submission in submissions]
     written = [canonical_envelope(envelope) for envelope in envelopes]
+    routes = [one.way.route for one in routed]
+    sizes = [uploads[_upload(one)] if one.is_large else len(one.submission.body) for one in routed]
     sources = [envelope.source for envelope in envelopes]
     places = {source: place for place, source in enumerate(dict.fromkeys(sources), 1)}
-    sizes = [uploads[_upload(one)] if one.is_large else len(one.submission.body) for one in routed]
-    ends = [now + timedelta(days=one.way.route.retention_days) for one in routed]
     stops = [(one, stop) for one in routed for stop in one.way.route.stops]
-    master, letters = _letters(master_keys, routed)
+    positions = [one.position for one in routed]
+    master, bodies_joined, wrapped, begins = _letters(master_keys, routed)
     found = await connection.fetchval(
         _STORE,
         version,
         now,
-        [one.position for one in routed],
-        [one.id for one in routed],
-        sources,
-        [envelope.id for envelope in envelopes],
-        [envelope.type for envelope in envelopes],
-        [msgspec.Raw(text) for text in written],
-        b"".join([one.submission.digest for one in routed]),
-        sizes,
-        [one.submission.end_point for one in routed],
-        ends,
-        _sparse([one.way.route.left_out or None for one in routed]),
+        numbers(positions),
+        numbers([one.id for one in routed]),
+        texts(sources),
+        texts([envelope.id for envelope in envelopes]),
+        texts([envelope.type for envelope in envelopes]),
+        texts([text.decode("utf-8") for text in written]),
+        b"".join([submission.digest for submission in submissions]),
+        numbers(sizes),
+        texts([submission.end_point for submission in submissions]),
+        numbers([route.retention_days for route in routes]),
+        _sparse([route.left_out or None for route in routes]),
         master,
-        [body for body, _, _ in letters],
-        [wrapped for _, wrapped, _ in letters],
-        _sparse([stored for _, _, stored in letters]),
-        new_ids(len(stops)),
-        [one.position for one, _ in stops],
-        [stop.recipient for _, stop in stops],
-        [stop.movement for _, stop in stops],
+        bodies_joined,
+        wrapped,
+        numbers(begins),
+        ",".join([number.hex() for number in uuid7_bytes(len(stops))]),
+        numbers([one.position for one, _ in stops]),
+        texts([stop.recipient for _, stop in stops]),
+        texts([stop.movement for _, stop in stops]),
         _sparse([one.submission.envelope.expirytime for one, _ in stops]),
-        [stop.needs for _, stop in stops],
-        list(places),
-        [places[source] for source in sources],
-        b"".join(map(_vouched, written, routed, repeat(now), ends, sizes)),
+        numbers([stop.needs for _, stop in stops]),
+        texts(list(places)),
+        numbers([places[source] for source in sources]),
+        b"".join(map(_vouched, written, routed, repeat(now), sizes)),
         timeout=COMMAND_SECONDS,
     )
     if found is None:
         raise Stale
 
 
-def _vouched(envelope: bytes, routed: Routed, now: datetime, retain_until: datetime, size: int) -> bytes:
+def _vouched(envelope: bytes, routed: Routed, now: datetime, size: int) -> bytes:
     """What the ledger's entry says of the message beside its body: the row that is written, in the order of FACTS."""
-    said = routed.submission.envelope
+    submission, said = routed.submission, routed.submission.envelope
+    ends = now + timedelta(days=routed.way.route.retention_days)
     facts = (
-        now, said.id, routed.submission.end_point, routed.id, routed.position, retain_until, size, said.source, said.type,
-    )  # fmt: skip
+        now,
+        said.id,
+        submission.end_point,
+        routed.id,
+        routed.position,
+        ends,
+        size,
+        said.source,
+        said.type,
+    )
     return accepted_digests(envelope, facts)
 
 
@@ -262,17 +285,24 @@ def _sparse(values: list[Any]) -> list[Any]:
     return [] if all(value is None for value in values) else values
 
 
-def _letters(
-    master_keys: MasterKeys, routed: Sequence[Routed]
-) -> tuple[str, list[tuple[bytes | None, bytes | None, bytes | None]]]:
-    """The master key's name, and of each message the sealed body with its wrapped key, or what it is stored under."""
+def _letters(master_keys: MasterKeys, routed: Sequence[Routed]) -> tuple[str, bytes, bytes, list[int]]:
+    """The master key's name, sealed bodies and wrapped keys as one each, and where each body begins; 0: it is large."""
     master, sealed = master_keys.seal_all(
         [(one.id, one.submission.body) for one in routed if not one.is_large]
     )
     following = iter(sealed)
-    return master, [
-        (None, None, one.submission.digest) if one.is_large else (*next(following), None) for one in routed
-    ]
+    bodies_of, keys_of, begins, begin = [], [], [], 1
+    for one in routed:
+        if one.is_large:
+            keys_of.append(bytes(WRAPPED_BYTES))
+            begins.append(0)
+            continue
+        body, wrapped = next(following)
+        bodies_of.append(body)
+        keys_of.append(wrapped)
+        begins.append(begin)
+        begin += len(body)
+    return master, b"".join(bodies_of), b"".join(keys_of), begins
 
 
 def _upload(routed: Routed) -> tuple[str, str, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -302,6 +303,12 @@ async def test_nothing_above_a_recipients_level_is_ever_delivered(
 async def _posted(post: Post, county: Any, classification: str) -> tuple[Outcome, str]:
     envelope, body = message(county, dataclassification=classification)
     assert isinstance(envelope, Envelope)
-    given = Submission(envelope=envelope, body=body, digest=b"d", party=county.school, end_point="sender")
+    given = Submission(
+        envelope=envelope,
+        body=body,
+        digest=hashlib.sha256(body).digest(),
+        party=county.school,
+        end_point="sender",
+    )
     [outcome] = await post._store([given])
     return outcome, envelope.id

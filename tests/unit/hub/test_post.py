@@ -122,7 +122,7 @@ async def test_looking_for_stored_messages_reads_the_index_of_their_keys_alone(
             if table == "analysed":
                 await desk.post.submit([submission(desk.county)])
                 await connection.execute("ANALYZE hub.message")
-            rows = await connection.fetch(f"EXPLAIN {storing.LOOK}", ["a"], ["b"])
+            rows = await connection.fetch(f"EXPLAIN {storing.LOOK}", "a", "b")
             plan = "\n".join(row[0] for row in rows)
             assert "message_source_ce_id_key" in plan
             assert "Seq Scan on message" not in plan

@@ -22,6 +22,7 @@ CREATE TABLE hub.ledger_group (
     facts bytea,
     CONSTRAINT whole CHECK (
         cardinality(messages) = cardinality(entries) AND cardinality(party_of) = cardinality(entries)
+        AND array_position(messages, NULL) IS NULL AND array_position(party_of, NULL) IS NULL
         AND length(digests) = 32 * cardinality(entries) AND length(facts) = 64 * cardinality(entries)
         AND (event = 'accepted') = (digests IS NOT NULL AND facts IS NOT NULL)
     )

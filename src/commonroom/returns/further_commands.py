@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from commonroom.returns import comparison, freeze, local_rules, mandates, parties, reminders
+from commonroom.returns import comparison, freeze, live, local_rules, mandates, parties, reminders, store
 from commonroom.returns.command_line import As, AsJson, Data, Of, Why, app, print_json, print_table, run, seen
 from commonroom.settings import Settings
 
@@ -79,15 +79,34 @@ def add_local_rules(
 
 
 @app.command("prove")
-def prove(collection: str, year: int, of: Of, who: As = parties.COLLECTOR, data: Data = None) -> None:
-    """Read an authorised return's frozen tables again and compare them with their digest."""
+def prove(
+    collection: str,
+    year: int,
+    of: Of,
+    who: As = parties.COLLECTOR,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also make it again from the record as it was known at its time.")
+    ] = False,
+    data: Data = None,
+) -> None:
+    """Read an authorised return's frozen tables again and compare their digest. Status 1 where `--again` differs."""
 
-    async def ask(chosen: Settings, connection: Any) -> freeze.Frozen:
+    async def ask(chosen: Settings, connection: Any) -> tuple[freeze.Frozen, str | None]:
         found = (await seen(connection, collection, year, who, of))[1]
-        return await freeze.prove(chosen, connection, found)
+        kept = await freeze.prove(chosen, connection, found)
+        if not again:
+            return kept, None
+        version = await store.version(connection, found)
+        return kept, await live.made_again(chosen, connection, found, version)
 
-    found = run(data, ask)
-    typer.echo(f"Version {found.version} is what was authorised ({found.content}), in {found.folder}.")
+    kept, digest = run(data, ask)
+    typer.echo(f"Version {kept.version} is what was authorised ({kept.content}), in {kept.folder}.")
+    if digest is None:
+        return
+    if digest != kept.content:
+        typer.echo(f"Made again from the record it is another ({digest}).")
+        raise typer.Exit(1)
+    typer.echo("Made again from the record it is the same.")
 
 
 mandate = typer.Typer(no_args_is_help=True, help="Who may send whose returns: a school lets its authority.")

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from commonroom.collections import live
+from commonroom.collections import live, loader
 from commonroom.collections.engine import Engine
 from commonroom.collections.live import Maker
 from commonroom.collections.live_compiler import When
@@ -20,11 +20,11 @@ from commonroom.collections.tables import Tables
 from commonroom.engines import clock
 from commonroom.engines.duck import Duck
 from commonroom.problems import Problem
-from commonroom.returns import checking, codes, local_rules, steps, uploads
+from commonroom.returns import checking, codes, content, local_rules, steps, uploads
 from commonroom.returns.checking import Checked, Ruleset
 from commonroom.returns.parties import Actor
 from commonroom.returns.steps import Source
-from commonroom.returns.store import Return
+from commonroom.returns.store import Return, Version
 from commonroom.settings import Settings
 from commonroom.warehouse import heads
 from commonroom.warehouse.heads import Head
@@ -70,9 +70,27 @@ async def make(
         found,
         actor,
         checked,
-        Source(kind="live", known_at=moment),
+        Source(kind="live", known_at=moment, reference=reference, period=period),
         revision=found.revision if revision is None else revision,
         reason=reason,
+    )
+
+
+async def made_again(settings: Settings, connection: Any, found: Return, version: Version) -> str:
+    """The digest of a version's content, made again from the record as it was known at its time.
+
+    Raises Problem CR-208 for a version that was not made from the record.
+    """
+    if version.kind != "live" or version.known_at is None:
+        raise _nothing("the version is a file's", "Only what was made from the record is made again.")
+    period = (
+        Period(version.first_day, version.last_day)
+        if version.first_day is not None and version.last_day is not None
+        else None
+    )
+    head, holder = await heads.newest(connection), await holder_of(connection, found.party)
+    return await asyncio.to_thread(
+        _digest, settings, found, head, holder, version.known_at, version.reference_date, period
     )
 
 
@@ -134,6 +152,24 @@ def _check(
     with Session(Engine(collection)) as session:
         fill(settings, session.tables, live.on(collection, reference, period), head, holder, known_at)
         return checking.check_session(settings, ruleset, session, last)
+
+
+def _digest(
+    settings: Settings,
+    found: Return,
+    head: Head,
+    holder: Holder,
+    known_at: datetime,
+    reference: date | None,
+    period: Period | None,
+) -> str:
+    collection = loader.load(found.collection, found.year)
+    tables = Tables(collection)
+    try:
+        fill(settings, tables, live.on(collection, reference, period), head, holder, known_at)
+        return content.digest_of(tables)
+    finally:
+        tables.close()
 
 
 def _nothing(detail: str, remedy: str) -> Problem:

@@ -5,13 +5,14 @@ Each is one transaction that holds the return, proves the right and the needs, a
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import msgspec
 
 from commonroom import ids
 from commonroom.collections import loader
+from commonroom.collections.model import Period
 from commonroom.problems import Problem
 from commonroom.returns import codes, freeze, parties, store, workflow
 from commonroom.returns.checking import Checked
@@ -42,10 +43,10 @@ _NEXT_VERSION = "SELECT coalesce(max(number), 0) + 1 FROM returns.version WHERE 
 _VERSION = """
 INSERT INTO returns.version (
     return, number, kind, file_name, file_digest, content, rules, records, modules, outcomes, reasons, errors, queries,
-    known_at, made_at, who, message, told, told_reason, sender
+    known_at, made_at, who, message, told, told_reason, sender, reference_date, first_day, last_day
 )
 VALUES (
-    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, engines.domain_now(), $15, $16, $17, $18, $19
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, engines.domain_now(), $15, $16, $17, $18, $19, $20, $21, $22
 )
 """
 
@@ -76,6 +77,9 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     file_name: str | None = None
     file_digest: str | None = None
     known_at: datetime | None = None
+    # What it was made for, where that is not the collection's own.
+    reference: date | None = None
+    period: Period | None = None
 
 
 class Fate(msgspec.Struct, frozen=True):
@@ -162,6 +166,9 @@ async def add_version(
             fate.reason,
             # What the collector puts in place of a version is with it already.
             actor.party or held.party,
+            source.reference,
+            source.period.start if source.period else None,
+            source.period.end if source.period else None,
         )
         await connection.copy_records_to_table(
             "finding", schema_name="returns", columns=_FINDING_COLUMNS, records=_rows(held, number, checked)

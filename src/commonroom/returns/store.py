@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -55,6 +55,10 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     told_reason: str
     # Who spoke in the message.
     sender: str
+    # What it was made for from the record, where that is not the collection's own.
+    reference_date: date | None
+    first_day: date | None
+    last_day: date | None
 
 
 class Checks(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,7 +139,7 @@ ORDER BY coalesce(p.name, ''), r.party
 
 _VERSION_COLUMNS = (
     "number, kind, file_name, file_digest, content, rules, records, modules, outcomes, reasons, errors, queries, "
-    "known_at, made_at, who, message, told, told_reason, sender"
+    "known_at, made_at, who, message, told, told_reason, sender, reference_date, first_day, last_day"
 )
 VERSION = f"SELECT {_VERSION_COLUMNS} FROM returns.version WHERE return = $1 AND number = $2"  # noqa: S608
 VERSIONS = f"SELECT {_VERSION_COLUMNS} FROM returns.version WHERE return = $1 ORDER BY number"  # noqa: S608

@@ -63,6 +63,9 @@ def test_from_open_to_frozen(run: CliRunner, tmp_path: Path) -> None:
     assert "Approved" in say("approve roll 2026 --as 823 --of 990001")
     assert "Authorised" in say("authorise roll 2026 --of 990001")
     assert "is what was authorised" in say("prove roll 2026 --of 990001")
+    with pytest.raises(Problem) as of_a_file:
+        say("prove roll 2026 --of 990001 --again")
+    assert of_a_file.value.code == "CR-208"
     history = msgspec.json.decode(say("history roll 2026 --as 990001 --json"))
     assert [one["step"] for one in history["steps"]] == [
         "load", "load", "submit", "reject", "submit", "approve", "authorise",

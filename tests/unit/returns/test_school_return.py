@@ -21,7 +21,7 @@ from commonroom.hub import Alias, Party, Relation, load_movements, publish
 from commonroom.hub.own_end_points import own_end_point
 from commonroom.ids import alias_urn, org_urn, uuid7
 from commonroom.problems import Problem
-from commonroom.returns import mandates, parties, posting, store, taking
+from commonroom.returns import mandates, parties, posting, reminders, store, taking
 from commonroom.returns.parties import Actor
 from commonroom.settings import Settings
 from tests.hub_server import assure_everybody, hub_here
@@ -182,6 +182,25 @@ async def test_nobody_gets_two_messages_for_one_fault(school: School) -> None:
     # A rule of the census says that the UPN stands there twice, and the built-in one that the date is none.
     assert [one for one in found if one.rule in ("same-key", "record")] == []
     assert {"1520", "type"} <= {one.rule for one in found}
+
+
+async def test_reminders_reach_who_owes_each_once(school: School) -> None:
+    # The deadline is over; the school and its authority each owe a return.
+    assert await reminders.note(school.connection) == 2
+    assert await reminders.post(school.settings, school.connection) == 2
+    assert await reminders.note(school.connection) == 0
+    assert await reminders.post(school.settings, school.connection) == 0
+    for party in (school.party, school.authority):
+        me = await own_end_point(
+            school.settings, school.connection, f"returns-{party.rpartition(':')[2]}", party
+        )
+        async with exchange.Client(school.settings.hub_url, me.key_file, me.end_point, verify=True) as client:
+            (letter,) = await client.pull(10, 5)
+            assert await client.pull(10) == []
+        assert (letter.envelope.type, letter.envelope.subject) == (reminders.TYPE, f"{SPRING}/{YEAR}")
+        assert msgspec.json.decode(letter.body) == {
+            "collection": SPRING, "year": YEAR, "deadline": "2026-02-11", "state": "no_data", "kind": "overdue",
+        }  # fmt: skip
 
 
 async def test_an_authority_sends_for_a_school_that_has_let_it(school: School) -> None:

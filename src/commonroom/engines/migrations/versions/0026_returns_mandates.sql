@@ -25,3 +25,9 @@ ALTER TABLE returns.version ADD COLUMN sender text;
 UPDATE returns.version v SET sender = r.party FROM returns.return r WHERE r.id = v.return;
 
 ALTER TABLE returns.version ALTER COLUMN sender SET NOT NULL;
+
+-- What a version made from the record was made for, where that is not the collection's own: it is made again the same.
+ALTER TABLE returns.version
+    ADD COLUMN reference_date date,
+    ADD COLUMN first_day date,
+    ADD COLUMN last_day date;

@@ -2,6 +2,8 @@
 
 from commonroom.registers.learners.matching.columns import decide_many
 from commonroom.registers.learners.matching.decide import decide
+from commonroom.registers.learners.matching.evaluate import Evaluation, evaluate
+from commonroom.registers.learners.matching.explain import explain, guard_in_words
 from commonroom.registers.learners.matching.keys import block_keys, query_keys
 from commonroom.registers.learners.matching.normalise import Prepared, normalise, normalise_known
 from commonroom.registers.learners.matching.parameters import Frequencies
@@ -11,6 +13,7 @@ from commonroom.registers.learners.matching.score import weigh
 __all__ = [
     "Decision",
     "Details",
+    "Evaluation",
     "Frequencies",
     "Known",
     "Overrides",
@@ -20,6 +23,9 @@ __all__ = [
     "block_keys",
     "decide",
     "decide_many",
+    "evaluate",
+    "explain",
+    "guard_in_words",
     "normalise",
     "normalise_known",
     "query_keys",

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import combinations
 
 import msgspec
 
+from commonroom.registers.learners.matching.blocking import Index
+from commonroom.registers.learners.matching.columns import EXISTING, NEW, decide_batch
 from commonroom.registers.learners.matching.decide import choose
 from commonroom.registers.learners.matching.keys import block_keys, query_keys
 from commonroom.registers.learners.matching.normalise import Prepared, normalise
 from commonroom.registers.learners.matching.people import Decision, Weighed
+from commonroom.registers.learners.matching.people_columns import (
+    Vocabulary,
+    frequencies_of,
+    people_of,
+    table_of,
+)
 from commonroom.registers.learners.matching.score import weigh
 from commonroom.registers.learners.matching.tables import Row
 
@@ -43,26 +51,27 @@ def evaluate(
     incoming: Iterable[Row] | None = None,
     truth: Iterable[tuple[str, str]] | None = None,
 ) -> Evaluation:
-    """Load `register` into an empty register, submit `incoming`, and compare with `truth`, pairs of (registered, incoming).
+    """Load `register` into an empty register, submit `incoming`, and compare with `truth`, pairs of their ids.
 
-    Without `incoming` the register's own records are submitted one after the other to a register that is empty at
-    first: what is decided or offered first joins a person, and all records of one person are pairs. Without `truth` two
-    records are one person when their ids begin alike (`rec-7-org`, `rec-7-dup-2`).
+    Without `incoming`, or when it is the register again, the records are submitted one after the other to a register
+    that is empty at first, and then de-duplicated: what is decided or offered first joins a person, and all records of
+    one person are pairs. Without `truth` two records are one person when their ids begin alike (`rec-7-org`,
+    `rec-7-dup-2`).
     """
     known = list(register)
-    if incoming is None:
+    arriving = None if incoming is None else list(incoming)
+    if arriving is None or [row.id for row in arriving] == [row.id for row in known]:
         pairs = truth_of_ids(known) if truth is None else {frozenset(pair) for pair in truth}
-        return _of_one_file(known, {pair for pair in pairs if len(pair) == 2})
-    arriving = list(incoming)
-    return _of_two_files(known, arriving, _two_file_truth(known, arriving, truth))
+        return _OneFile(known, {pair for pair in pairs if len(pair) == 2}).figures()
+    return _two_files(known, arriving, _partners(known, arriving, truth))
 
 
 def truth_of_ids(rows: Sequence[Row]) -> set[Pair]:
     """Pairs of records whose ids begin alike."""
-    clusters: dict[str, list[str]] = defaultdict(list)
+    persons: dict[str, list[str]] = defaultdict(list)
     for row in rows:
-        clusters[stem(row.id)].append(row.id)
-    return {frozenset(pair) for ids in clusters.values() for pair in combinations(ids, 2)}
+        persons[stem(row.id)].append(row.id)
+    return _pairs(persons.values())
 
 
 def stem(record: str) -> str:
@@ -70,143 +79,211 @@ def stem(record: str) -> str:
     return "-".join(record.split("-")[:2])
 
 
-def _two_file_truth(
-    known: Sequence[Row], arriving: Sequence[Row], truth: Iterable[tuple[str, str]] | None
-) -> dict[str, set[str]]:
-    """Of each incoming record the registered ones that it is."""
-    found: dict[str, set[str]] = defaultdict(set)
-    if truth is None:
-        stems: dict[str, list[str]] = defaultdict(list)
-        for row in known:
-            stems[stem(row.id)].append(row.id)
-        for row in arriving:
-            found[row.id].update(stems.get(stem(row.id), ()))
-        return found
-    registered, submitted = {row.id for row in known}, {row.id for row in arriving}
-    for one, other in truth:
-        # Whichever way round the pair was written.
-        if one in registered and other in submitted:
-            found[other].add(one)
-        elif other in registered and one in submitted:
-            found[one].add(other)
-    return found
+def _pairs(persons: Iterable[Iterable[str]]) -> set[Pair]:
+    return {frozenset(pair) for ids in persons for pair in combinations(ids, 2)}
 
 
-class Blocks:
+class _Blocks:
     """Who shares a block key, in memory."""
 
     def __init__(self) -> None:
         self._rows: dict[tuple[str, str], list[int]] = defaultdict(list)
 
     def add(self, position: int, prepared: Prepared) -> None:
-        """Enter a record."""
         for key in block_keys(prepared):
             self._rows[key].append(position)
 
     def candidates(self, query: Prepared) -> list[int]:
-        """The positions of those who share a key with the query."""
         return sorted({row for key in query_keys(query) for row in self._rows.get(key, ())})
 
 
-def _of_one_file(rows: Sequence[Row], truth: set[Pair]) -> Evaluation:
-    blocks, prepared = Blocks(), [normalise(row.details) for row in rows]
-    person: list[int] = []
-    offered: list[int] = []
-    counts = {"existing": 0, "review": 0, "new": 0, "too_many": 0}
-    wrong = false_new = again = 0
-    clusters: dict[int, list[str]] = defaultdict(list)
-    suggested: dict[int, list[str]] = defaultdict(list)
-    began = time.perf_counter()
-    for position, query in enumerate(prepared):
-        weighed: dict[Hashable, Weighed] = {}
-        for other in blocks.candidates(query):
-            one = weigh(query, prepared[other], registered=len(rows))
-            # A person is as near as the nearest of the records that made it.
-            holder = offered[other]
-            if holder not in weighed or one.weight > weighed[holder].weight:
-                weighed[holder] = msgspec.structs.replace(one, person=holder)
-        decision = choose(list(weighed.values()))
-        counts[decision.outcome] += 1
+class _OneFile:
+    """Records submitted one after the other, then de-duplicated as the register is every night."""
+
+    def __init__(self, rows: Sequence[Row], truth: set[Pair]) -> None:
+        self._rows, self._truth = rows, truth
+        self._prepared = [normalise(row.details) for row in rows]
+        self._blocks = _Blocks()
+        # By record the first record of its person: with the clerk's answers, and by decisions alone.
+        self._person: list[int] = []
+        self._decided: list[int] = []
+        self._outcomes: list[str] = []
+
+    def figures(self) -> Evaluation:
+        """Submit all, and compare."""
+        began = time.perf_counter()
+        for position in range(len(self._rows)):
+            self._submit(position)
+        self._deduplicate()
+        seconds = time.perf_counter() - began
+        wrong, false_new, again = self._mistakes()
+        outcomes = Counter(self._outcomes)
+        return _figures(
+            sizes=(len(self._rows), len(self._rows)),
+            outcomes=outcomes,
+            mistakes=(wrong, false_new, again),
+            found=_pairs(self._members(self._person)),
+            automatic=_pairs(self._members(self._decided)),
+            truth=self._truth,
+            seconds=seconds,
+        )
+
+    def _submit(self, position: int) -> None:
+        decision = self._look_up(position)
         first = _first(decision)
-        mine = rows[position].id
-        joined = first if isinstance(first, int) else position
-        before = any(frozenset((mine, other.id)) in truth for other in rows[:0])
-        offered.append(joined)
-        person.append(joined if decision.outcome == "existing" else position)
-        blocks.add(position, query)
-        suggested[joined].append(mine)
-        clusters[person[-1]].append(mine)
-        del before
-    seconds = time.perf_counter() - began
-    seen: set[str] = set()
-    partners: dict[str, set[str]] = defaultdict(set)
-    for one_id, other_id in (tuple(pair) for pair in truth):
-        partners[one_id].add(other_id)
-        partners[other_id].add(one_id)
-    for position, row in enumerate(rows):
-        known_before = not partners[row.id].isdisjoint(seen)
-        again += known_before
-        alone = offered[position] == position
-        false_new += known_before and alone
-        if person[position] != position:
-            wrong += partners[row.id].isdisjoint(
-                other for other in clusters[person[position]] if other in seen
-            )
-        seen.add(row.id)
-    return _figures(
-        registered=len(rows),
-        incoming=len(rows),
-        counts=counts,
-        wrong=wrong,
-        false_new=false_new,
-        again=again,
-        found=_pairs(suggested),
-        automatic=_pairs(clusters),
-        truth=truth,
-        seconds=seconds,
-    )
+        person = first if isinstance(first, int) else position
+        self._person.append(person)
+        self._decided.append(person if decision.outcome == "existing" else position)
+        self._outcomes.append(decision.outcome)
+        self._blocks.add(position, self._prepared[position])
 
+    def _look_up(self, position: int, apart: int = -1) -> Decision:
+        """The decision on a record; `apart` is a person it is not compared with."""
+        weighed: dict[Hashable, Weighed] = {}
+        query = self._prepared[position]
+        for other in self._blocks.candidates(query):
+            person = self._person[other]
+            if person == apart:
+                continue
+            one = weigh(query, self._prepared[other], registered=len(self._rows))
+            # A person is as near as the nearest of the records that made it.
+            if person not in weighed or one.weight > weighed[person].weight:
+                weighed[person] = msgspec.structs.replace(one, person=person)
+        return choose(list(weighed.values()))
 
-def _pairs(clusters: dict[int, list[str]]) -> set[Pair]:
-    return {frozenset(pair) for ids in clusters.values() for pair in combinations(ids, 2)}
+    def _deduplicate(self) -> None:
+        """Records that got a new number are looked up once more, now that all are there; a clerk joins the persons."""
+        for position in range(len(self._rows)):
+            person = self._person[position]
+            if self._outcomes[position] != "new":
+                continue
+            first = _first(self._look_up(position, apart=person))
+            if isinstance(first, int):
+                keep, gone = min(first, person), max(first, person)
+                self._person = [keep if one == gone else one for one in self._person]
+
+    def _members(self, persons: Sequence[int]) -> list[list[str]]:
+        found: dict[int, list[str]] = defaultdict(list)
+        for row, person in zip(self._rows, persons, strict=True):
+            found[person].append(row.id)
+        return list(found.values())
+
+    def _mistakes(self) -> tuple[int, int, int]:
+        """Wrong automatic decisions, second numbers, and how many had a record before theirs."""
+        partners: dict[str, set[str]] = defaultdict(set)
+        for one, other in map(tuple, self._truth):
+            partners[one].add(other)
+            partners[other].add(one)
+        before: dict[int, set[str]] = defaultdict(set)
+        seen: set[str] = set()
+        wrong = false_new = again = 0
+        for position, row in enumerate(self._rows):
+            met = not partners[row.id].isdisjoint(seen)
+            again += met
+            false_new += met and self._outcomes[position] == "new"
+            person = self._decided[position]
+            if self._outcomes[position] == "existing":
+                wrong += partners[row.id].isdisjoint(before[person])
+            before[person].add(row.id)
+            before[self._person[position]].add(row.id)
+            seen.add(row.id)
+        return wrong, false_new, again
 
 
 def _first(decision: Decision) -> Hashable | None:
     return decision.candidates[0].person if decision.candidates else None
 
 
-def _of_two_files(known: Sequence[Row], arriving: Sequence[Row], truth: dict[str, set[str]]) -> Evaluation:
-    raise NotImplementedError
+def _partners(
+    known: Sequence[Row], arriving: Sequence[Row], truth: Iterable[tuple[str, str]] | None
+) -> dict[str, set[str]]:
+    """Of each incoming record the registered ones that it is."""
+    found: dict[str, set[str]] = defaultdict(set)
+    if truth is None:
+        stems: dict[str, set[str]] = defaultdict(set)
+        for row in known:
+            stems[stem(row.id)].add(row.id)
+        for row in arriving:
+            found[row.id] = stems.get(stem(row.id), set())
+        return found
+    registered, submitted = {row.id for row in known}, {row.id for row in arriving}
+    for one, other in truth:
+        if one in registered and other in submitted:
+            found[other].add(one)
+        elif other in registered and one in submitted:
+            # Whichever way round the pair was written.
+            found[one].add(other)
+    return found
+
+
+def _two_files(known: Sequence[Row], arriving: Sequence[Row], partners: Mapping[str, set[str]]) -> Evaluation:
+    """One batch against a register of its own counts, as the batch path decides it."""
+    vocabulary = Vocabulary()
+    register = people_of(table_of([row.details for row in known]), vocabulary)
+    vocabulary.frequencies = frequencies_of(register)
+    index = Index(register)
+    began = time.perf_counter()
+    queries = people_of(table_of([row.details for row in arriving]), vocabulary)
+    batch = decide_batch(queries, register, index.candidates(queries), one_file=False, registered=len(known))
+    seconds = time.perf_counter() - began
+    found: set[Pair] = set()
+    automatic: set[Pair] = set()
+    wrong = false_new = again = 0
+    for row, outcome, best in zip(arriving, batch.outcome.tolist(), batch.best.tolist(), strict=True):
+        mine = partners.get(row.id, set())
+        again += bool(mine)
+        false_new += bool(mine) and outcome == NEW
+        if outcome == NEW:
+            continue
+        other = known[int(batch.scored.known[best])].id
+        pair = frozenset((f"incoming {row.id}", f"registered {other}"))
+        found.add(pair)
+        if outcome == EXISTING:
+            automatic.add(pair)
+            wrong += other not in mine
+    names = {EXISTING: "existing", NEW: "new"}
+    return _figures(
+        sizes=(len(known), len(arriving)),
+        outcomes=Counter(names.get(outcome, "review") for outcome in batch.outcome.tolist()),
+        mistakes=(wrong, false_new, again),
+        found=found,
+        automatic=automatic,
+        truth={
+            frozenset((f"incoming {row}", f"registered {other}"))
+            for row, others in partners.items()
+            for other in others
+        },
+        seconds=seconds,
+    )
 
 
 def _figures(
     *,
-    registered: int,
-    incoming: int,
-    counts: dict[str, int],
-    wrong: int,
-    false_new: int,
-    again: int,
+    sizes: tuple[int, int],
+    outcomes: Mapping[str, int],
+    mistakes: tuple[int, int, int],
     found: set[Pair],
     automatic: set[Pair],
     truth: set[Pair],
     seconds: float,
 ) -> Evaluation:
-    right, right_automatic = len(found & truth), len(automatic & truth)
+    registered, incoming = sizes
+    wrong, false_new, again = mistakes
+    right, decided_right = len(found & truth), len(automatic & truth)
     precision, recall = _share(right, len(found)), _share(right, len(truth))
     return Evaluation(
         registered=registered,
         incoming=incoming,
-        automatic=counts["existing"],
-        review=counts["review"] + counts["too_many"],
-        new=counts["new"],
+        automatic=outcomes.get("existing", 0),
+        review=outcomes.get("review", 0) + outcomes.get("too_many", 0),
+        new=outcomes.get("new", 0),
         wrong_merges_per_100k=round(1e5 * _share(wrong, incoming), 1),
         false_new_pct=round(100 * _share(false_new, again), 3),
         precision=round(precision, 5),
         recall=round(recall, 5),
         f1=round(_share(2 * precision * recall, precision + recall), 5),
-        automatic_precision=round(_share(right_automatic, len(automatic)), 5),
-        automatic_recall=round(_share(right_automatic, len(truth)), 5),
+        automatic_precision=round(_share(decided_right, len(automatic)), 5),
+        automatic_recall=round(_share(decided_right, len(truth)), 5),
         seconds=round(seconds, 3),
         lookups_per_s=round(_share(incoming, seconds), 1),
     )

@@ -47,6 +47,8 @@ _MONTHS = {
         ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], start=1
     )
 }
+FIRST_YEAR, LAST_YEAR = 1850, 2100
+_TIME = re.compile(r"(?<=[0-9])[t ]+[0-9]{1,2}:.*$")
 _NUMBERS = re.compile(r"[0-9]+|[a-z]{3,}")
 
 
@@ -130,25 +132,35 @@ def _joined(row: Mapping[str, str | None], column: str, between: str) -> str:
 
 def iso_date(text: str) -> str:
     """A date as `2009-03-14`, `2009-03` or `2009`; "" when it is none. Of two small numbers the first is the day."""
-    parts = _NUMBERS.findall(
-        text.lower().partition("t")[0] if re.match(r"\d{4}-\d\d-\d\dt", text.lower()) else text.lower()
-    )
-    numbers = [_MONTHS.get(part[:3], 0) if part.isalpha() else int(part) for part in parts[:3]]
+    parts = _NUMBERS.findall(_TIME.sub("", text.lower()))[:3]
     if len(parts) == 1 and len(parts[0]) == 8 and parts[0].isdigit():
-        whole = parts[0]
-        numbers = [int(whole[:4]), int(whole[4:6]), int(whole[6:])]
-        if numbers[0] < 1850 or numbers[0] > 2100:
-            numbers = [int(whole[4:]), int(whole[2:4]), int(whole[:2])]
-    elif len(parts) >= 2 and parts[0].isalpha():
-        numbers[:2] = [numbers[1], numbers[0]]
-        numbers = [*numbers[::-1]] if len(numbers) == 3 else [numbers[0], numbers[1]]
-    elif (len(parts) == 3 and len(parts[2]) == 4) or (len(parts) == 2 and len(parts[1]) == 4):
-        numbers = numbers[::-1]
-    if not numbers or not 1850 <= numbers[0] <= 2100:
+        year, month, day = _eight_digits(parts[0])
+    else:
+        year, month, day = _in_order(
+            [_MONTHS.get(part[:3], 0) if part.isalpha() else int(part) for part in parts], parts
+        )
+    if not FIRST_YEAR <= year <= LAST_YEAR:
         return ""
-    year, month, day = (*numbers, 0, 0)[:3]
     if month > 12 >= day:
         month, day = day, month
     if not 1 <= month <= 12:
         return f"{year:04d}"
     return f"{year:04d}-{month:02d}-{day:02d}" if 1 <= day <= 31 else f"{year:04d}-{month:02d}"
+
+
+def _eight_digits(text: str) -> tuple[int, int, int]:
+    """`20090314`, or `14032009` when the first four are no year."""
+    if FIRST_YEAR <= int(text[:4]) <= LAST_YEAR:
+        return int(text[:4]), int(text[4:6]), int(text[6:])
+    return int(text[4:]), int(text[2:4]), int(text[:2])
+
+
+def _in_order(numbers: list[int], parts: list[str]) -> tuple[int, int, int]:
+    """Year, month and day of numbers in the order they were written, 0 for what is missing."""
+    if len(numbers) > 1 and parts[0].isalpha():
+        # `May 14, 2008`: the month's name stands in front of the day.
+        numbers = [numbers[1], numbers[0], *numbers[2:]] if len(numbers) == 3 else numbers
+    if len(numbers) > 1 and len(parts[-1]) == 4 and parts[-1].isdigit():
+        numbers = numbers[::-1]
+    year, month, day = (*numbers, 0, 0, 0)[:3]
+    return year, month, day

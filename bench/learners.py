@@ -26,11 +26,13 @@ ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "test-results" / "bench_learners.json"
 FIRST_SEED = 1001
 INCOMING = 50_000
+NAMES = Path(os.environ.get("COMMONROOM_SHARED", ROOT.parent / "shared")) / "data" / "names"
 GOALS = {
     "five_fields": {"wrong_merges_upper": 50.0, "review_pct": 7.5, "false_new_pct": 0.7},
     "optional_fields": {"wrong_merges_upper": 25.0, "review_pct": 7.5, "false_new_pct": 0.7},
 }
 GOAL_CPU = 0.5
+COUNTED = ("decided", "known", "automatic", "review", "wrong_merges", "false_new", "with_twin")
 
 
 def one(registered: int, seed: int, names: Path, splink: str | None) -> dict[str, Any]:
@@ -124,7 +126,8 @@ def rates(total: Counter[str]) -> dict[str, Any]:
 def show(name: str, figures: dict[str, Any]) -> None:
     """One method's figures in a line, and its groups below."""
     print(
-        f"{name:16} wrong merges {figures['wrong_merges_per_100k']:6.1f} per 100k (upper {figures['wrong_merges_upper']:.1f})  "
+        f"{name:16} wrong merges {figures['wrong_merges_per_100k']:6.1f} per 100k "
+        f"(upper {figures['wrong_merges_upper']:.1f})  "
         f"review {figures['review_pct']:5.2f}%  false new {figures['false_new_pct']:.3f}%  "
         f"CPU {figures['cpu_seconds_a_batch']:.2f} s for {INCOMING:,}"
     )
@@ -166,7 +169,7 @@ def main() -> int:
     parser.add_argument(
         "--names",
         type=Path,
-        default=Path(os.environ.get("COMMONROOM_SHARED", ROOT.parent / "shared")) / "data" / "names",
+        default=NAMES,
     )
     parser.add_argument("--out", type=Path, default=RESULT)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)

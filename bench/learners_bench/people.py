@@ -31,72 +31,103 @@ FIRST_OF_JANUARY = {
 }
 FAMILY = {
     "muslim": (
-        "Khan:9 Ahmed:7 Hussain:8 Ali:8 Begum:5 Akhtar:3 Malik:3 Mahmood:2 Iqbal:2 Shah:3 Rahman:3 Islam:2 Miah:2 Uddin:2 "
-        "Choudhury:1 Chowdhury:1 Mirza:1 Butt:1 Sheikh:1 Qureshi:1 Rashid:1 Saleem:1 Aziz:1 Hassan:2 Hussein:1 Mohamed:2 Abdi:2 "
-        "Omar:1 Yusuf:1 Ibrahim:1 Rehman:1 Raza:1 Zaman:1 Nawaz:1 Bashir:1 Javed:1 Kauser:1 Bibi:2 Siddiqui:1 Ansari:1 Farooq:1"
+        "Khan:9 Ahmed:7 Hussain:8 Ali:8 Begum:5 Akhtar:3 Malik:3 Mahmood:2 Iqbal:2 Shah:3 Rahman:3 "
+        "Islam:2 Miah:2 Uddin:2 "
+        "Choudhury:1 Chowdhury:1 Mirza:1 Butt:1 Sheikh:1 Qureshi:1 Rashid:1 Saleem:1 Aziz:1 Hassan:2 "
+        "Hussein:1 Mohamed:2 Abdi:2 "
+        "Omar:1 Yusuf:1 Ibrahim:1 Rehman:1 Raza:1 Zaman:1 Nawaz:1 Bashir:1 Javed:1 Kauser:1 Bibi:2 "
+        "Siddiqui:1 Ansari:1 Farooq:1"
     ),
     "indian": (
-        "Patel:12 Singh:9 Kaur:0 Sharma:3 Shah:3 Kumar:2 Gupta:1 Desai:1 Mistry:1 Joshi:1 Mehta:1 Parmar:1 Chauhan:1 Reddy:1 Nair:1 "
-        "Iyer:1 Rao:1 Das:1 Verma:1 Gill:2 Sandhu:1 Dhillon:1 Grewal:1 Sidhu:1 Bains:1 Solanki:1 Thakur:1 Menon:1"
+        "Patel:12 Singh:9 Kaur:0 Sharma:3 Shah:3 Kumar:2 Gupta:1 Desai:1 Mistry:1 Joshi:1 Mehta:1 "
+        "Parmar:1 Chauhan:1 Reddy:1 Nair:1 "
+        "Iyer:1 Rao:1 Das:1 Verma:1 Gill:2 Sandhu:1 Dhillon:1 Grewal:1 Sidhu:1 Bains:1 Solanki:1 "
+        "Thakur:1 Menon:1"
     ),
     "east_european": (
-        "Nowak:4 Kowalski:3 Wisniewski:3 Wojcik:2 Kowalczyk:2 Kaminski:2 Lewandowski:2 Zielinski:2 Szymanski:2 Wozniak:1 Dabrowski:2 "
-        "Kozlowski:1 Jankowski:1 Mazur:1 Krawczyk:1 Popescu:3 Ionescu:2 Popa:2 Radu:1 Dumitru:1 Ivanov:2 Dimitrov:1 Petrov:1 Georgiev:1 "
-        "Novak:1 Novotny:1 Horvath:1 Kovacs:1 Nagy:1 Kazlauskas:1 Petrauskas:1 Jankauskas:1 Balogh:1 Stoica:1 Stan:1 Rusu:1"
+        "Nowak:4 Kowalski:3 Wisniewski:3 Wojcik:2 Kowalczyk:2 Kaminski:2 Lewandowski:2 Zielinski:2 "
+        "Szymanski:2 Wozniak:1 Dabrowski:2 "
+        "Kozlowski:1 Jankowski:1 Mazur:1 Krawczyk:1 Popescu:3 Ionescu:2 Popa:2 Radu:1 Dumitru:1 "
+        "Ivanov:2 Dimitrov:1 Petrov:1 Georgiev:1 "
+        "Novak:1 Novotny:1 Horvath:1 Kovacs:1 Nagy:1 Kazlauskas:1 Petrauskas:1 Jankauskas:1 Balogh:1 "
+        "Stoica:1 Stan:1 Rusu:1"
     ),
     "african": (
-        "Okafor:2 Adeyemi:2 Okonkwo:1 Mensah:3 Boateng:2 Owusu:2 Asante:1 Osei:1 Adebayo:2 Ojo:1 Ogunleye:1 Balogun:1 Eze:2 Nwosu:1 "
-        "Appiah:1 Addo:1 Amoah:1 Ndlovu:1 Moyo:2 Dube:1 Ncube:1 Sibanda:1 Kamara:2 Conteh:1 Bangura:1 Sesay:1 Diallo:1 Traore:1 Abebe:1 "
+        "Okafor:2 Adeyemi:2 Okonkwo:1 Mensah:3 Boateng:2 Owusu:2 Asante:1 Osei:1 Adebayo:2 Ojo:1 "
+        "Ogunleye:1 Balogun:1 Eze:2 Nwosu:1 "
+        "Appiah:1 Addo:1 Amoah:1 Ndlovu:1 Moyo:2 Dube:1 Ncube:1 Sibanda:1 Kamara:2 Conteh:1 Bangura:1 "
+        "Sesay:1 Diallo:1 Traore:1 Abebe:1 "
         "Tesfaye:1 Williams:3 Johnson:3 Smith:2 James:2"
     ),
     "east_asian": (
-        "Chen:4 Wang:4 Li:4 Zhang:4 Liu:3 Wong:4 Chan:4 Lee:3 Cheung:2 Lam:2 Ng:2 Nguyen:6 Tran:3 Le:2 Pham:2 Kim:2 Park:1 Huang:2 Lin:2 Wu:2"
+        "Chen:4 Wang:4 Li:4 Zhang:4 Liu:3 Wong:4 Chan:4 Lee:3 Cheung:2 Lam:2 Ng:2 Nguyen:6 Tran:3 "
+        "Le:2 Pham:2 Kim:2 Park:1 Huang:2 Lin:2 Wu:2"
     ),
 }
 GIVEN = {
     "muslim": {
         "1": (
-            "Mohammed Muhammad Mohammad Mohamed Ibrahim Yusuf Ali Hamza Ahmed Adam Hassan Hussain Ismail Zain Abdullah Omar Bilal Yahya "
-            "Mustafa Zakariya Musa Haris Idris Isa Khalid Umar Usman Imran Amir Hamid Tariq Rayyan Ayaan Zayn Sami Adil Faisal Haroon"
+            "Mohammed Muhammad Mohammad Mohamed Ibrahim Yusuf Ali Hamza Ahmed Adam Hassan Hussain "
+            "Ismail Zain Abdullah Omar Bilal Yahya "
+            "Mustafa Zakariya Musa Haris Idris Isa Khalid Umar Usman Imran Amir Hamid Tariq Rayyan "
+            "Ayaan Zayn Sami Adil Faisal Haroon"
         ),
         "2": (
-            "Aisha Fatima Maryam Zainab Khadija Amina Hafsa Safa Zahra Sumayyah Aaliyah Ayesha Inaya Hana Layla Noor Sana Iqra Sara Halima "
-            "Mariam Ruqayyah Asma Zara Anisa Hafsah Yasmin Alisha Aleena Hira Maya Nadia Salma Sadia Samira Iman"
+            "Aisha Fatima Maryam Zainab Khadija Amina Hafsa Safa Zahra Sumayyah Aaliyah Ayesha Inaya "
+            "Hana Layla Noor Sana Iqra Sara Halima "
+            "Mariam Ruqayyah Asma Zara Anisa Hafsah Yasmin Alisha Aleena Hira Maya Nadia Salma Sadia "
+            "Samira Iman"
         ),
     },
     "indian": {
         "1": (
-            "Arjun Aryan Rohan Dhruv Krish Dev Karan Vivek Jay Harpreet Gurpreet Manpreet Simran Arun Amar Ravi Nikhil Rahul Sahil Veer "
+            "Arjun Aryan Rohan Dhruv Krish Dev Karan Vivek Jay Harpreet Gurpreet Manpreet Simran Arun "
+            "Amar Ravi Nikhil Rahul Sahil Veer "
             "Yuvraj Ishaan Akash Jeevan Kiran Harman Ranveer Aarav Om Shiv Vishal Amit Anil"
         ),
         "2": (
-            "Simran Jasmine Priya Anjali Diya Maya Anya Riya Ananya Isha Jaspreet Harpreet Manpreet Kiran Neha Pooja Meera Nisha Avani Tara "
+            "Simran Jasmine Priya Anjali Diya Maya Anya Riya Ananya Isha Jaspreet Harpreet Manpreet "
+            "Kiran Neha Pooja Meera Nisha Avani Tara "
             "Aaliyah Gurpreet Jasleen Amrit Kavita Sonia Divya Shreya Aarti Anika Roshni Krisha"
         ),
     },
     "east_european": {
         "1": (
-            "Jakub Kacper Szymon Filip Jan Antoni Mateusz Michal Wiktor Adam Aleksander Oskar Dawid Daniel Piotr Lukasz Tomasz Maciej "
-            "Bartosz Dominik Andrei Alexandru David Stefan Matei Luca Georgi Nikola Martin Ivan Lukas Matas Nojus Milan Marek Patryk"
+            "Jakub Kacper Szymon Filip Jan Antoni Mateusz Michal Wiktor Adam Aleksander Oskar Dawid "
+            "Daniel Piotr Lukasz Tomasz Maciej "
+            "Bartosz Dominik Andrei Alexandru David Stefan Matei Luca Georgi Nikola Martin Ivan Lukas "
+            "Matas Nojus Milan Marek Patryk"
         ),
         "2": (
-            "Julia Maja Zuzanna Lena Wiktoria Amelia Oliwia Aleksandra Natalia Emilia Hanna Maria Anna Alicja Nikola Zofia Martyna Karolina "
-            "Gabriela Sofia Alexandra Ioana Elena Andreea Daria Gabija Ugne Viktoria Emma Petra Magdalena Katarzyna Weronika"
+            "Julia Maja Zuzanna Lena Wiktoria Amelia Oliwia Aleksandra Natalia Emilia Hanna Maria "
+            "Anna Alicja Nikola Zofia Martyna Karolina "
+            "Gabriela Sofia Alexandra Ioana Elena Andreea Daria Gabija Ugne Viktoria Emma Petra "
+            "Magdalena Katarzyna Weronika"
         ),
     },
     "african": {
         "1": (
-            "David Daniel Emmanuel Samuel Joshua Michael Elijah Joseph Nathan Caleb Jeremiah Isaac Gabriel Ayomide Oluwaseun Tobi Kofi Kwame "
-            "Kwabena Chidera Chukwuemeka Ebuka Tendai Tinashe Abdul Ibrahim Mohamed Ezra Micah Josiah Malachi Praise Tunde Segun"
+            "David Daniel Emmanuel Samuel Joshua Michael Elijah Joseph Nathan Caleb Jeremiah Isaac "
+            "Gabriel Ayomide Oluwaseun Tobi Kofi Kwame "
+            "Kwabena Chidera Chukwuemeka Ebuka Tendai Tinashe Abdul Ibrahim Mohamed Ezra Micah Josiah "
+            "Malachi Praise Tunde Segun"
         ),
         "2": (
-            "Blessing Grace Esther Deborah Favour Precious Princess Abigail Hannah Sarah Elizabeth Ruth Chloe Ama Abena Akua Adaeze Chioma "
-            "Temitope Oluwaseun Ayomide Tiffany Michelle Faith Hope Joy Gift Miracle Peace Naomi Rachel Rebecca Ifeoma Tanaka"
+            "Blessing Grace Esther Deborah Favour Precious Princess Abigail Hannah Sarah Elizabeth "
+            "Ruth Chloe Ama Abena Akua Adaeze Chioma "
+            "Temitope Oluwaseun Ayomide Tiffany Michelle Faith Hope Joy Gift Miracle Peace Naomi "
+            "Rachel Rebecca Ifeoma Tanaka"
         ),
     },
     "east_asian": {
-        "1": "Jason Kevin Ryan Daniel Eric Andy Tony Wei Jun Ming Hao Lucas Ethan Jayden Nathan Anthony Vincent Henry Leo Kai Minh Duc Alan",
-        "2": "Jessica Emily Michelle Tiffany Cindy Amy Mei Ling Xin Yan Jasmine Vivian Sophie Chloe Grace Angela Linh Anh Hanna Yuki Jenny",
+        "1": (
+            "Jason Kevin Ryan Daniel Eric Andy Tony Wei Jun Ming Hao Lucas Ethan Jayden Nathan Anthony "
+            "Vincent Henry Leo Kai Minh Duc Alan"
+        ),
+        "2": (
+            "Jessica Emily Michelle Tiffany Cindy Amy Mei Ling Xin Yan Jasmine Vivian Sophie Chloe Grace "
+            "Angela Linh Anh Hanna Yuki Jenny"
+        ),
     },
 }
 # Names that several sons of one family bear, with a second name of their own.

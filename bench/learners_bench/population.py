@@ -114,14 +114,15 @@ def make(count: int, seed: int, folder: Path) -> Population:
 
 
 _STREETS = (
-    "Mill", "Church", "Station", "High", "Victoria", "Park", "Elm", "Oak", "Queens", "Kings", "School", "North", "South", "West",
+    "Mill", "Church", "Station", "High", "Victoria", "Park", "Elm", "Oak", "Queens", "Kings", "School", "North",
+    "South", "West",
     "Albert", "Castle", "Garden", "Meadow", "River", "Chapel", "Grange", "Manor", "Hill", "Spring", "Beech", "Cedar", "Ash",
 )  # fmt: skip
 _KINDS = ("Road", "Street", "Lane", "Avenue", "Close", "Drive", "Gardens")
 _TOWNS = (
-    "Leeds", "Bradford", "Bolton", "Oldham", "Bury", "Derby", "Luton", "Slough", "Reading", "Bristol", "Exeter", "Truro", "Hull",
-    "York", "Durham", "Carlisle", "Preston", "Stoke", "Walsall", "Dudley", "Coventry", "Leicester", "Nottingham", "Lincoln",
-    "Norwich", "Ipswich", "Croydon", "Ealing", "Barnet", "Brent",
+    "Leeds", "Bradford", "Bolton", "Oldham", "Bury", "Derby", "Luton", "Slough", "Reading", "Bristol", "Exeter", "Truro",
+    "Hull", "York", "Durham", "Carlisle", "Preston", "Stoke", "Walsall", "Dudley", "Coventry", "Leicester", "Nottingham",
+    "Lincoln", "Norwich", "Ipswich", "Croydon", "Ealing", "Barnet", "Brent",
 )  # fmt: skip
 _SCHOOLS = ("Academy", "High School", "Community School", "Grammar School", "St Mary's", "College")
 

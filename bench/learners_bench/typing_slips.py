@@ -20,22 +20,14 @@ MOVES, NAME_CHANGES, MISSING_POSTCODE = 0.22, 0.04, 0.035
 SAYS_PREVIOUS_NAME = 0.5
 MOVES_IN_THE_DISTRICT = 0.3
 KEYS = {
-    "a": "qs",
-    "e": "wr",
-    "i": "uo",
-    "o": "ip",
-    "u": "yi",
-    "n": "bm",
-    "m": "n",
-    "s": "ad",
-    "r": "et",
-    "t": "ry",
-    "l": "k",
-    "d": "sf",
-}
+    "a": "qs", "e": "wr", "i": "uo", "o": "ip", "u": "yi", "n": "bm", "m": "n", "s": "ad", "r": "et", "t": "ry",
+    "l": "k", "d": "sf",
+}  # fmt: skip
 # Ways in which one name is written; applied to what the lists do not hold.
-RESPELL = (("ou", "u"), ("ee", "i"), ("mm", "m"), ("oo", "u"), ("y", "ie"), ("ah", "a"), ("ie", "y"), ("ph", "f"), ("k", "c"), ("c", "k"),
-           ("ss", "s"), ("ll", "l"), ("i", "y"), ("q", "k"), ("w", "v"), ("a", "ah"), ("u", "ou"))  # fmt: skip
+RESPELL = (
+    ("ou", "u"), ("ee", "i"), ("mm", "m"), ("oo", "u"), ("y", "ie"), ("ah", "a"), ("ie", "y"), ("ph", "f"), ("k", "c"),
+    ("c", "k"), ("ss", "s"), ("ll", "l"), ("i", "y"), ("q", "k"), ("w", "v"), ("a", "ah"), ("u", "ou"),
+)  # fmt: skip
 
 
 class Typist:

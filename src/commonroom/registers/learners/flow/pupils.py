@@ -111,12 +111,19 @@ WITH known AS (
 INSERT INTO learners.relinked (registration) SELECT registration FROM known ON CONFLICT DO NOTHING
 """
 
+# One school at a time: whoever else locks rows by UPN in their order (the warehouse) never meets us crosswise.
 _TO_SUBMIT = """
 SELECT school, upn, party, details, digest, uln
 FROM learners.pupil
 WHERE digest IS NOT NULL AND submitted IS DISTINCT FROM digest AND due_on <= $1
     AND (held_until IS NULL OR held_until < clock_timestamp())
-ORDER BY due_on
+    AND school = (
+        SELECT school FROM learners.pupil
+        WHERE digest IS NOT NULL AND submitted IS DISTINCT FROM digest AND due_on <= $1
+            AND (held_until IS NULL OR held_until < clock_timestamp())
+        ORDER BY due_on LIMIT 1
+    )
+ORDER BY upn
 LIMIT $2
 """
 _HOLD = """
@@ -209,7 +216,7 @@ async def keep(conn: Any, letters: Sequence[Taking]) -> int:
 
 
 async def submit(conn: Any, numbers: Numbers) -> Written:
-    """Give numbers to some pupils whose time it is, and write the letters that tell the schools, in one transaction.
+    """Give numbers to a school's pupils whose time it is, and write the letters that tell schools, in one transaction.
 
     Among those told are pupils whose registration was linked anew since: decided by a clerk, merged, a merge undone.
     """
@@ -217,11 +224,8 @@ async def submit(conn: Any, numbers: Numbers) -> Written:
         await conn.execute(_LOCK)
         today = await clock.today(conn)
         rows = await conn.fetch(_TO_SUBMIT, today, PUPILS_AT_ONCE)
-        by_school: dict[str, list[Any]] = defaultdict(list)
-        for row in rows:
-            by_school[row["school"]].append(row)
-        for school in sorted(by_school):
-            await _register_or_hold(conn, numbers, school, by_school[school])
+        if rows:
+            await _register_or_hold(conn, numbers, rows)
         moved = [row["registration"] for row in await conn.fetch(_RELINKED)]
         relinked = await conn.fetch(_OF_REGISTRATIONS, moved) if moved else []
         touched = sorted({(row["school"], row["upn"]) for row in (*rows, *relinked)})
@@ -255,20 +259,21 @@ async def _rekey(conn: Any, party: str, change: Rekeyed) -> None:
     await conn.execute(_MOVE_PUPIL, change.school, change.old, change.new)
 
 
-async def _register_or_hold(conn: Any, numbers: Numbers, school: str, rows: Sequence[Any]) -> None:
+async def _register_or_hold(conn: Any, numbers: Numbers, rows: Sequence[Any]) -> None:
     """What fails with one school's pupils waits a moment and stops nobody else's."""
     try:
         async with conn.transaction():
-            await _register(conn, numbers, school, rows)
+            await _register(conn, numbers, rows)
     except database.DATABASE_AWAY:
         raise
     except Exception as error:
         log.fault(_log, "pupils of a school not submitted, wait", error)
-        await conn.execute(_HOLD, school, [row["upn"] for row in rows], HELD)
+        await conn.execute(_HOLD, rows[0]["school"], [row["upn"] for row in rows], HELD)
 
 
-async def _register(conn: Any, numbers: Numbers, school: str, rows: Sequence[Any]) -> None:
+async def _register(conn: Any, numbers: Numbers, rows: Sequence[Any]) -> None:
     """Submit pupils of one school. No two of its pupils get one number: the second goes to a clerk."""
+    school = rows[0]["school"]
     upns = [row["upn"] for row in rows]
     taken = [row["uln"] for row in await conn.fetch(_TAKEN_ULNS, school, upns)]
     who = Caller(party=rows[0]["party"], person=None, purpose=PURPOSE, role=ROLE)

@@ -32,7 +32,7 @@ from commonroom.collections.tables import Tables
 from commonroom.engines.database import open_pool
 from commonroom.engines.postgres import LocalServer
 from commonroom.problems import Problem
-from commonroom.returns import live, store
+from commonroom.returns import freeze, live, store
 from commonroom.returns.commands import app
 from commonroom.returns.parties import Actor
 from commonroom.settings import Settings
@@ -416,6 +416,12 @@ async def _made_versions(county: County) -> tuple[store.Return, store.Version, s
             after = await live.make(county.settings, connection, actor, found, known_at=county.evening)
             second = await store.version(connection, after)
             assert first.content == second.content
+            # Frozen, it can be made again from what the record was known to be then, though more is known now.
+            async with connection.transaction():
+                await freeze.freeze(county.settings, connection, after)
+            kept = await freeze.prove(county.settings, connection, after)
+            assert (kept.content, kept.known_at) == (second.content, county.evening)
+            assert await live.made_again(county.settings, connection, after, second) == kept.content
             with pytest.raises(Problem) as early:
                 await live.make(
                     county.settings, connection, actor, after, known_at=datetime(2026, 8, 1, tzinfo=UTC)

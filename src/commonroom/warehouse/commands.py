@@ -1,4 +1,4 @@
-"""`commonroom warehouse`: `measure` prints figures, `status` what is loaded. Parse, call, print."""
+"""`commonroom warehouse`: figures, what is loaded, upkeep. Parse, call, print. `history_commands` has looking back."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from rich.table import Table
 
 from commonroom import settings
 from commonroom.engines import database, delta
+from commonroom.engines.duck import Duck
+from commonroom.exchange.contract import ReplayRequest
 from commonroom.identity import PUBLIC
 from commonroom.problems import Problem
-from commonroom.warehouse import heads, tables
+from commonroom.warehouse import checks, heads, history_commands, loader, tables
 from commonroom.warehouse.reader import Figure, open_reader
 
 app = typer.Typer(no_args_is_help=True, help="The warehouse: figures, and what is loaded.")
@@ -27,6 +29,12 @@ app = typer.Typer(no_args_is_help=True, help="The warehouse: figures, and what i
 Data = Annotated[
     Path | None, typer.Option("--data", help="The data folder.", envvar="COMMONROOM_DATA", show_default=False)
 ]
+
+
+_LEASE_SECONDS = 5.0  # how long to wait for a loader to end
+
+
+history_commands.add_to(app)
 
 
 class Format(StrEnum):
@@ -71,6 +79,81 @@ def status(
     _print_table(["table", "version", "rows", "files", "bytes"], [list(row.values()) for row in sizes])
 
 
+@app.command("compact")
+def compact(data: Data = None) -> None:
+    """Merge the small files of every table, checkpoint the logs, delete what no version of the last day needs."""
+    head = asyncio.run(_compact(data))
+    typer.echo(f"batch {head.number}: {len(head.tables)} tables compacted")
+
+
+@app.command("replay")
+def replay(
+    since: Annotated[str | None, typer.Option(help="Letters accepted from then on.")] = None,
+    from_position: Annotated[
+        int | None, typer.Option(help="Letters from this position of the hub.", min=1)
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Have the hub hand out letters again, as after the tables were put back to an older state. Nothing is doubled."""
+    if since is None and from_position is None:
+        from_position = 1
+    request = ReplayRequest(from_position=from_position, since=_moment(since))
+    typer.echo(f"{asyncio.run(_replay(data, request))} letters offered again; the loader takes them")
+
+
+@app.command("verify")
+def verify(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    data: Data = None,
+) -> None:
+    """Look through every table: all files there, no fact twice or half, every row with its message. Ends 1 on a fault."""
+    checked = asyncio.run(_verify(data))
+    if as_json:
+        typer.echo(msgspec.json.encode(checked).decode())
+    else:
+        rows: list[list[Any]] = [
+            [one.table, one.version, one.rows, "; ".join(one.faults) or "good"] for one in checked
+        ]
+        _print_table(["table", "version", "rows", "found"], rows)
+    if any(one.faults for one in checked):
+        raise typer.Exit(1)
+
+
+async def _compact(data: Path | None) -> heads.Head:
+    chosen = settings.load(data)
+    stop = asyncio.Event()
+    asyncio.get_running_loop().call_later(_LEASE_SECONDS, stop.set)
+    async with heads.lease(chosen, stop) as connection:
+        if connection is None:
+            raise Problem(
+                "CR-060",
+                "a loader is at work",
+                status=409,
+                remedy="It compacts by itself when that is due; or stop it and try again.",
+            )
+        return await loader.upkeep(connection, chosen, every=True)
+
+
+async def _replay(data: Path | None, request: ReplayRequest) -> int:
+    chosen = settings.load(data)
+    connection = await database.connect(chosen)
+    try:
+        return await loader.replay(chosen, connection, request)
+    finally:
+        await connection.close()
+
+
+async def _verify(data: Path | None) -> list[checks.Checked]:
+    chosen = settings.load(data)
+    connection = await database.connect(chosen)
+    duck = Duck(chosen, [chosen.folder("warehouse")])
+    try:
+        return await asyncio.to_thread(checks.verify, chosen, duck, await heads.newest(connection))
+    finally:
+        duck.close()
+        await connection.close()
+
+
 async def _figures(
     data: Path | None,
     name: str,
@@ -87,7 +170,7 @@ async def _figures(
     try:
         return await reader.figures(
             connection, PUBLIC, measure=name, level=level, grain=grain, units=units or None,
-            first=first, last=last, known_at=known_at,
+            first=first, last=last, known_at=known_at, purpose="command line",
         )  # fmt: skip
     finally:
         reader.close()

@@ -11,12 +11,15 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from commonroom import exchange, ids, log
 from commonroom.engines import delta, duck
 from commonroom.engines.database import DATABASE_AWAY
 from commonroom.engines.delta import Batch
 from commonroom.engines.duck import Duck
 from commonroom.exchange import Client, Letter, Unreachable
+from commonroom.exchange.contract import ReplayRequest
 from commonroom.hub.own_end_points import own_end_point
 from commonroom.problems import Problem
 from commonroom.settings import Settings
@@ -117,10 +120,13 @@ async def _release(client: Client, letters: Sequence[Letter]) -> None:
         _log.warning("letters stay leased for a while", error=type(error).__name__)
 
 
-async def upkeep(connection: Any, settings: Settings) -> Head:
-    """Tidy each table whose small files have become many; the caller holds the lease. Returns the head."""
+async def upkeep(connection: Any, settings: Settings, *, every: bool = False) -> Head:
+    """Tidy each table whose small files have become many, or `every` table; the caller holds the lease.
+
+    Returns the head.
+    """
     head = await heads.newest(connection)
-    due = await asyncio.to_thread(_due, settings, head)
+    due = sorted(head.tables) if every else await asyncio.to_thread(_due, settings, head)
     if not due:
         return head
     batch = Batch(head.number + 1, str(ids.uuid7()))
@@ -129,6 +135,19 @@ async def upkeep(connection: Any, settings: Settings) -> Head:
     await heads.announce(connection, new)
     _log.info("tables tidied", batch=new.number, tables=due)
     return new
+
+
+async def replay(settings: Settings, connection: Any, request: ReplayRequest) -> int:
+    """Have the hub hand the warehouse's letters out again; the loader takes them like any others. How many."""
+    me = await own_end_point(settings, connection, "warehouse", WAREHOUSE)
+    letters = 0
+    async with Client(settings.hub_url, me.key_file, me.end_point) as client:
+        while True:
+            answer = await client.replay(request)
+            letters += answer.letters
+            if not answer.more or answer.last_position is None:
+                return letters
+            request = msgspec.structs.replace(request, after_position=answer.last_position)
 
 
 def _due(settings: Settings, head: Head) -> list[str]:

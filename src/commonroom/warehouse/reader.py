@@ -92,11 +92,13 @@ class Reader:
         first: date,
         last: date,
         known_at: datetime | None = None,
+        purpose: str = "published figures",
     ) -> list[Figure]:
         """The figures of a measure, by unit and period. `units` None: every unit of the level that has any.
 
         A unit asked for by its code has a figure in every period, if only a symbol. `known_at` asks for what was known
         at that time. Periods are whole, and those that have not begun are left out.
+        `purpose` goes into the trail of reads.
         Raises Problem CR-063 (no such measure, level, grain or unit), CR-111 (not granted), CR-092 (no calendar).
         """
         question = _question(measure, level, grain, units, first, last, known_at)
@@ -110,6 +112,7 @@ class Reader:
                 self._compute, question, scope, View(head, question.known_at, today)
             )
             self._figures.put(key, found)
+        await access.audit(connection, principal, DATASET, purpose, len(found))
         return list(found)
 
     def _compute(self, question: Question, scope: Scope, view: View) -> list[Figure]:

@@ -61,6 +61,22 @@ def test_figures_as_csv_json_and_table_and_the_status(loaded: Settings) -> None:
     ]
 
 
+def test_the_tables_are_compacted_and_looked_through(loaded: Settings) -> None:
+    assert "2 tables compacted" in run("compact")
+    checked = msgspec.json.decode(run("verify", "--json"))
+    assert [(one["table"], one["rows"], one["faults"]) for one in checked] == [
+        ("enrolment", 13, []),
+        ("organisation", 3, []),
+    ]
+
+
+def test_looking_back_as_an_analyst_names_no_pupil(loaded: Settings) -> None:
+    printed = run("state", "enrolment", "--on", "2026-09-07", "--purpose", "a test")
+    rows = [msgspec.json.decode(line) for line in printed.splitlines()]
+    assert len(rows) == 13
+    assert not any("upn" in row for row in rows)
+
+
 def test_a_measure_that_does_not_exist_is_answered_with_those_that_do(loaded: Settings) -> None:
     with pytest.raises(Problem, match="Use one of: absence_authorised"):
         run("measure", "happiness", "--first", "2026-09-07", "--last", "2026-09-07")

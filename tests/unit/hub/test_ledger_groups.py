@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from commonroom.engines.database import connect
 from commonroom.hub import ledger, ledger_form, proofs, sequencer
 from commonroom.hub.ledger_check import check, verify_database
 from commonroom.hub.ledger_file import export, leaves, verify
 from commonroom.hub.master_keys import MasterKeys
+from commonroom.settings import Settings
 from tests.hub_server import message
 from tests.unit.hub.conftest import Town
 from tests.waiting import until_async
@@ -22,7 +24,15 @@ SINGLE = (
     "INSERT INTO hub.ledger (event, message, party) SELECT 'leased', max(position), 'urn:x' FROM hub.message"
 )
 
-# $1 of each: the group of what was accepted.
+LONE = "INSERT INTO hub.ledger (event, message, party) VALUES ('leased', 1, 'urn:x')"
+GROUP = """
+INSERT INTO hub.ledger_group (number, event, entries, messages, parties, party_of)
+SELECT nextval('hub.ledger_entry_seq'), 'leased', ARRAY[nextval('hub.ledger_entry_seq'), nextval('hub.ledger_entry_seq')],
+    ARRAY[gen_random_uuid(), gen_random_uuid()], ARRAY['urn:x'], ARRAY[1, 1]
+RETURNING number
+"""
+
+# {0}: the group of what was accepted.
 CHANGES = {
     "number": "UPDATE hub.ledger_group SET number = number + 1000000 WHERE number = {0}",
     "at": "UPDATE hub.ledger_group SET at = at + interval '1 microsecond' WHERE number = {0}",
@@ -160,6 +170,36 @@ async def test_a_repeated_send_tells_the_position_of_its_own_entry_in_the_group(
         async with town.pool.acquire() as connection:
             proof = await proofs.prove(connection, receipt.message, town.county.school)  # type: ignore[union-attr]
         assert [proven.position for proven in proof.entries] == [again.ledger_position]
+
+
+async def test_groups_that_commit_out_of_order_or_were_restored_elsewhere_come_once_each(
+    settings: Settings, pool: Any
+) -> None:
+    early, late, sequencing = [await connect(settings) for _ in range(3)]
+    try:
+        first = early.transaction()
+        await first.start()
+        one = await early.fetchval(GROUP)
+        two = await late.fetchval(GROUP)
+        assert await sequencer.sequence(sequencing) == 2
+        assert await sequencer.sequence(sequencing) == 0
+        await late.execute(LONE)
+        await first.commit()
+        assert await sequencer.sequence(sequencing) == 3
+        # A dump restored elsewhere: transaction numbers there are behind what the snapshot of the old cluster says.
+        await late.execute(
+            "UPDATE hub.ledger_sequencer SET cluster = 1, seen = '900000000:900000000:'::pg_snapshot"
+        )
+        three = await late.fetchval(GROUP)
+        assert await sequencer.sequence(sequencing) == 2
+        assert await sequencer.sequence(sequencing) == 0
+        rows = await pool.fetch("SELECT ledger_group, position FROM hub.ledger_leaf_group ORDER BY position")
+        assert [tuple(row) for row in rows] == [(two, 0), (one, 2), (three, 5)]
+        places = await pool.fetch("SELECT position FROM hub.ledger_place ORDER BY position")
+        assert [row["position"] for row in places] == list(range(7))
+    finally:
+        for connection in (early, late, sequencing):
+            await connection.close()
 
 
 async def _position(connection: Any, name: str) -> int:

@@ -20,7 +20,8 @@ from commonroom.portal.pages.reference import HOME
 from commonroom.portal.tables import Cell, Column, Link, Table
 from commonroom.problems import Problem
 from commonroom.registers.learners import store
-from commonroom.registers.learners.matching import guards
+from commonroom.registers.learners.matching import guard_in_words
+from commonroom.registers.learners.matching.explain import FIELDS, LEVELS
 from commonroom.registers.learners.matching.people import Details, Part
 from commonroom.registers.learners.store import Caller, Candidate, Case
 
@@ -31,21 +32,6 @@ ITEMS = {
     "previous_family_name": "Previous family name", "preferred_given_name": "Preferred given name",
     "date_of_birth": "Date of birth", "gender": "Gender", "postcode": "Postcode", "house": "Address", "town": "Town",
     "upn": "UPN", "email": "E-mail", "place_of_birth": "Place of birth", "school_at_16": "School at 16",
-}  # fmt: skip
-FIELDS = {
-    "given": "Given name", "family": "Family name", "birth": "Date of birth", "gender": "Gender", "home": "Home",
-    "upn": "UPN", "middle": "Middle names", "place": "Place of birth", "school": "School at 16",
-    "names": "Names in each other's place", "prior": "Before anything is compared",
-}  # fmt: skip
-LEVELS = {
-    "exact": "the same", "agree": "the same", "same": "the same", "variant": "a form of the same name",
-    "typo": "a slip of the pen away", "slip": "a slip of the pen away", "other": "in another place",
-    "initial": "an initial that fits", "similar": "alike", "disagree": "different", "differ": "different",
-    "conflict": "contradict each other", "part": "one part is the same", "swapped": "swapped",
-    "month": "the same year and month", "year": "the same year", "near": "a few months apart",
-    "missing": "not known", "postcode": "the same postcode", "district": "the same postal district",
-    "house": "the same address", "email": "the same e-mail address", "town": "the same town",
-    "former": "a former one is the same", "previous": "the previous one is the same",
 }  # fmt: skip
 KINDS = {
     "registration": "A registration that may be of a known learner",
@@ -157,11 +143,7 @@ def _number(text: str) -> uuid.UUID:
 
 def _row(case: Case) -> tuple[Cell, ...]:
     link = Link(KINDS[case.kind], f"/learners/review/{case.id}")
-    return (link, case.opened_at, _guard(case.guard), len(case.candidates), case.clerks)
-
-
-def _guard(guard: str | None) -> str:
-    return guards.WORDS.get(guard or "", "The records are alike, and not alike enough to be sure.")
+    return (link, case.opened_at, guard_in_words(case.guard), len(case.candidates), case.clerks)
 
 
 def _page(case: Case, errors: dict[str, str]) -> Page:
@@ -169,7 +151,7 @@ def _page(case: Case, errors: dict[str, str]) -> Page:
     return Page(
         template="learner_case.html",
         title="Is this the same person?",
-        summary=_guard(case.guard),
+        summary=guard_in_words(case.guard),
         facts=(
             Fact("kind", "Case", KINDS[case.kind]),
             Fact("opened_at", "Opened", case.opened_at),
@@ -209,7 +191,7 @@ def _shown(sent: Details, candidate: Candidate) -> Shown:
             lines.append(Line(title, left, right, left.casefold() == right.casefold()))
     parts = sorted(candidate.parts, key=lambda part: -abs(part.weight))
     steps = tuple(_step(part) for part in parts if abs(part.weight) >= LIGHT)
-    return Shown(candidate, tuple(lines), steps, _guard(candidate.guard) if candidate.guard else "")
+    return Shown(candidate, tuple(lines), steps, guard_in_words(candidate.guard) if candidate.guard else "")
 
 
 def _step(part: Part) -> tuple[str, str, str]:

@@ -67,6 +67,37 @@ def test_from_a_file_to_a_decided_case(
     assert json.loads(run("dedupe", "--json").output)["merged"] == 0
 
 
+def test_evaluate_two_files(run: Run, tmp_path: Path) -> None:
+    _write(
+        tmp_path / "a.csv",
+        [
+            ("1", "Amara", "Ashdown", "14/03/2009", "LS1 4AP"),
+            ("2", "Chidi", "Okonkwo", "2007-11-02", "BS2 8QJ"),
+        ],
+    )
+    _write(
+        tmp_path / "b.csv",
+        [
+            ("x", "Amara", "Ashdown", "20090314", "LS1 4AP"),
+            ("y", "Maja", "Zielinski", "2006-05-21", "CV4 9EE"),
+        ],
+    )
+    (tmp_path / "t.csv").write_text("a,b\n1,x\n")
+    files = (
+        "--register",
+        tmp_path / "a.csv",
+        "--incoming",
+        tmp_path / "b.csv",
+        "--truth",
+        tmp_path / "t.csv",
+    )
+    told = json.loads(run("evaluate", *files, "--map", MAP, "--json").output)
+    assert set(told) == KEYS
+    assert (told["registered"], told["incoming"], told["automatic"], told["new"]) == (2, 2, 1, 1)
+    assert (told["precision"], told["recall"], told["f1"]) == (1, 1, 1)
+    assert "lookups_per_s" in run("evaluate", *files, "--map", MAP).output
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -32,6 +32,10 @@ class Index:
             keys = np.concatenate([part[1] for part in parts])
             order = np.argsort(keys, kind="stable")
             self._passes[name] = (keys[order], rows[order].astype(np.int32))
+        # What batches will ask of the register's names is worked out before the first one comes.
+        register.vocabulary.rarity("given", register.given)
+        register.vocabulary.rarity("family", register.family)
+        register.vocabulary.together(register.given[:1], register.family[:1])
 
     def candidates(self, queries: People) -> tuple[Ints, Ints]:
         """Positions of queries and of registered persons that share a key, each pair once."""

@@ -192,7 +192,7 @@ def _one_slip(one: Ints, other: Ints) -> Bools:
             & (mine[:, place] == yours[:, place + 1])
             & (mine[:, place + 1] == yours[:, place])
         )
-    return (count == 1) | ((count == 2) & turned)
+    return np.asarray((count == 1) | ((count == 2) & turned))
 
 
 def postcode(vocabulary: Vocabulary, one: Ints, other: Ints) -> Small:

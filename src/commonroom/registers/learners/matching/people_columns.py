@@ -246,7 +246,8 @@ class _Maker:
         owner = np.concatenate(rows)
         order = np.argsort(owner, kind="stable")
         history = Histories(_starts(owner, self.table.size), np.arange(len(owner)))
-        return history, *(np.concatenate(column)[order] for column in (given, family, hows))
+        columns = [np.concatenate(column)[order] for column in (given, family, hows)]
+        return history, columns[0], columns[1], columns[2]
 
     def middle(self) -> NDArray[np.int64]:
         """The first middle names: what stands behind the first given name, then the middle names."""

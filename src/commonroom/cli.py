@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
@@ -71,6 +72,7 @@ def _build(arguments: list[str]) -> typer.Typer:
         room = importlib.import_module(module).app if name == asked else typer.Typer()
         app.add_typer(room, name=name, help=purpose)
     app.command("check")(_check)
+    app.command("measure", help="Print the published figures of one measure.")(_measure(asked))
     app.command("demo")(_demo)
     app.command("serve")(_serve)
     app.command("run")(_run)
@@ -89,6 +91,15 @@ def _options(
     ] = False,
 ) -> None:
     """Options of the command itself."""
+
+
+def _measure(asked: str) -> Callable[..., None]:
+    """`commonroom warehouse measure` by a shorter name; the warehouse is loaded only when it is asked for."""
+    if asked != "measure":
+        return lambda: None
+    from commonroom.warehouse.commands import measure
+
+    return measure
 
 
 def _check(

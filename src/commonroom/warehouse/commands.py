@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -43,25 +45,41 @@ class Format(StrEnum):
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
+    PARQUET = "parquet"
 
 
 @app.command("measure")
 def measure(
     name: Annotated[str, typer.Argument(help="headcount, absence_overall, persistent_absence, ...")],
-    first: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First day asked for.")],
-    last: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Last day asked for.")],
-    level: Annotated[str, typer.Option(help="school, authority, region or national.")] = "national",
+    first: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day asked for.")] = None,
+    last: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day asked for.")] = None,
+    on: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="The one day asked for, or in the period asked for."),
+    ] = None,
+    level: Annotated[
+        str, typer.Option("--level", "--by", help="school, authority, region or national.")
+    ] = "national",
     grain: Annotated[str, typer.Option(help="day, week or term.")] = "term",
     unit: Annotated[
         list[str] | None, typer.Option(help="Code of a unit; repeat for more. None: all.")
     ] = None,
     known_at: Annotated[str | None, typer.Option(help="As known then, such as 2026-09-13T00:00Z.")] = None,
     form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
+    output: Annotated[Path | None, typer.Option(help="The file to write, for parquet.")] = None,
     data: Data = None,
 ) -> None:
     """Print the published figures of one measure."""
-    asked = _figures(data, name, level, grain, unit, first.date(), last.date(), _moment(known_at))
+    begins, ends = first or on, last or on
+    if begins is None or ends is None:
+        raise Problem("CR-063", "no day is asked for", remedy="Give --on, or --first and --last.")
+    if form is Format.PARQUET and output is None:
+        raise Problem("CR-063", "parquet is written to a file", remedy="Give --output.")
+    asked = _figures(data, name, level, grain, unit, begins.date(), ends.date(), _moment(known_at))
     figures = asyncio.run(asked)
+    if output is not None and form is Format.PARQUET:
+        _write_parquet(figures, output)
+        return
     _PRINTERS[form](figures)
 
 
@@ -217,6 +235,19 @@ def _cells(figure: Figure) -> dict[str, Any]:
     symbol = fields.pop("symbol")
     shown = {name: "" if value is None else str(value) for name, value in fields.items()}
     return {**shown, "value": symbol or shown["value"]}
+
+
+def _write_parquet(figures: list[Figure], output: Path) -> None:
+    """One row a figure, the value as an exact decimal."""
+    rows = [msgspec.structs.asdict(figure) for figure in figures]
+    kinds = {
+        "numerator": pa.int64(),
+        "denominator": pa.int64(),
+        "value": pa.decimal128(38, 4),
+        "period_start": pa.date32(),
+    }
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in Figure.__struct_fields__])
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), output)
 
 
 def _print_json(figures: list[Figure]) -> None:

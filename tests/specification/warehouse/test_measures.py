@@ -17,7 +17,7 @@ from commonroom.identity import PUBLIC
 from commonroom.settings import Settings
 from commonroom.warehouse import Figure, open_reader
 from commonroom.warehouse.suppression import sensitive_only
-from tests.unit.warehouse.house import House, enrolment, mark
+from tests.unit.warehouse.house import House, enrolment, mark, upn
 
 A, B, C = "990001", "990002", "990003"  # C lies in Eastvale (998), all others in Westmarch (997)
 SCHOOLS = [str(990001 + number) for number in range(10)]  # one for each line of a table of cases
@@ -178,6 +178,78 @@ async def test_persistent_absence_is_a_tenth_of_the_pupils_own_sessions(house: H
     assert [(case, shown(f)) for f, (case, _, _) in zip(found, TENTHS, strict=True)] == [
         (case, expected) for case, _, expected in TENTHS
     ]
+
+
+#  missed of possible     severe?
+HALVES = [
+    ("5 of 10", "II II I/ // //", "3/6 = 50.0"),  # exactly half counts
+    ("4 of 10", "II II // // //", "0/6 = 0.0"),
+    ("4 of 8", "II II // // ##", "3/6 = 50.0"),
+]
+
+
+async def test_severe_absence_is_half_of_the_pupils_own_sessions(house: House) -> None:
+    present = "// // // // //"
+    for school, (_, week, _) in zip(SCHOOLS, HALVES, strict=False):
+        lines = [f"{pupil}: {week if pupil <= 3 else present}" for pupil in range(1, 7)]
+        await load_registers(house, school, "\n".join(lines))
+    found = await figures(house, "severe_absence", units=SCHOOLS[: len(HALVES)])
+    assert [(case, shown(f)) for f, (case, _, _) in zip(found, HALVES, strict=True)] == [
+        (case, expected) for case, _, expected in HALVES
+    ]
+
+
+# Pupils 1 to 4 are suspended on Monday, 1 to 3 again on Thursday, 5 at lunchtimes only, 6 to 8 for good on Friday.
+EXCLUDED = [
+    *((pupil, "2026-09-07", "SUSP") for pupil in (1, 2, 3, 4)),
+    *((pupil, "2026-09-10", "SUSP") for pupil in (1, 2, 3)),
+    (5, "2026-09-08", "LNCH"),
+    *((pupil, "2026-09-11", "PERM") for pupil in (6, 7, 8)),
+]
+EXCLUSIONS = {"suspensions": "7", "pupils_suspended": "4", "permanent_exclusions": "3"}
+
+
+async def test_suspensions_pupils_suspended_and_permanent_exclusions(house: House) -> None:
+    records = [
+        {"school": A, "upn": upn(pupil), "start_date": day, "category": category, "version": 1}
+        for pupil, day, category in EXCLUDED
+    ]
+    outcome = await house.load(house.letter(A, "exclusion", records))
+    assert (outcome.findings, len(outcome.loaded)) == (0, 1)
+    found = {}
+    for measure in EXCLUSIONS:
+        (figure,) = await figures(house, measure)
+        found[measure] = shown(figure)
+    assert found == EXCLUSIONS
+
+
+GOALS = [("COM", 3), ("PSE", 3), ("PHY", 2), ("LIT", 2), ("MAT", 2)]  # twelve in all
+PROFILES = [
+    # children, goals below the expected level, result in the world, good level?
+    (4, 0, "1", True),  # what is outside the five areas does not matter
+    (2, 1, "2", False),
+]
+
+
+async def test_a_good_level_is_the_expected_level_in_all_twelve_goals_of_five_areas(house: House) -> None:
+    records = []
+    for place, (children, below, world, _) in enumerate(PROFILES):
+        for child in range(children):
+            results = ["1"] * below + ["2"] * (12 - below)
+            goals = [(area, f"E{area[:1]}{number}") for area, count in GOALS for number in range(count)]
+            told = [*zip(goals, results, strict=True), (("UTW", "E1"), world)]
+            for (area, component), result in told:
+                records.append(
+                    {
+                        "school": A, "upn": upn(10 * place + child), "stage": "EYF", "year": 2027, "subject": area,
+                        "method": "TA", "component": component, "result_qualifier": "FD", "result": result,
+                        "valid_from": "2026-09-07", "version": 1,
+                    }
+                )  # fmt: skip
+    outcome = await house.load(house.letter(A, "assessment_result", records))
+    assert (outcome.findings, len(outcome.loaded)) == (0, 1)
+    (figure,) = await figures(house, "good_level_of_development", grain="term")
+    assert shown(figure) == "4/6 = 66.7"
 
 
 HIDDEN = [

@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import io
 from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from commonroom.cli import _build
 from commonroom.engines import clock
 from commonroom.problems import Problem
 from commonroom.settings import Settings
@@ -58,6 +62,31 @@ def test_figures_as_csv_json_and_table_and_the_status(loaded: Settings) -> None:
     assert [(table["table"], table["rows"]) for table in status["tables"]] == [
         ("enrolment", 13),
         ("organisation", 3),
+    ]
+
+
+def test_figures_of_one_day_as_parquet_by_the_shorter_name(loaded: Settings, tmp_path: Path) -> None:
+    asked = [
+        "measure",
+        "headcount",
+        "--by",
+        "school",
+        "--on",
+        "2026-09-07",
+        "--grain",
+        "day",
+        "--format",
+        "parquet",
+    ]
+    done = CliRunner().invoke(
+        _build(asked), [*asked, "--output", str(tmp_path / "f.parquet")], catch_exceptions=False
+    )
+    assert done.exit_code == 0, done.output
+    rows = pq.read_table(tmp_path / "f.parquet").to_pylist()
+    assert [(row["unit"], row["value"], row["symbol"]) for row in rows] == [
+        (A, Decimal(9), None),
+        (B, None, "c"),
+        (C, None, "c"),
     ]
 
 

@@ -20,7 +20,11 @@ BORN = {DESKTOP: ("14", "3", "2009"), NARROW: ("7", "11", "2008")}
 POSTCODE = {DESKTOP: "LS1 4AP", NARROW: "PL1 1AA"}
 
 
-@pytest.fixture(scope="module", params=[DESKTOP, NARROW], ids=["desktop", "320px"])
+# Narrow is where pages break; wide is looked at in the long trials.
+WIDTHS = [pytest.param(DESKTOP, marks=pytest.mark.soak), NARROW]
+
+
+@pytest.fixture(scope="module", params=WIDTHS, ids=["desktop", "320px"])
 def width(request: pytest.FixtureRequest) -> int:
     """Width of the window."""
     return int(request.param)

@@ -33,6 +33,9 @@ add_codes({"CR-243": "There is no such batch", "CR-244": "The batch cannot be ta
 CHUNK = 2000
 KEPT = timedelta(days=30)
 PAUSE_SECONDS = 2.0
+# Files that one process reads at once: each lies in memory as a whole.
+READ_AT_ONCE = 2
+_SLOTS = asyncio.Semaphore(READ_AT_ONCE)
 # Unfinished batches of one provider.
 MOST_UNFINISHED = 20
 _log = log.get("learner batches")
@@ -165,9 +168,10 @@ async def submit(conn: Any, who: Caller, content: bytes, name: str) -> Job:
             remedy="Wait until one is finished.",
             extra={"retry_after": 60},
         )
-    batch = await asyncio.to_thread(files.read_content, content, name, await clock.today(conn))
-    await _check_provider(conn, who, batch)
-    return await _write(conn, who, batch, digest)
+    async with _SLOTS:
+        batch = await asyncio.to_thread(files.read_content, content, name, await clock.today(conn))
+        await _check_provider(conn, who, batch)
+        return await _write(conn, who, batch, digest)
 
 
 async def get(conn: Any, who: Caller, job: UUID) -> Job:

@@ -28,6 +28,8 @@ OPERATIONS: dict[tuple[str, str], tuple[str, Any, Any]] = {
     ("get", "/review"): ("Cases that wait for a clerk", None, store.Case),
     ("get", "/review/{case}"): ("One case", None, store.Case),
     ("post", "/review/{case}"): ("A clerk's verdict", shapes.DecideAsked, store.Decided),
+    ("get", "/numbers"): ("The numbers of a school's own pupils", None, None),
+    ("get", "/numbers.csv"): ("The same as CSV", None, None),
     ("get", "/session"): ("The form token of a person's session", None, None),
     ("get", "/openapi.json"): ("This document", None, None),
 }

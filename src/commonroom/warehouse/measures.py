@@ -27,7 +27,7 @@ Grain = Literal["day", "week", "term"]
 _IBIS = {"DATE": "date", "BOOLEAN": "boolean", "BIGINT": "int64", "TINYINT": "int8", "TIMESTAMP": "timestamp"}
 # The tables a compiled measure reads, whatever the engine: rows of the fact log, days or moments of the periods, and
 # the group that each school belongs to.
-FACTS, PERIODS, MEMBERS = "facts", "periods", "members"
+FACTS, BESIDE, PERIODS, MEMBERS = "facts", "beside", "periods", "members"
 
 
 class Suppression(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,6 +58,9 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     population: str | None = None  # which units take part
     denominator: str | None = None
     decimals: int = 0
+    # Another entity whose state on the same day is laid beside each unit, by the unit's items, and what is taken of it.
+    beside: str | None = None
+    each_beside: dict[str, str] = {}
     # What else its figures are bound to by sums, so that they are hidden together (see `publication`).
     sum_of: tuple[str, ...] = ()  # the measures that add up to it, over the same denominator
     base: str | None = None  # the measure whose figure is its denominator
@@ -111,35 +114,44 @@ def duckdb_sql(name: str) -> str:
     return str(ibis.to_sql(expression(named(name)), dialect="duckdb"))
 
 
-def columns_of(measure: Measure) -> list[str]:
-    """The columns of the fact table that it reads."""
-    table = tables.of(measure.entity)
-    used = {name for text in measure.each.values() for name in Expression(text, measure.name).names()}
+def columns_of(measure: Measure, entity: str) -> list[str]:
+    """The columns that it reads of the fact table of its entity, or of the one beside."""
+    table = tables.of(entity)
+    each = measure.each if entity == measure.entity else measure.each_beside
+    used = {name for text in each.values() for name in Expression(text, measure.name).names()}
     items = [name for name in table.items if name in {*used, *table.key}]
     return [*items, "valid_from", "valid_to", "weight"]
 
 
-def _facts(measure: Measure) -> Any:
-    kinds = {column.name: _IBIS.get(column.sql, "string") for column in tables.of(measure.entity).columns}
-    return ibis.table({name: kinds[name] for name in columns_of(measure)}, name=FACTS)
+def entities_of(measure: Measure) -> dict[str, str]:
+    """The entities it reads, by the name that its expression has for their facts."""
+    return {FACTS: measure.entity, **({BESIDE: measure.beside} if measure.beside else {})}
+
+
+def _facts(measure: Measure, name: str) -> Any:
+    entity = entities_of(measure)[name]
+    kinds = {column.name: _IBIS.get(column.sql, "string") for column in tables.of(entity).columns}
+    return ibis.table({column: kinds[column] for column in columns_of(measure, entity)}, name=name)
 
 
 def _flow(measure: Measure) -> Any:
     """Facts of the days of each period; each counts for its weight, so corrections cancel what they correct."""
     days = ibis.table({"day": "date", "period": "string"}, name=PERIODS)
-    facts = _facts(measure)
+    facts = _facts(measure, FACTS)
     return facts.join(days, facts.valid_from == days.day)
 
 
-def _state(measure: Measure) -> Any:
+def _state(measure: Measure, name: str = FACTS) -> Any:
     """Facts valid on the day `on` of each period: of a key's live rows the one that began last, if it still goes on."""
     moments = ibis.table({"on": "date", "period": "string"}, name=PERIODS)
-    facts = _facts(measure)
+    facts = _facts(measure, name)
     same = [name for name in facts.columns if name != "weight"]
     live = facts.group_by(same).aggregate(weight=facts.weight.cast("int64").sum())
     live = live.filter(live.weight > 0)
     begun = live.join(moments, live.valid_from <= moments.on)
-    order = ibis.window(group_by=["period", *tables.of(measure.entity).key], order_by=ibis.desc("valid_from"))
+    order = ibis.window(
+        group_by=["period", *tables.of(entities_of(measure)[name]).key], order_by=ibis.desc("valid_from")
+    )
     ranked = begun.mutate(rank=ibis.row_number().over(order))
     return ranked.filter((ranked.rank == 0) & (ranked.valid_to.isnull() | (ranked.valid_to >= ranked.on)))
 
@@ -148,14 +160,32 @@ def _units(measure: Measure, rows: Any) -> Any:
     weight = rows.weight.cast("int64") if measure.taken == "over the period" else None
     totals = {
         name: Expression(text, f"measure {measure.name}, each {name}").compile(
-            rows, weight, _codesets(measure)
+            rows, weight, _codesets(measure.entity)
         )
         for name, text in measure.each.items()
     }
     units = rows.group_by(["period", *measure.unit]).aggregate(**totals)
+    if measure.beside is not None:
+        units = _with_beside(measure, units, measure.beside)
     if measure.population is None:
         return units
     return units.filter(Expression(measure.population, f"measure {measure.name}, population").compile(units))
+
+
+def _with_beside(measure: Measure, units: Any, beside: str) -> Any:
+    """Units with what is known of them in another entity; 0 where it knows nothing."""
+    rows = _state(measure, BESIDE)
+    same = ["period", *measure.unit]
+    totals = {
+        name: Expression(text, f"measure {measure.name}, each_beside {name}").compile(
+            rows, None, _codesets(beside)
+        )
+        for name, text in measure.each_beside.items()
+    }
+    others = rows.group_by(same).aggregate(**totals)
+    joined = units.left_join(others, same, rname="other_{name}")
+    known = {name: joined[name].fill_null(0) for name in measure.each_beside}
+    return joined.select(*same, *measure.each, **known)
 
 
 def _groups(measure: Measure, units: Any) -> Any:
@@ -170,9 +200,9 @@ def _groups(measure: Measure, units: Any) -> Any:
     return grouped.group_by(["period", "member"]).aggregate(**parts)
 
 
-def _codesets(measure: Measure) -> dict[str, Codeset]:
+def _codesets(entity: str) -> dict[str, Codeset]:
     language = standard.load()
-    items = language.entities[measure.entity].items
+    items = language.entities[entity].items
     return {item.name: language.codesets[item.codeset] for item in items if item.codeset is not None}
 
 
@@ -184,6 +214,14 @@ def _check(measure: Measure, path: Path) -> None:
         raise _fault(path, f"the standard has no entity {measure.entity}")
     if "school" not in measure.unit or not set(measure.unit) <= set(entity.key):
         raise _fault(path, "`unit` must be items of the entity's key, `school` among them")
+    if measure.beside is not None:
+        other = standard.load().entities.get(measure.beside)
+        if (
+            other is None
+            or not set(measure.unit) <= set(other.key)
+            or measure.taken != "on the last school day"
+        ):
+            raise _fault(path, "`beside` is an entity whose key has the unit's items, for a state")
     if measure.shown_as == "percent" and measure.denominator is None:
         raise _fault(path, "a percentage needs a denominator")
 

@@ -22,7 +22,7 @@ from commonroom.settings import Settings
 from commonroom.standard import terms
 from commonroom.warehouse import measures, organisations, periods, publication, suppression, tables
 from commonroom.warehouse.heads import Head
-from commonroom.warehouse.measures import FACTS, MEMBERS, PERIODS, Grain, Level, Measure
+from commonroom.warehouse.measures import MEMBERS, PERIODS, Grain, Level, Measure
 from commonroom.warehouse.organisations import School
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Calendar, Hide, Name, Parts, Place
@@ -76,7 +76,10 @@ class Releases:
         if measure.adds_up_over_time:
             wanted = [one for grain in GRAINS for one in periods.between(grain, *term, view.today)]
         times = tuple(sorted({time_of(measure, one) for one in wanted}))
-        versions = tuple(view.head.tables.get(name) for name in (measure.entity, organisations.ENTITY))
+        versions = tuple(
+            view.head.tables.get(name)
+            for name in (*measures.entities_of(measure).values(), organisations.ENTITY)
+        )
         key = (family[0].name, times, versions, view.known_at, view.today)
         found: Release | None = self._releases.get(key)
         if found is None:
@@ -117,25 +120,28 @@ class Releases:
         """The numbers of each school, by period."""
         if not schools:
             return []
-        facts = self._facts(measure, wanted, view)
-        sql = f"WITH {FACTS} AS ({facts}), figures AS ({measures.duckdb_sql(measure.name)}) SELECT * FROM figures"  # noqa: S608
+        read = ", ".join(
+            f"{name} AS ({self._facts(measure, entity, wanted, view)})"
+            for name, entity in measures.entities_of(measure).items()
+        )
+        sql = f"WITH {read}, figures AS ({measures.duckdb_sql(measure.name)}) SELECT * FROM figures"  # noqa: S608
         names = pa.array(sorted(schools), pa.string())
         members = pa.table({"school": names, "member": names})
         return self._duck.query(sql, [], {PERIODS: _period_rows(measure, wanted), MEMBERS: members})
 
-    def _facts(self, measure: Measure, wanted: Sequence[Period], view: View) -> str:
+    def _facts(self, measure: Measure, entity: str, wanted: Sequence[Period], view: View) -> str:
         """SQL of the facts that can matter: of these days and times, from the files that may hold them."""
-        table = tables.of(measure.entity)
+        table = tables.of(entity)
         last = max(period.end for period in wanted)
         is_flow = measure.taken == "over the period"
         first = min(period.start for period in wanted) if is_flow else date.min
         files = [
             file.path
-            for file in self._files_of(view.head, measure.entity)
+            for file in self._files_of(view.head, entity)
             if file.may_hold("valid_from", first, last)
         ]
         where = f"valid_from BETWEEN DATE '{first}' AND DATE '{last}'{organisations.known(view.known_at)}"
-        return table.relation(files, measures.columns_of(measure), where)
+        return table.relation(files, measures.columns_of(measure, entity), where)
 
     def _files_of(self, head: Head, entity: str) -> list[delta.TableFile]:
         version = head.tables.get(entity)

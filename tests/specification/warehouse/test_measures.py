@@ -252,6 +252,33 @@ async def test_a_good_level_is_the_expected_level_in_all_twelve_goals_of_five_ar
     assert shown(figure) == "4/6 = 66.7"
 
 
+# Ten on the roll: 1 to 4 eligible for meals, 5 to 7 with support, 8 to 10 with a plan. 11 is eligible and has left, 12 is
+# eligible and a guest.
+NEEDS = {"fsm_eligible": "4/10 = 40.0", "sen_support": "3/10 = 30.0", "ehc_plans": "3/10 = 30.0"}
+
+
+async def test_what_is_known_of_a_pupil_counts_while_the_pupil_is_on_the_roll(house: House) -> None:
+    stays = [enrolment(A, pupil, "2026-09-01") for pupil in range(1, 11)]
+    stays += [enrolment(A, 11, "2026-09-01", leaving_date="2026-09-08"), enrolment(A, 12, "2026-09-01")]
+    stays[-1]["enrolment_status"] = "G"
+    needs = {**dict.fromkeys((5, 6, 7), "K"), **dict.fromkeys((8, 9, 10), "E")}
+    pupils = [
+        {
+            "school": A, "upn": upn(pupil), "given_name": "Robin", "family_name": "Ash", "date_of_birth": "2014-05-01",
+            "sex": "F", "fsm": pupil in (1, 2, 3, 4, 11, 12), "sen_provision": needs.get(pupil, "N"),
+            "valid_from": "2026-09-01", "version": 1,
+        }
+        for pupil in range(1, 13)
+    ]  # fmt: skip
+    outcome = await house.load(house.letter(A, "enrolment", stays), house.letter(A, "learner", pupils))
+    assert (outcome.findings, len(outcome.loaded)) == (0, 2)
+    found = {}
+    for measure in NEEDS:
+        (figure,) = await figures(house, measure)
+        found[measure] = shown(figure)
+    assert found == NEEDS
+
+
 HIDDEN = [
     # measure              pupils  absent  shown
     ("absence_overall", 5, 5, "c"),  # a group under 6 is hidden

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from math import log2
 from pathlib import Path
@@ -177,6 +178,18 @@ class Frequencies:
         self._size = size
         self._rarity: dict[tuple[str, str], float] = {}
         self.lifts = dict(self._lifts(together or {}))
+
+    @classmethod
+    def counted(cls, rows: Iterable[tuple[str, str, int]]) -> Frequencies:
+        """Of (first given name, family name, how many bear both), folded as `normalise` does: what a register counts."""
+        given: Counter[str] = Counter()
+        family: Counter[str] = Counter()
+        together: dict[tuple[str, str], int] = {}
+        for first, last, count in rows:
+            given[first] += count
+            family[last] += count
+            together[first, last] = together.get((first, last), 0) + count
+        return cls(given, family, together, family.total())
 
     def rarity(self, kind: str, name: str) -> float:
         """The bits that agreement on a name is worth. A double name is as rare as its rarest part."""

@@ -100,3 +100,23 @@ def test_the_waterfall_is_in_words_without_the_persons_details() -> None:
     assert lines[-1] == WORDS["twin"] == guard_in_words("twin")
     assert not any(word in " ".join(lines) for word in ("Amelia", "Olivia", "Hughes", "LS6", "2008"))
     assert guard_in_words(None).endswith("enough.")
+
+
+def test_a_register_counts_its_names() -> None:
+    rows = [
+        ("amelia", "hughes", 20_000),
+        ("amelia", "smith", 10_000),
+        ("oscar", "hughes", 20_000),
+        ("zoe", "ash", 950_000),
+    ]
+
+    counted = Frequencies.counted(rows)
+
+    expected = Frequencies(
+        {"amelia": 30_000, "oscar": 20_000, "zoe": 950_000},
+        {"hughes": 40_000, "smith": 10_000, "ash": 950_000},
+        {(given, family): count for given, family, count in rows},
+        1_000_000,
+    )
+    assert counted.lifts == expected.lifts
+    assert counted.rarity("given", "amelia") == expected.rarity("given", "amelia")

@@ -21,6 +21,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from cryptography.exceptions import InvalidTag
 
 from commonroom import log
 from commonroom.hub.body_store import BodyStore, full, no_room, part_of
@@ -258,7 +259,12 @@ class Uploads:
         """The running hash over what is here: remembered, or read again after a restart."""
         known, running = self._hashes.pop(upload.id, (0, None))
         if running is None or known != part.size:
-            running = await asyncio.to_thread(part.hashed)
+            try:
+                running = await asyncio.to_thread(part.hashed)
+            except InvalidTag:  # a power cut tore more than the end: there is nothing to go on from
+                _logger.error("an upload's part file is torn", upload=str(upload.id))
+                await self._discard(upload)
+                raise unknown(409) from None
         self._remember(upload.id, part.size, running)
         return running
 

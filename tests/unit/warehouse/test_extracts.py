@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
+import os
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -114,6 +116,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"tables": [{"entity": "learner", "items": ["postcode"], "on": "2026-09-08"}]}, "would name persons"),
     (
         {"tables": [{"entity": "learner", "items": ["date_of_birth"], "on": "2026-09-08"}]},
+        "would name persons",
+    ),
+    (
+        {"tables": [{"entity": "address", "items": ["easting", "northing"], "on": "2026-09-08"}]},
         "would name persons",
     ),
     ({"freeze_on": "2020-01-01"}, "follow each other"),
@@ -229,6 +235,42 @@ async def test_only_the_requester_reads_it_only_while_it_lasts_and_every_read_is
     assert [step.step for step in await office.history(desk.connection, found.name)] == [
         "requested", "approved", "frozen", "expired",
     ]  # fmt: skip
+
+
+async def test_files_that_cannot_be_deleted_are_tried_again_and_litter_goes(
+    desk: Desk,
+) -> None:
+    folder = await desk.frozen()
+    litter = folder.parent / ".attendance-study.x.trial"
+    litter.mkdir()
+    os.utime(litter, (0, 0))
+    await clock.set_to(desk.connection, desk.settings, await clock.now(desk.connection) + timedelta(days=31))
+    away = folder.rename(folder.parent / "elsewhere")
+    folder.write_text("no folder: it cannot be removed as one")
+    await office.expire(desk.settings, desk.connection)
+    assert (await office.visible(desk.connection, "attendance-study", desk.requester)).state == "frozen"
+    assert not litter.exists()
+    folder.unlink()
+    away.rename(folder)
+    await office.expire(desk.settings, desk.connection)
+    assert not folder.exists()
+
+
+async def test_freezing_waits_for_what_is_being_written(desk: Desk, pool: Any) -> None:
+    await desk.protect()
+    await office.request(desk.connection, desk.asked(), desk.requester)
+    await office.decide(desk.connection, "attendance-study", True, GOVERNANCE, "proportionate")
+    async with pool.acquire() as other:
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute("SELECT pg_current_xact_id()")
+        freezing = asyncio.create_task(
+            office.freeze(desk.settings, desk.connection, desk.house.duck, "attendance-study", OPERATOR)
+        )
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(freezing), 0.3)
+        await transaction.commit()
+        assert (await freezing).state == "frozen"
 
 
 async def test_nothing_is_frozen_before_its_day_nor_checked_before_its_window(desk: Desk) -> None:

@@ -24,8 +24,8 @@ add_codes(
 
 Form = Literal["pseudonymised", "identifiable"]
 PUPIL = "pupil"  # the column of pseudonyms
-# Items that name a person by themselves. Codes, counts and yes or no describe one among many.
-_NAMING = ("identifier", "string", "date")
+# Items that name a person by themselves, or the place of a home. Codes, counts and yes or no describe one among many.
+_NAMING = ("identifier", "string", "date", "decimal")
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

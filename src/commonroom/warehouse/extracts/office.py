@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from commonroom import access, ids, standard
+from commonroom import access, ids, log, standard
 from commonroom.access.policies import Asker
 from commonroom.engines import clock, files
 from commonroom.engines.duck import Duck
@@ -32,6 +33,8 @@ DATASET = "extracts"
 # What the hub's evidence must say of the requester (hub.level_of: 0 public to 3 restricted).
 NEEDS: dict[Form, int] = {"pseudonymised": 2, "identifiable": 3}
 MOST_WHY = 1_000
+LITTER_SECONDS = 24 * 3600
+COMMIT_SECONDS, PAUSE = 10.0, 0.05
 
 _REQUEST = """
 INSERT INTO warehouse.extract (name, requester, declaration, digest, state)
@@ -62,6 +65,14 @@ _ON_THEIR_WAY = """
 SELECT count(*) FROM hub.delivery AS d JOIN hub.message AS m ON m.position = d.message
 WHERE d.recipient = $1 AND d.finished_at IS NULL AND m.accepted_at <= $2
 """
+
+
+_BEING_WRITTEN = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_xid IS NOT NULL AND xact_start <= $1
+"""
+
+_log = log.get("extracts")
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -225,10 +236,30 @@ async def history(connection: Any, name: str) -> Sequence[Step]:
 
 async def expire(settings: Settings, connection: Any) -> None:
     """The recurring job: delete the files whose time is over. Manifests and steps stay."""
+    folder = settings.folder("extracts")
     for row in await connection.fetch(_OVER):
-        await asyncio.to_thread(shutil.rmtree, settings.folder("extracts") / row["name"], ignore_errors=True)
+        try:
+            await asyncio.to_thread(_remove, folder / row["name"])
+        except OSError as error:  # it stays, and is tried again: what is over must not lie about unseen
+            _log.error("an extract that is over cannot be deleted", extract=row["name"], number=error.errno)
+            continue
         await connection.execute(_STATE, row["name"], "expired")
         await connection.execute(_STEP, row["name"], "expired", "commonroom", "its time was over")
+
+    await asyncio.to_thread(_clear_litter, folder)
+
+
+def _clear_litter(folder: Path) -> None:
+    """Take away what killed runs left half made."""
+    before = time.time() - LITTER_SECONDS
+    for path in folder.glob(".*"):
+        if path.stat().st_mtime < before:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def _make(
@@ -249,6 +280,7 @@ def _make(
 async def _settled_moment(connection: Any) -> datetime:
     """Now, when nothing that was accepted before is still on its way into the warehouse."""
     now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+    await _all_committed(connection, now)
     warehouse = await resolve_alias(connection, "urn:commonroom:alias:platform:warehouse")
     waiting = await connection.fetchval(_ON_THEIR_WAY, warehouse or "", now)
     if waiting:
@@ -259,6 +291,28 @@ async def _settled_moment(connection: Any) -> datetime:
             remedy="Try again in a moment: made again later, the extract would hold what they say.",
         )
     return now
+
+
+async def _all_committed(connection: Any, moment: datetime) -> None:
+    """Wait until what was being written at a moment is written: a letter's time is from before its commit."""
+    deadline = time.monotonic() + COMMIT_SECONDS
+    while await _being_written(connection, moment):
+        if time.monotonic() > deadline:
+            raise Problem(
+                "CR-267",
+                "something began to be written before and is not finished",
+                status=409,
+                remedy="Try again.",
+            )
+        await asyncio.sleep(PAUSE)
+
+
+async def _being_written(connection: Any, moment: datetime) -> int:
+    await connection.execute(
+        "SELECT pg_stat_clear_snapshot()"
+    )  # a transaction sees the first answer again otherwise
+    found: int = await connection.fetchval(_BEING_WRITTEN, moment)
+    return found
 
 
 async def _need_protection(connection: Any, found: Extract) -> None:

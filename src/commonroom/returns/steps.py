@@ -305,7 +305,8 @@ async def _prove_needs(connection: Any, held: Return, move: Move, reason: str) -
         if need in ("told", "taken") and version is not None and version.told == "refused":
             missing.append(f"the centre has refused the records ({version.told_reason})")
         if need == "taken" and version is not None and version.told in ("waiting", "posted"):
-            missing.append("the centre has not taken in all of its records yet")
+            why = f" ({version.told_reason})" if version.told_reason else ""
+            missing.append(f"the centre has not taken in all of its records yet{why}")
         if need == "reason" and len(reason.strip()) < MIN_REASON:
             missing.append("a reason must be given")
     if missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +21,18 @@ from commonroom.hub import Alias, Party, load_movements, publish
 from commonroom.hub.own_end_points import own_end_point
 from commonroom.ids import alias_urn, org_urn, uuid7
 from commonroom.problems import Problem
-from commonroom.returns import checking, freeze, local_rules, parties, posting, steps, store, taking, telling
+from commonroom.returns import (
+    checking,
+    content,
+    freeze,
+    local_rules,
+    parties,
+    posting,
+    steps,
+    store,
+    taking,
+    telling,
+)
 from commonroom.returns.parties import Actor
 from commonroom.settings import Settings
 from tests.hub_server import assure_everybody, enrolled_client, hub_here
@@ -53,11 +65,11 @@ class Desk(msgspec.Struct, frozen=True):
     def actor(self) -> Actor:
         return Actor(who="somebody of the authority", party=self.authority)
 
-    async def load(self, content: Any) -> store.Return:
+    async def load(self, records: Any) -> store.Return:
         """A version of these records, the way that an upload goes."""
         found = await store.one(self.connection, "cin", 2026, self.authority)
         ruleset = await local_rules.ruleset_of(self.settings, self.connection, found)
-        checked = checking.check_tables(self.settings, ruleset, content)
+        checked = checking.check_tables(self.settings, ruleset, records)
         fate = await posting.at_start(self.connection, found, self.actor, ruleset.load())
         return await steps.add_version(
             self.connection, found, self.actor, checked, steps.Source(kind="file"), revision=None, fate=fate
@@ -96,6 +108,12 @@ async def at_the_desk(settings: Settings, pool: Any, tmp_path: Path) -> AsyncIte
 
 def valid() -> Any:
     return Mutators(Engine(loader.load("cin", 2026))).valid_return()
+
+
+def valid_but_for_a_name() -> Any:
+    other = valid()
+    other["Child"][0]["ChildIdentifiers"][0]["LAchildID"] = "ANOTHER1"
+    return other
 
 
 async def test_from_the_authoritys_file_to_the_frozen_return(at_the_desk: Desk) -> None:
@@ -211,3 +229,25 @@ async def test_the_centre_refuses_what_is_no_record_of_the_standard(at_the_desk:
         await client.post(stray, b"{}")
         assert await world.taken() == 1
     assert await world.connection.fetchval("SELECT count(*) FROM returns.part") == 0
+
+
+async def test_a_version_that_cannot_be_opened_keeps_nobody_else_waiting(at_the_desk: Desk) -> None:
+    world = at_the_desk
+    done = await world.load(valid())
+    lost = (await store.version(world.connection, done)).content
+    folder = world.settings.folder(content.FOLDER) / lost
+    away = folder.rename(world.folder / "away")
+    later = await world.load(valid_but_for_a_name())
+    assert await posting.post_waiting(world.settings, world.connection) == 1
+    assert (await store.version(world.connection, later)).told == "posted"
+    first = next(one for one in await store.versions(world.connection, later) if one.number == done.version)
+    assert (first.told, first.told_reason.split(":")[0]) == ("waiting", "it cannot be posted now")
+    assert "CR-203" in first.told_reason
+    # A file of it that is no file of ours; then all is in its place again.
+    folder.mkdir()
+    (folder / "Child.parquet").write_bytes(b"spoilt")
+    assert await posting.post_waiting(world.settings, world.connection) == 0
+    shutil.rmtree(folder)
+    away.rename(folder)
+    assert await posting.post_waiting(world.settings, world.connection) == 1
+    assert await world.taken() == 2

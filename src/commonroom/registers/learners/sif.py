@@ -193,6 +193,9 @@ async def _by_number(conn: Any, who: Caller, uln: str, local_id: str | None) -> 
 
 
 async def _written(conn: Any, who: Caller, learner: Learner, local_id: str | None) -> etree._Element:
+    """As an object. One of several possible learners has no number here, so no RefId by which the rest could be read."""
+    if learner.uln is None:
+        return sif_xml.write(learner, None, None)
     ref, local = await _ref(conn, who, learner.uln, local_id)
     return sif_xml.write(learner, ref, local)
 

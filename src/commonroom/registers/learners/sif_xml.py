@@ -63,9 +63,11 @@ def read(content: bytes) -> list[Object]:
     return [_object(element) for element in found]
 
 
-def write(learner: Learner, ref: UUID, local_id: str | None) -> etree._Element:
+def write(learner: Learner, ref: UUID | None, local_id: str | None) -> etree._Element:
     """A learner as an object; what the caller may not see is left out."""
-    root = etree.Element(f"{{{DATA}}}{OBJECT}", nsmap={None: DATA}, RefId=ref.hex.upper())
+    root = etree.Element(f"{{{DATA}}}{OBJECT}", nsmap={None: DATA})
+    if ref is not None:
+        root.set("RefId", ref.hex.upper())
     _add(root, "LocalId", local_id)
     _add(root, "UPN", learner.upn)
     _add(root, "UniqueLearnerNumber", learner.uln)

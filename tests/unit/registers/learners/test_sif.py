@@ -80,6 +80,16 @@ async def test_create_query_read_and_events(settings: Settings, pool: Any) -> No
         )
         assert (twin.status_code, twin.headers["x-answer"]) == (202, "WSRC0003")
 
+        # One of several possible learners has nothing by which the rest could be asked for.
+        asked = await at.machine.post(
+            REQUESTS, learner(AMARA | {"given": "Amelia"}).encode(), methodOverride="GET"
+        )
+        (possible,) = etree.fromstring(asked.content)
+        assert asked.headers["x-answer"] == "WSRC0003"
+        assert text_of(possible, "FamilyName") == "Ashdown"
+        hidden = [text_of(possible, name) for name in ("UniqueLearnerNumber", "GivenName", "LocalId")]
+        assert (possible.get("RefId"), hidden) == (None, [None, None, None])
+
         # Query by example, and read by the RefId that was told.
         asked = await at.machine.post(REQUESTS, learner(ROBIN).encode(), methodOverride="GET")
         (found,) = etree.fromstring(asked.content)

@@ -122,7 +122,7 @@ async def _answer(
     persons = [one.person for one in decision.candidates if isinstance(one.person, UUID)]
     if decision.outcome == "review" and (may := await permissions.allowed(conn, scope, persons)):
         seen = [person for person in persons if person in may]
-        masked = [views.masked(views.learner_of(near.rows[person]), details) for person in seen]
+        masked = [views.candidate(views.learner_of(near.rows[person]), details) for person in seen]
         return Found(code=answers.POSSIBLE, learners=tuple(masked)), None
     return Found(code=answers.NONE), None
 

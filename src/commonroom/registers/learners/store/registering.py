@@ -238,7 +238,7 @@ async def _answers(conn: Any, entries: Sequence[_Entry]) -> dict[int, Registered
         elif one.case is not None:
             sent = one.registration.details
             seen = [learners[each.person] for each in _suspects(one) if each.person in learners]
-            code, possible = answers.POSSIBLE, tuple(views.masked(each, sent) for each in seen)
+            code, possible = answers.POSSIBLE, tuple(views.candidate(each, sent) for each in seen)
         found[one.place] = Registered(
             code=code,
             uln=uln,

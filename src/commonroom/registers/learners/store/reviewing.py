@@ -240,7 +240,7 @@ async def _cases(conn: Any, rows: Sequence[Any]) -> list[Case]:
             if person in known and person not in shown:
                 shown[person] = Candidate(
                     person=person,
-                    uln=learners[person].uln,
+                    uln=learners[person].uln or "",
                     details=known[person].details,
                     weight=one.weight,
                     parts=one.parts,

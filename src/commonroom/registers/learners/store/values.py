@@ -47,8 +47,8 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 class Learner(msgspec.Struct, frozen=True, kw_only=True):
     """A registered learner as one caller may see it. What is None is not known, or masked."""
 
-    uln: str
-    version: int
+    uln: str | None  # None, as `version` is, for one of several possible learners
+    version: int | None
     given_name: str | None = None
     family_name: str | None = None
     date_of_birth: str | None = None

@@ -37,13 +37,21 @@ def shown(who: Caller, learner: Learner, sent: Details, hidden: Collection[str] 
 
 
 def masked(learner: Learner, sent: Details) -> Learner:
-    """A learner who may be the one: what the caller did not send, or sent differently, is left out."""
+    """A learner as somebody may see him who knows only this much: what was not sent, or sent differently, is left out."""
     hidden = [
         name
         for name in _HIDDEN
         if name not in _ALWAYS and not _same(getattr(sent, name, None), getattr(learner, name))
     ]
     return msgspec.structs.replace(learner, **dict.fromkeys(hidden))
+
+
+def candidate(learner: Learner, sent: Details) -> Learner:
+    """A learner who may be the one: what was sent and is right, and nothing by which the rest could be asked for."""
+    right = {
+        name: getattr(learner, name) for name in DETAILS if _same(getattr(sent, name), getattr(learner, name))
+    }
+    return Learner(uln=None, version=None, **right)
 
 
 def learner_of(row: Any) -> Learner:

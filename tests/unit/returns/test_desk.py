@@ -251,3 +251,71 @@ async def test_a_version_that_cannot_be_opened_keeps_nobody_else_waiting(at_the_
     away.rename(folder)
     assert await posting.post_waiting(world.settings, world.connection) == 1
     assert await world.taken() == 2
+
+
+async def test_a_version_that_is_taken_is_changed_by_no_letter(at_the_desk: Desk) -> None:
+    world = at_the_desk
+    done = await world.load(valid())
+    await posting.post_waiting(world.settings, world.connection)
+    await world.taken()
+    version = await store.version(world.connection, done)
+    (part,) = (world.settings.folder(taking.FOLDER) / str(version.message)).iterdir()
+    kept = part.read_bytes()
+    client = await enrolled_client(world.connection, world.settings.hub_url, world.authority, world.folder)
+    good = {"la": "823", "child": "A1", "version": 1, "valid_from": "2025-04-01"}
+    async with client:
+        # Other records for the part that is there, another part, and one that is no record at all.
+        for sequence, record in (("1/1", good), ("2/2", good), ("1/1", {**good, "hobby": "x"})):
+            await client.post(*children(world, version.message, [record], sequence))
+            assert await world.taken() == 1
+            now = await store.version(world.connection, done)
+            assert (now.told, now.told_reason, part.read_bytes()) == ("taken", "", kept)
+            assert list(part.parent.iterdir()) == [part]
+            (letter,) = await client.pull(10, 5, "reports")
+            report = exchange.read_report(letter.body)
+            assert (report.state, report.reason) == ("refused", taking.CLOSED)
+            await client.acknowledge([letter.delivery])
+    for step, actor in (("submit", world.actor), ("approve", world.actor), ("authorise", COLLECTOR)):
+        done = await returns.take(world.connection, world.settings, done, actor, step)
+    assert done.state == "authorised"
+
+
+async def test_a_part_that_is_there_is_not_written_over_and_comes_once_more_without_harm(
+    at_the_desk: Desk,
+) -> None:
+    world = at_the_desk
+    done = await world.load(valid())
+    message = (await store.version(world.connection, done)).message
+    client = await enrolled_client(world.connection, world.settings.hub_url, world.authority, world.folder)
+    good = {"la": "823", "child": "A1", "version": 1, "valid_from": "2025-04-01"}
+    first = children(world, message, [good], "1/2")
+    async with client, world.department() as department:
+        await client.post(*first)
+        (letter,) = await department.pull(1, 5, bodies=exchange.LARGEST)
+        # Killed after the part was written and before the hub heard so: the same letter is there again.
+        for _ in range(2):
+            assert await taking._taken(world.settings, world.connection, letter) is None
+        await department.acknowledge([letter.delivery])
+        part = world.settings.folder(taking.FOLDER) / str(message) / "1.json.zst"
+        kept = part.read_bytes()
+        await client.post(*children(world, message, [{**good, "child": "A2"}], "1/2"))
+        assert await world.taken() == 1
+        assert part.read_bytes() == kept
+        assert (await store.version(world.connection, done)).told == "waiting"
+        await client.post(*children(world, message, [{**good, "child": "A2"}], "2/2"))
+        assert await world.taken() == 1
+    assert (await store.version(world.connection, done)).told == "taken"
+
+
+def children(
+    world: Desk, message: Any, records: list[dict[str, Any]], sequence: str
+) -> tuple[exchange.Envelope, bytes]:
+    """A letter of the authority that says it is a part of the return of this message."""
+    envelope = exchange.Envelope(
+        id=str(uuid7()), source=world.authority, type="commonroom.children-return.sent",
+        dataschema=f"urn:commonroom:standard:{standard.load().version}",
+        datacontenttype=exchange.RECORDS_TYPE, correlationid=str(message), sequence=sequence,
+    )  # fmt: skip
+    return envelope, exchange.encode(
+        exchange.RecordSet(standard=standard.load().version, records={"child": records})
+    )

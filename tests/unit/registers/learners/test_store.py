@@ -182,6 +182,12 @@ async def test_refusing_to_share_counts_at_once_and_leaves_the_number(conn: Any)
     found = await store.find(conn, caller(party=OTHER_SCHOOL), details())
     assert (found.code, found.uln) == ("WSRC0004", new.uln)
     assert (found.learners[0].email, found.learners[0].town) == (None, None)
+    slip = await store.find(conn, caller(party=OTHER_SCHOOL), details(given_name="Amarra", gender="0"))
+    (seen,) = slip.learners
+    assert (slip.code, seen.given_name, seen.gender) == ("WSRC0004", None, None), (
+        "nor what was not sent or sent wrong"
+    )
+    assert seen.family_name == "Whitfield-Osei"
     assert (await store.set_sharing(conn, US, new.uln or "", "1")).code == "WSRC0006"
     assert (await store.find(conn, US, details())).learners[0].email == "a@example.org"
     assert (await store.set_sharing(conn, US, new.uln or "", "0")).code == "WSRC0014"

@@ -18,8 +18,6 @@ SELECT id, uln, linked, version, known, more, created_at, updated_at
 FROM learners.person
 WHERE id = ANY ($1::uuid[])
 """
-# Without these nobody could tell which of several possible learners is meant.
-_ALWAYS = ("given_name", "family_name", "gender")
 _KEPT = ("uln", "version", "master_substituted", "linked_ulns", "ability_to_share")
 _HIDDEN = tuple(name for name in Learner.__struct_fields__ if name not in _KEPT)
 
@@ -38,11 +36,7 @@ def shown(who: Caller, learner: Learner, sent: Details, hidden: Collection[str] 
 
 def masked(learner: Learner, sent: Details) -> Learner:
     """A learner as somebody may see him who knows only this much: what was not sent, or sent differently, is left out."""
-    hidden = [
-        name
-        for name in _HIDDEN
-        if name not in _ALWAYS and not _same(getattr(sent, name, None), getattr(learner, name))
-    ]
+    hidden = [name for name in _HIDDEN if not _same(getattr(sent, name, None), getattr(learner, name))]
     return msgspec.structs.replace(learner, **dict.fromkeys(hidden))
 
 

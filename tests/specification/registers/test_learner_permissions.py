@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+from commonroom.engines import clock
 from commonroom.problems import Problem
 from commonroom.registers.learners import store
 from commonroom.registers.learners.numbers import Numbers
-from commonroom.registers.learners.store import Caller, Verification
+from commonroom.registers.learners.store import Caller, Verification, merging
 from commonroom.settings import Settings
 from tests.unit.registers.learners.people import (
     AUTHORITY,
@@ -24,6 +25,7 @@ from tests.unit.registers.learners.people import (
     OTHER_SCHOOL,
     ROWAN,
     SCHOOL,
+    SECOND_CLERK,
     SORCHA,
     caller,
     details,
@@ -177,6 +179,41 @@ async def test_each_may_do_exactly_what_the_table_says(who: str, conn: Any) -> N
         else:
             assert await TRIALS[what](conn, CALLERS[who], uln) is (rule == "yes"), what
         await undo.rollback()
+
+
+async def test_naming_somebody_who_is_registered_gives_the_number_and_no_further_right(conn: Any) -> None:
+    uln = (await store.register(conn, CALLERS["school"], registration(), NUMBERS)).uln or ""
+    for who in ("other school", "college", "other authority"):
+        named = [registration(), registration(uln=uln), registration(source="batch")]
+        answers = await store.register_many(conn, CALLERS[who], named, NUMBERS, one_file=False)
+        assert {(one.code, one.uln, one.learners) for one in answers} == {("WSRC0004", uln, ())}
+        assert not await _updated(conn, CALLERS[who], uln)
+        assert not await _shared(conn, CALLERS[who], uln)
+    assert not await _found(conn, CALLERS["other authority"], uln)
+    # Nor when the night finds out that two records are of one person.
+    other = (await store.register(conn, CALLERS["other school"], registration(ROWAN), NUMBERS)).uln or ""
+    persons = [
+        await conn.fetchval("SELECT person FROM learners.uln WHERE number = $1", one) for one in (uln, other)
+    ]
+    done = await merging.merge_persons(conn, *persons, "deduplication", await clock.now(conn), by_rule=True)
+    assert not await _updated(conn, CALLERS["other school"], uln)
+    await store.unmerge(conn, CLERK, done.merge)
+    assert (await store.set_sharing(conn, CALLERS["other school"], other, "2")).code == "WSRC0006"
+
+
+async def test_a_schools_letter_about_its_pupil_gives_the_right_and_so_does_a_clerk(conn: Any) -> None:
+    uln = (await store.register(conn, CALLERS["school"], registration(), NUMBERS)).uln or ""
+    told = await store.register(conn, CALLERS["other school"], registration(source="hub"), NUMBERS)
+    assert (told.code, await _updated(conn, CALLERS["other school"], uln)) == ("WSRC0004", True)
+    asked = await store.register(
+        conn, CALLERS["college"], registration(details(given_name="Amelia")), NUMBERS
+    )
+    assert asked.case is not None
+    decided = await store.decide_case(conn, CLERK, asked.case, "same", NUMBERS)
+    if not decided.closed:
+        decided = await store.decide_case(conn, SECOND_CLERK, asked.case, "same", NUMBERS)
+    assert decided.uln == uln
+    assert (await store.set_sharing(conn, CALLERS["college"], uln, "2")).code == "WSRC0006"
 
 
 @pytest.mark.parametrize(("who", "rule"), [(who, rule) for who, what, rule in CELLS if what == "audit"])

@@ -63,3 +63,8 @@ CREATE TABLE learners.sif_queue (
     offered_at timestamptz,
     offered_person uuid
 );
+
+-- Why the sender of a registration may change the person and have everything: the first who registered him, the letter of
+-- a school that tells of its pupil, a clerk who saw both records. Null: it only met somebody who was registered already.
+ALTER TABLE learners.identity_link
+ADD COLUMN holds_by text CHECK (holds_by IN ('first', 'letter', 'clerk'));

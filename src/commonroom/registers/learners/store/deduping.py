@@ -73,7 +73,7 @@ async def _chunk(
             continue
         if decision.outcome == "existing" and merge:
             older, newer = _pair(one.person, suspects[0].person)
-            await merging.merge_persons(conn, older, newer, "deduplication", now)
+            await merging.merge_persons(conn, older, newer, "deduplication", now, by_rule=True)
             gone |= {older, newer}  # what else there is about them, the next night sees
         elif (pairs := {_pair(one.person, each.person) for each in suspects}) - asked:
             asked |= pairs

@@ -21,17 +21,19 @@ _NEWEST = """NOT EXISTS (
     WHERE newer.registration = l.registration AND newer.entry > l.entry
 )"""
 _MOVE = f"""
-INSERT INTO learners.identity_link (registration, person, decided_by, weight, parts, model, guard, merge, at)
-SELECT l.registration, $2, $3, l.weight, l.parts, l.model, l.guard, $4, $5
+INSERT INTO learners.identity_link (registration, person, decided_by, weight, parts, model, guard, merge, at, holds_by)
+SELECT l.registration, $2, $3, l.weight, l.parts, l.model, l.guard, $4, $5,
+    -- Else whoever registered somebody twice, with a slip, would be given a say about the first by the night.
+    CASE WHEN $6 AND l.holds_by = 'first' THEN NULL ELSE l.holds_by END
 FROM learners.identity_link l
 WHERE l.person = $1 AND {_NEWEST}
 ORDER BY l.entry
 """  # noqa: S608 - constants
 # Back to what stood before this merge first moved the registration; later merges that were undone lie behind it.
 _MOVE_BACK = f"""
-INSERT INTO learners.identity_link (registration, person, decided_by, weight, parts, model, guard, merge, at)
+INSERT INTO learners.identity_link (registration, person, decided_by, weight, parts, model, guard, merge, at, holds_by)
 SELECT before.registration, before.person, $2, before.weight, before.parts, before.model, before.guard,
-    before.merge, $3
+    before.merge, $3, before.holds_by
 FROM learners.identity_link l
 CROSS JOIN LATERAL (
     SELECT min(moved.entry) AS entry FROM learners.identity_link moved
@@ -93,15 +95,17 @@ async def merge(conn: Any, who: Caller, master: str, linked: str) -> Merged:
     return done
 
 
-async def merge_persons(conn: Any, master: UUID, linked: UUID, decided_by: str, now: datetime) -> Merged:
-    """The same by our ids, in the caller's transaction."""
+async def merge_persons(
+    conn: Any, master: UUID, linked: UUID, decided_by: str, now: datetime, *, by_rule: bool = False
+) -> Merged:
+    """The same by our ids, in the caller's transaction. A merge that no clerk saw gives nobody rights over the other."""
     await conn.fetch(_HOLD, [master, linked])
     active = dict(await conn.fetch(_ACTIVE_OF, [master, linked]))
     if len(active) != 2:
         raise _problem("one of the two was merged in the meantime")
     merge = uuid7()
     numbers = [row["number"] for row in await conn.fetch(_NUMBERS, linked)]
-    await conn.execute(_MOVE, linked, master, decided_by, merge, now)
+    await conn.execute(_MOVE, linked, master, decided_by, merge, now, by_rule)
     await conn.execute(_LINK_NUMBERS, linked, master)
     await conn.execute(_SAME, linked, master)
     await conn.execute(_LIST_LINKED, [master, linked])

@@ -54,6 +54,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     sent: str  # JSON: a Registration, or a Change
     joined: bool = False  # by a merge
+    holds: bool = False  # its sender may change the person, and is told of changes
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -174,7 +175,7 @@ class _Builder:
         )
 
     def _note(self, said: Said) -> None:
-        if said.kind == "registration":
+        if said.holds:
             self._parties.append(said.party)
         self._times.append(said.at)
 

@@ -34,10 +34,11 @@ from commonroom.registers.learners.store import (
 from commonroom.registers.learners.store.cases import NewCase, Suspect
 from commonroom.registers.learners.store.chunk import decide_chunk
 from commonroom.registers.learners.store.values import Caller, Learner, Registered, Registration
-from commonroom.registers.learners.store.writing import Link, NewPerson
+from commonroom.registers.learners.store.writing import HoldsBy, Link, NewPerson
 from commonroom.standard import is_valid
 
 MOST_AT_ONCE = 5_000
+LETTER = "hub"  # the source of what a school told of its own pupils, by a letter that only it can send
 _HOLDERS = """
 SELECT u.number, u.person, p.known
 FROM learners.uln u JOIN learners.person p ON p.id = u.person
@@ -190,7 +191,9 @@ async def _write_new(conn: Any, who: Caller, new: Sequence[_Entry], numbers: Num
     for one, uln in zip(new, ulns, strict=True):
         # The first who brings a UPN gets its key. `id` is what the rest of the chunk knows a new person by.
         one.person, one.uln = keys.pop(one.registration.details.upn or "", one.id), uln
-        said = persons.Said(kind="registration", party=who.party, at=now, sent=_json(one.registration))
+        said = persons.Said(
+            kind="registration", party=who.party, at=now, sent=_json(one.registration), holds=True
+        )
         made.append(NewPerson(person=persons.project(one.person, [said]), id=one.person, uln=uln))
     await writing.add_persons(conn, who.party, made, now)
 
@@ -257,7 +260,9 @@ def _suspects(one: _Entry) -> list[Any]:
 def _link(one: _Entry) -> Link:
     sent, decision = _json(one.registration), one.decision
     if decision is None or one.person is None:
-        return Link(registration=one.id, sent=sent, person=one.person, decided_by=one.by)
+        return Link(
+            registration=one.id, sent=sent, person=one.person, decided_by=one.by, holds_by=_holds_by(one)
+        )
     best = next((each for each in decision.candidates if each.person == one.person), None)
     return Link(
         registration=one.id,
@@ -267,7 +272,15 @@ def _link(one: _Entry) -> Link:
         parts=best.parts if best else (),
         model=decision.model,
         guard=decision.guard,
+        holds_by=_holds_by(one),
     )
+
+
+def _holds_by(one: _Entry) -> HoldsBy | None:
+    """Who names somebody whom others registered gets the number, and no say: a name and a birthday are soon known."""
+    if one.uln is not None:
+        return "first"
+    return "letter" if one.person is not None and one.registration.source == LETTER else None
 
 
 def _upn(one: _Entry) -> tuple[str, UUID] | None:

@@ -177,7 +177,9 @@ async def _place(
         else:
             return await _new(conn, sent, row["registration"], registration, _clerk(who), numbers, now)
     person = (await writing.hold(conn, [person]))[person]
-    await writing.link(conn, row["registration"], person, _clerk(who), now)
+    await writing.link(
+        conn, row["registration"], person, _clerk(who), None if chosen is None else "clerk", now
+    )
     await writing.rewrite(conn, [person])
     await _add_upn(conn, registration, person, now)
     return person
@@ -197,10 +199,12 @@ async def _new(
     keys = await writing.keys_of(conn, [upn]) if upn and is_valid("UPN", upn) else {}
     (uln,) = await numbers.draw(conn, 1)
     person = keys.get(upn or "", id)
-    said = persons.Said(kind="registration", party=sent["party"], at=sent["at"], sent=sent["sent"])
+    said = persons.Said(
+        kind="registration", party=sent["party"], at=sent["at"], sent=sent["sent"], holds=True
+    )
     made = NewPerson(person=persons.project(person, [said]), id=person, uln=uln)
     await writing.add_persons(conn, sent["party"], [made], sent["at"])
-    await writing.link(conn, id, person, clerk, now)
+    await writing.link(conn, id, person, clerk, "first", now)
     await _add_upn(conn, registration, person, now)
     return person
 

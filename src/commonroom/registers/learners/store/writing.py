@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -20,10 +20,11 @@ WITH sent AS (
     FROM unnest($1::uuid[], $7::text[]) WITH ORDINALITY AS given (id, sent, place)
     ORDER BY given.place
 )
-INSERT INTO learners.identity_link (registration, person, decided_by, weight, parts, model, guard, at)
-SELECT given.id, given.person, given.decided_by, given.weight, given.parts::json, given.model, given.guard, $6::timestamptz
-FROM unnest($1::uuid[], $8::uuid[], $9::text[], $10::real[], $11::text[], $12::text[], $13::text[])
-    WITH ORDINALITY AS given (id, person, decided_by, weight, parts, model, guard, place)
+INSERT INTO learners.identity_link (registration, person, decided_by, weight, parts, model, guard, holds_by, at)
+SELECT given.id, given.person, given.decided_by, given.weight, given.parts::json, given.model, given.guard,
+    given.holds_by, $6::timestamptz
+FROM unnest($1::uuid[], $8::uuid[], $9::text[], $10::real[], $11::text[], $12::text[], $13::text[], $14::text[])
+    WITH ORDINALITY AS given (id, person, decided_by, weight, parts, model, guard, holds_by, place)
 WHERE given.person IS NOT NULL
 ORDER BY given.place
 """
@@ -67,13 +68,14 @@ WHERE l.id = i.learner AND l.id <> offered.person AND l.same_as IS NULL
   AND NOT EXISTS (SELECT FROM learners.person p WHERE p.id = l.id)
 """
 _LINK = """
-INSERT INTO learners.identity_link (registration, person, decided_by, at) VALUES ($1, $2, $3, $4)
+INSERT INTO learners.identity_link (registration, person, decided_by, holds_by, at) VALUES ($1, $2, $3, $4, $5)
 """
 _HOLD = "SELECT id, known, more FROM learners.person WHERE id = ANY ($1::uuid[]) ORDER BY id FOR UPDATE"
 _CURRENT = "SELECT one, learners.current(one) AS now FROM unnest($1::uuid[]) AS one"
 # The newest link of each registration counts.
 _SAID = """
-SELECT l.person, r.kind, r.party, r.at, r.sent, l.merge IS NOT NULL AS joined
+SELECT l.person, r.kind, r.party, r.at, r.sent, l.merge IS NOT NULL AS joined,
+    l.holds_by IS NOT NULL AS holds
 FROM learners.identity_link l
 JOIN learners.registration r ON r.id = l.registration
 WHERE l.person = ANY ($1::uuid[]) AND NOT EXISTS (
@@ -104,6 +106,10 @@ FROM given WHERE p.id = given.id
 """
 
 
+# Why a sender may change the person and have everything; one that merely met somebody registered may not.
+HoldsBy = Literal["first", "letter", "clerk"]
+
+
 class Link(msgspec.Struct, frozen=True, kw_only=True):
     """Whom a registration is about, and how that was decided. Without a person it waits for a clerk."""
 
@@ -115,6 +121,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[Part, ...] = ()
     model: str | None = None
     guard: str | None = None
+    holds_by: HoldsBy | None = None
 
 
 class NewPerson(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,12 +149,15 @@ async def say(conn: Any, who: Caller, kind: str, links: Sequence[Link], now: dat
         [msgspec.json.encode(one.parts).decode() if one.parts else None for one in links],
         [one.model for one in links],
         [one.guard for one in links],
+        [one.holds_by for one in links],
     )
 
 
-async def link(conn: Any, registration: UUID, person: UUID, decided_by: str, now: datetime) -> None:
+async def link(
+    conn: Any, registration: UUID, person: UUID, decided_by: str, holds_by: HoldsBy | None, now: datetime
+) -> None:
     """Say whom a registration that waited is about."""
-    await conn.execute(_LINK, registration, person, decided_by, now)
+    await conn.execute(_LINK, registration, person, decided_by, holds_by, now)
 
 
 async def add_persons(conn: Any, party: str, new: Sequence[NewPerson], now: datetime) -> None:
@@ -202,7 +212,14 @@ async def rewrite(conn: Any, persons: Iterable[UUID]) -> None:
     said: dict[UUID, list[Said]] = {}
     for row in await conn.fetch(_SAID, ids):
         said.setdefault(row["person"], []).append(
-            Said(kind=row["kind"], party=row["party"], at=row["at"], sent=row["sent"], joined=row["joined"])
+            Said(
+                kind=row["kind"],
+                party=row["party"],
+                at=row["at"],
+                sent=row["sent"],
+                joined=row["joined"],
+                holds=row["holds"],
+            )
         )
     made = {one: project(one, many) for one, many in said.items() if one in before}
     texts = {one: (_json(person.known), _json(person.more)) for one, person in made.items()}

@@ -24,7 +24,7 @@ from commonroom.exchange import Letter
 from commonroom.hub import directory
 from commonroom.settings import Settings
 from commonroom.warehouse import facts, heads, letters, rekeying, tables
-from commonroom.warehouse.facts import Change, Fact, Slot
+from commonroom.warehouse.facts import MOVED, Change, Fact, Slot
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.letters import Reading
 from commonroom.warehouse.rekeying import Keys, Rekeyed, Values
@@ -44,15 +44,13 @@ ON CONFLICT (message, ordinal) DO NOTHING
 _MAX_SCHOOLS = 64
 
 
-# Of two rows with the highest version said at once, a correction's, the live one says what is true now.
-_NEWEST_FIRST = "version DESC, known_position DESC, weight DESC"
 _REKEYED = """
-SELECT names, old, new, known_position, known_from, message, sender FROM warehouse.rekeyed
+SELECT entity, names, old, new, known_position, known_from, message, sender FROM warehouse.rekeyed
 """
 _NEW_REKEYED = """
-INSERT INTO warehouse.rekeyed (names, old, new, known_position, known_from, message, sender)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (names, old, new) DO NOTHING
+INSERT INTO warehouse.rekeyed (names, old, new, known_position, known_from, message, sender, entity)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (entity, names, old, new) DO NOTHING
 """
 
 
@@ -141,7 +139,7 @@ def newest_stored(
     found = duck.query(
         f"""
         SELECT * FROM ({stored}) AS stored SEMI JOIN named USING ({slot})
-        QUALIFY row_number() OVER (PARTITION BY {slot} ORDER BY {_NEWEST_FIRST}) = 1
+        QUALIFY row_number() OVER (PARTITION BY {slot} ORDER BY {_newest_first(table)}) = 1
         """,  # noqa: S608 - names are the standard's, values are quoted
         tables={"named": _slots(table, changes)},
     )
@@ -149,11 +147,20 @@ def newest_stored(
     return {fact.slot: fact for fact in newest}
 
 
+def _newest_first(table: FactTable) -> str:
+    """The order of the rows of a slot, as `Fact.rank` has it: by version, then by the key as sent.
+
+    What moved to another key has ended here for good. Of a correction's two rows the live one says what is true now.
+    """
+    sent = f"coalesce(origin, concat_ws(' ', {', '.join(table.key)}))"
+    return f"version DESC, origin IS NOT DISTINCT FROM '{MOVED}' DESC, {sent} DESC, known_position DESC, weight DESC"
+
+
 async def _known_rekeyed(connection: Any) -> list[Rekeyed]:
     return [
         Rekeyed(
             tuple(row["names"]), tuple(row["old"]), tuple(row["new"]), row["known_position"], row["known_from"],
-            row["message"], row["sender"],
+            row["message"], row["sender"], row["entity"],
         )
         for row in await connection.fetch(_REKEYED)
     ]  # fmt: skip
@@ -164,13 +171,13 @@ def _moves(
 ) -> dict[str, tuple[list[Fact], list[Change]]]:
     """By entity, what the changes of keys just told end under old keys, and tell under new ones."""
     moves: dict[str, tuple[list[Fact], list[Change]]] = {}
-    for names in sorted({one.names for one in told}):
-        because = max((one for one in told if one.names == names), key=lambda one: one.known_position)
+    for kind in sorted({one.kind for one in told}):
+        said = [one for one in told if one.kind == kind]
         for entity, version in head.tables.items():
             table = tables.of(entity)
-            if set(names) <= set(table.key):
-                stored = _stored_under(settings, duck, table, version, names, keys.gone(names))
-                ended, changes = rekeying.move(table, stored, keys, because)
+            if rekeying.holds_for(table, kind):
+                stored = _stored_under(settings, duck, table, version, kind[1], keys.gone(kind))
+                ended, changes = rekeying.move(table, stored, keys, said)
                 before = moves.get(entity, ([], []))
                 moves[entity] = [*before[0], *ended], [*before[1], *changes]
     return moves
@@ -194,7 +201,7 @@ def _stored_under(
         f"""
         SELECT stored.* FROM ({table.relation(files, [column.name for column in table.columns])}) AS stored
         SEMI JOIN gone ON {match}
-        QUALIFY row_number() OVER (PARTITION BY {slot} ORDER BY {_NEWEST_FIRST}) = 1
+        QUALIFY row_number() OVER (PARTITION BY {slot} ORDER BY {_newest_first(table)}) = 1
         """,  # noqa: S608 - names are the standard's
         tables={
             "gone": pa.table(
@@ -294,6 +301,7 @@ async def _announce(connection: Any, old: Head, new: Head, readings: Sequence[Re
             await connection.execute(
                 _NEW_REKEYED,
                 list(one.names), list(one.old), list(one.new), one.known_position, one.known_from, one.message, one.sender,
+                one.entity,
             )  # fmt: skip
         if new.tables != old.tables or new.position != old.position:
             await heads.announce(connection, new)

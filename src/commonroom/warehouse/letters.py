@@ -153,7 +153,7 @@ def _wrong_sender(letter: Letter, content: RecordSet, parties: Mapping[str, str]
             return f"The {_shown(alias)} is not in the register of providers."
         if party != sender:
             return f"The sender does not speak for the {_shown(alias)}."
-    told = {*content.records, *content.withdrawn}
+    told = {*content.records, *content.withdrawn, *content.rekeyed}
     if ORGANISATION in told and parties.get(REGISTERS) != sender:
         return "Only the register of providers speaks for organisations."
     if LEARNER_NUMBER in told:
@@ -245,8 +245,11 @@ def _rekeyed(letter: Letter, content: RecordSet) -> tuple[list[Rekeyed], list[Fi
     good, bad = [], []
     for entity, pairs in sorted(content.rekeyed.items()):
         names = tuple(sorted(tables.of(entity).key))
+        declared = standard.load().entities[entity]
+        # A day in a key makes it one record's. Without one it is a person's or a group's, and others name it too.
+        alone = any(declared.by_name[name].type == "date" for name in names)
         for pair in pairs:
-            ends = [_values(names, pair.get("from")), _values(names, pair.get("to"))]
+            ends = [_values(declared, names, pair.get(end)) for end in ("from", "to")]
             if None in ends or ends[0] == ends[1]:
                 bad.append(_wrong_key(entity))
                 continue
@@ -260,23 +263,38 @@ def _rekeyed(letter: Letter, content: RecordSet) -> tuple[list[Rekeyed], list[Fi
                     _known_from(letter),
                     letter.envelope.id,
                     letter.envelope.source,
+                    entity if alone else "",
                 )
             )
     return good, bad
 
 
-def _values(names: Sequence[str], end: Any) -> tuple[str, ...] | None:
-    """The values of a whole key, None when it is not one."""
+def _values(entity: standard.Entity, names: Sequence[str], end: Any) -> tuple[str, ...] | None:
+    """The values of a whole key as text, None when it is not one or no record could have it."""
     if not isinstance(end, Mapping) or set(end) != set(names):
         return None
     values = tuple(end[name] for name in names)
-    return values if all(isinstance(value, str) and 0 < len(value) <= _MAX_KEY for value in values) else None
+    if not all(isinstance(value, str) and 0 < len(value) <= _MAX_KEY for value in values):
+        return None
+    return values if _may_be(entity, end) else None
+
+
+def _may_be(entity: standard.Entity, key: Mapping[str, str]) -> bool:
+    """Whether the standard takes the values of a key; numbers are written as text in changed keys."""
+    record: dict[str, Any] = {"valid_from": "2000-01-01", "version": 1, **key}
+    for name, text in key.items():
+        if entity.by_name[name].type == "integer":
+            if not text.isascii() or not text.isdigit():
+                return False
+            record[name] = int(text)
+    found = standard.check_withdrawn(entity.name, [record]).findings
+    return not any(one.severity == "error" and one.item in key for one in found)
 
 
 def _wrong_key(entity: str) -> Finding:
     return Finding(
         severity="error", rule="fact.rekeyed", entity=entity, record=None, key={}, item=None, value=None,
-        message=f"A changed key of {entity} does not name two whole keys that differ.",
+        message=f"A changed key of {entity} does not name two whole keys that differ and that records can have.",
         remedy=f"Give `from` and `to`, each with {', '.join(tables.of(entity).key)} as text and nothing else.",
     )  # fmt: skip
 

@@ -1,9 +1,10 @@
 """Changed keys: a pupil's UPN was another one, a stay began on another day. The facts follow, in whatever order all arrives.
 
-A change of key holds for every entity whose key has its items: the new UPN of a learner at a school is also that of the
-marks. Facts already stored under the old key are ended there and told under the new one; those that come later under the
-old key are stored under the new one at once. Where both keys have a fact, the higher version wins, and of equal ones the
-one whose key as sent is the higher text: so any order of letters comes to the same state. Pure.
+A change of a person's key holds for every entity whose key has its items: the new UPN of a learner at a school is also that
+of the marks. A key with a day in it is one record's: its change holds for its own entity alone. Facts already stored under
+the old key are ended there and told under the new one; those that come later under the old key are stored under the new one
+at once. Where both keys have a fact, the higher version wins, and of equal ones the one whose key as sent is the higher
+text: so any order of letters comes to the same state. A change that would go round in a circle is refused. Pure.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from commonroom.warehouse.facts import MOVED, Change, Fact
 from commonroom.warehouse.tables import FactTable
 
 Values = tuple[str, ...]
+Kind = tuple[str, tuple[str, ...]]  # an entity or all, and the items of the key
 
 
 class Rekeyed(msgspec.Struct, frozen=True):
@@ -30,64 +32,82 @@ class Rekeyed(msgspec.Struct, frozen=True):
     known_from: datetime
     message: str
     sender: str
+    entity: str = ""  # the only one that it holds for; empty: all whose key has these items
+
+    @property
+    def kind(self) -> Kind:
+        """Of which keys it is a change."""
+        return self.entity, self.names
 
 
 class Keys:
     """Which keys became which."""
 
     def __init__(self, changes: Iterable[Rekeyed]) -> None:
-        self._next: dict[tuple[tuple[str, ...], Values], set[Values]] = {}
+        self._next: dict[tuple[Kind, Values], set[Values]] = {}
         self.refused: list[Rekeyed] = []
-        for change in sorted(changes, key=lambda one: (one.names, one.old, one.new)):
-            if change.old in self._reached(change.names, change.new):
+        for change in sorted(changes, key=lambda one: (one.kind, one.old, one.new)):
+            if change.old in self._reached(change.kind, change.new):
                 self.refused.append(change)  # it would go round in circles
             else:
-                self._next.setdefault((change.names, change.old), set()).add(change.new)
+                self._next.setdefault((change.kind, change.old), set()).add(change.new)
 
-    def present(self, names: tuple[str, ...], values: Values) -> Values:
+    def present(self, kind: Kind, values: Values) -> Values:
         """The key under which something is known now."""
-        ends = [one for one in self._reached(names, values) if (names, one) not in self._next]
+        ends = [one for one in self._reached(kind, values) if (kind, one) not in self._next]
         return max(ends)
 
-    def names(self) -> set[tuple[str, ...]]:
-        """The items of all keys that changed."""
-        return {names for names, _ in self._next}
+    def kinds(self) -> set[Kind]:
+        """The kinds of all keys that changed."""
+        return {kind for kind, _ in self._next}
 
-    def gone(self, names: tuple[str, ...]) -> list[Values]:
+    def gone(self, kind: Kind) -> list[Values]:
         """Every key that nothing is known under any more."""
-        return sorted(values for mine, values in self._next if mine == names)
+        return sorted(values for mine, values in self._next if mine == kind)
 
-    def _reached(self, names: tuple[str, ...], values: Values) -> set[Values]:
+    def _reached(self, kind: Kind, values: Values) -> set[Values]:
         found, due = {values}, [values]
         while due:
-            for following in self._next.get((names, due.pop()), ()):
+            for following in self._next.get((kind, due.pop()), ()):
                 if following not in found:
                     found.add(following)
                     due.append(following)
         return found
 
 
+def holds_for(table: FactTable, kind: Kind) -> bool:
+    """Whether a change of keys of this kind holds for the records of a table."""
+    entity, names = kind
+    return entity in ("", table.entity) and set(names) <= set(table.key)
+
+
 def follow(table: FactTable, change: Change, keys: Keys) -> Change:
     """The change under its present key."""
     fact = change.fact
-    for names in sorted(keys.names()):
-        if set(names) <= set(table.key):
-            places = [table.key.index(name) for name in names]
-            old = tuple(str(fact.key[place]) for place in places)
-            new = keys.present(names, old)
+    for kind in sorted(keys.kinds()):
+        if holds_for(table, kind):
+            names = kind[1]
+            old = _values(table, fact, names)
+            new = keys.present(kind, old)
             if new != old:
                 fact = _under(table, fact, dict(zip(names, new, strict=True)))
     return change if fact is change.fact else Change(fact, change.withdrawn)
 
 
 def move(
-    table: FactTable, stored: Sequence[Fact], keys: Keys, because: Rekeyed
+    table: FactTable, stored: Sequence[Fact], keys: Keys, said: Sequence[Rekeyed]
 ) -> tuple[list[Fact], list[Change]]:
-    """What ends under old keys, and what is to be told under the new ones, of the newest rows stored under old keys."""
+    """What ends under old keys, and what is to be told under the new ones, of the newest rows stored under old keys.
+
+    `said`: the changes of one kind just told; each fact moves by the one that names its key.
+    """
     ended, told = [], []
+    newest = max(said, key=lambda one: one.known_position)
+    by_key = {one.old: one for one in sorted(said, key=lambda one: one.known_position)}
     for fact in stored:
         if fact.origin == MOVED:
             continue
+        because = by_key.get(_values(table, fact, newest.names), newest)
         since = max((fact.known_from, fact.known_position), (because.known_from, because.known_position))
         if fact.weight > 0:
             ended.append(
@@ -99,6 +119,10 @@ def move(
         here = msgspec.structs.replace(fact, weight=1, known_from=since[0], known_position=since[1])
         told.append(follow(table, Change(here, withdrawn=fact.weight <= 0), keys))
     return ended, told
+
+
+def _values(table: FactTable, fact: Fact, names: Sequence[str]) -> Values:
+    return tuple(str(fact.key[table.key.index(name)]) for name in names)
 
 
 def _under(table: FactTable, fact: Fact, new: Mapping[str, str]) -> Fact:

@@ -262,6 +262,43 @@ async def test_a_changed_key_that_is_none_or_somebody_elses_is_refused(house: Ho
     assert "does not speak for" in await refusal(house, letter)
 
 
+WRONG_KEYS: list[tuple[str, dict[str, str], dict[str, str]]] = [
+    ("enrolment", {"entry_date": "2025-09-01"}, {"entry_date": "01/09/2025"}),
+    ("learner", {}, {"upn": "not a number"}),
+]
+
+
+@pytest.mark.parametrize(("entity", "old", "new"), WRONG_KEYS)
+async def test_a_changed_key_that_no_record_can_have_stops_nobody(
+    house: House, entity: str, old: dict[str, str], new: dict[str, str]
+) -> None:
+    key = {"school": A, "upn": upn(1)}
+    pair = {"from": {**key, **old}, "to": {**key, **new}}
+    letter = house.letter(A, entity, rekeyed={entity: [pair]})
+    good = house.letter(A, "enrolment", [enrolment(A, 1, "2025-09-01")])
+    outcome = await house.load(letter, good)
+    assert (outcome.loaded, [one for one, _ in outcome.refused]) == ([good], [letter])
+    assert await house.connection.fetchval("SELECT count(*) FROM warehouse.rekeyed") == 0
+
+
+async def test_a_corrected_day_of_one_record_moves_no_other_record(house: House) -> None:
+    stay = enrolment(A, 1, "2026-09-07")
+    await house.load(
+        house.letter(A, "attendance_mark", [mark(A, 1, "2026-09-07", "AM", "/")]),
+        house.letter(A, "enrolment", [stay]),
+    )
+    key = {"school": A, "upn": upn(1)}
+    pair = {"from": {**key, "entry_date": "2026-09-07"}, "to": {**key, "entry_date": "2026-09-08"}}
+    outcome = await house.load(house.letter(A, "enrolment", rekeyed={"enrolment": [pair]}))
+    assert outcome.rows == {"enrolment": 2}
+
+
+async def test_keys_that_only_a_register_speaks_for_are_changed_by_nobody_else(house: House) -> None:
+    for entity in ("organisation", "learner_number"):
+        letter = house.letter(A, entity, rekeyed={entity: [{"from": {}, "to": {}}]})
+        assert await refusal(house, letter)
+
+
 async def test_one_refused_letter_does_not_touch_the_others_of_its_batch(house: House) -> None:
     good = house.letter(A, "attendance_mark", [mark(A, 1, "2026-09-07", "AM", "/")])
     bad = house.letter(A, "attendance_mark", [mark(B, 1, "2026-09-07", "AM", "/")])

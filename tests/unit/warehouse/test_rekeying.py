@@ -10,12 +10,13 @@ from datetime import date, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commonroom.warehouse.facts import Change, Fact, Slot, plan
+from commonroom.warehouse.facts import MOVED, Change, Fact, Slot, plan
 from commonroom.warehouse.rekeying import Keys, Rekeyed, follow, move
 from commonroom.warehouse.tables import FactTable
 
 START = datetime.fromisoformat("2026-09-01 08:00")
 MARKS = FactTable("mark", ("school", "upn", "day"), ("school", "upn", "day", "code"), frozenset(), None, ())
+PUPIL = ("", ("school", "upn"))
 Told = Change | Rekeyed
 
 
@@ -44,16 +45,25 @@ def load(batches: Sequence[Sequence[Told]]) -> list[Fact]:
         ended: list[Fact] = []
         changes = [follow(MARKS, one, keys) for one in batch if isinstance(one, Change)]
         if told:
-            gone = {(*one,) for one in keys.gone(("school", "upn"))}
+            gone = {(*one,) for one in keys.gone(PUPIL)}
             stored = [fact for fact in newest(log).values() if fact.key[:2] in gone]
-            ended, moved = move(MARKS, stored, keys, max(told, key=lambda one: one.known_position))
+            ended, moved = move(MARKS, stored, keys, told)
             changes += moved
         log += [*ended, *plan(changes, newest(log))]
     return log
 
 
 def newest(log: Sequence[Fact]) -> dict[Slot, Fact]:
-    ranked = sorted(log, key=lambda fact: (fact.version, fact.known_position, fact.weight))
+    ranked = sorted(
+        log,
+        key=lambda fact: (
+            fact.version,
+            fact.origin == MOVED,
+            fact.sent_key,
+            fact.known_position,
+            fact.weight,
+        ),
+    )
     return {fact.slot: fact for fact in ranked}
 
 
@@ -107,10 +117,28 @@ def test_any_order_any_repetition_and_any_batches_come_to_the_same_state(
 def test_keys_that_would_go_round_in_circles_are_refused() -> None:
     keys = Keys([rekeyed(1, "a", "b"), rekeyed(2, "b", "a")])
     assert [one.message for one in keys.refused] == ["m2"]
-    assert keys.present(("school", "upn"), ("s", "a")) == ("s", "b")
+    assert keys.present(PUPIL, ("s", "a")) == ("s", "b")
 
 
 def test_a_chain_is_followed_to_its_end() -> None:
     keys = Keys([rekeyed(2, "b", "c"), rekeyed(1, "a", "b")])
-    assert keys.present(("school", "upn"), ("s", "a")) == ("s", "c")
-    assert keys.present(("school", "day"), ("s", "a")) == ("s", "a")
+    assert keys.present(PUPIL, ("s", "a")) == ("s", "c")
+    assert keys.present(("", ("school", "day")), ("s", "a")) == ("s", "a")
+
+
+def test_a_key_with_a_day_in_it_is_of_its_own_entity_alone() -> None:
+    names, since = ("day", "school", "upn"), START
+    old, new = ("2026-09-07", "s", "a"), ("2026-09-08", "s", "a")
+    keys = Keys([Rekeyed(names, old, new, 1, since, "m1", "urn:s", "stay")])
+    mark = said(2, "a", "2026-09-07", 1, "/", False)
+    assert follow(MARKS, mark, keys) is mark
+    own = Keys([Rekeyed(names, old, new, 1, since, "m1", "urn:s", MARKS.entity)])
+    assert follow(MARKS, mark, own).fact.key == ("s", "a", "2026-09-08")
+
+
+def test_each_fact_moves_by_the_change_that_names_it() -> None:
+    changes = [rekeyed(1, "a", "b"), rekeyed(2, "c", "d")]
+    stored = [said(0, pupil, "1", 1, "/", False).fact for pupil in "ac"]
+    ended, told = move(MARKS, stored, Keys(changes), changes)
+    assert [one.message for one in ended] == ["m1", "m2"]
+    assert [one.fact.key[1] for one in told] == ["b", "d"]

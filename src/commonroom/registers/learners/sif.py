@@ -34,20 +34,29 @@ SELECT p.known -> 'details' ->> 'given_name' AS given, p.known -> 'details' ->> 
 FROM learners.uln u JOIN learners.person p ON p.id = u.person WHERE u.number = $1
 """
 _NEW_QUEUE = """
-INSERT INTO learners.sif_queue (id, party, after_at, after_person)
-VALUES ($1, $2, engines.domain_now(), '00000000-0000-0000-0000-000000000000')
+INSERT INTO learners.sif_queue (id, party, after_tx, after_person)
+VALUES ($1, $2, pg_snapshot_xmin(pg_current_snapshot()), '00000000-0000-0000-0000-000000000000')
 """
 _DELETE = """
-UPDATE learners.sif_queue SET after_at = offered_at, after_person = offered_person, offered = NULL
+UPDATE learners.sif_queue SET after_tx = offered_tx, after_person = offered_person, offered = NULL
 WHERE id = $1 AND party = $2 AND offered = $3
 """
-_QUEUE = "SELECT after_at, after_person FROM learners.sif_queue WHERE id = $1 AND party = $2 FOR UPDATE"
-_NEXT = """
-SELECT id, uln, created_at, updated_at FROM learners.person
-WHERE registered_by @> ARRAY[$1::text] AND (updated_at, id) > ($2, $3)
-ORDER BY updated_at, id LIMIT 1
+# In a database that was restored into another server the transactions of before may have higher numbers.
+_QUEUE = """
+SELECT least(after_tx, pg_snapshot_xmin(pg_current_snapshot()))::text AS after_tx, after_person
+FROM learners.sif_queue WHERE id = $1 AND party = $2 FOR UPDATE
 """
-_OFFER = "UPDATE learners.sif_queue SET offered = $2, offered_at = $3, offered_person = $4 WHERE id = $1"
+# Nothing is read past a transaction that is still open: what it commits would never be told.
+_NEXT = """
+SELECT p.id, p.uln, p.changed_in::text AS tx, p.created_at = p.updated_at AND u.person = p.id AS is_new
+FROM learners.person p JOIN learners.uln u ON u.number = p.uln
+WHERE p.registered_by @> ARRAY[$1::text] AND (p.changed_in, p.id) > ($2::text::xid8, $3)
+    AND p.changed_in < pg_snapshot_xmin(pg_current_snapshot())
+ORDER BY p.changed_in, p.id LIMIT 1
+"""
+_OFFER = """
+UPDATE learners.sif_queue SET offered = $2, offered_tx = $3::text::xid8, offered_person = $4 WHERE id = $1
+"""
 
 
 @post("/api/sif/environments/environment", status_code=201, request_max_body_size=MAX_JSON)
@@ -139,14 +148,14 @@ async def next_event(
             held = await conn.fetchrow(_QUEUE, queue, who.party)
             if held is None:
                 raise _unknown()
-            row = await conn.fetchrow(_NEXT, who.party, held["after_at"], held["after_person"])
+            row = await conn.fetchrow(_NEXT, who.party, held["after_tx"], held["after_person"])
             if row is None:
                 return Response(b"", status_code=204)
             message = uuid4()
-            await conn.execute(_OFFER, queue, message, row["updated_at"], row["id"])
+            await conn.execute(_OFFER, queue, message, row["tx"], row["id"])
         made = await _by_number(conn, who, row["uln"], None)
     answer = _xml(sif_xml.collection([made]))
-    action = "CREATE" if row["created_at"] == row["updated_at"] else "UPDATE"
+    action = "CREATE" if row["is_new"] else "UPDATE"
     answer.headers.update(
         {
             "messageId": str(message),

@@ -8,10 +8,13 @@ import pytest
 from lxml import etree
 
 from commonroom.problems import Problem
-from commonroom.registers.learners import sif_xml
+from commonroom.registers.learners import sif_xml, store
+from commonroom.registers.learners.numbers import Numbers
+from commonroom.registers.learners.store import Caller
 from commonroom.settings import Settings
 from commonroom.standard import is_valid
-from tests.unit.registers.learners.counter import REGISTRATION, counter
+from tests.unit.registers.learners.counter import REGISTRATION, Visitor, counter
+from tests.waiting import until_async
 
 REQUESTS = "/api/sif/requests/LearnerPersonals"
 ROBIN = {"given": "Robin", "family": "Marsh", "born": "2008-11-30", "gender": "M", "postcode": "YO1 7HH"}
@@ -114,12 +117,67 @@ async def test_create_query_read_and_events(settings: Settings, pool: Any) -> No
 
         # The queue tells the school of its learners; a message stays until it is deleted.
         place, numbers, delete = f"/api/sif/queues/{queue}/messages", set(), ""
-        while (told := await at.machine.get(f"{place}{delete}")).status_code == 200:
+        while numbers != {over_rest, uln}:
+            told = await _next(at.machine, f"{place}{delete}")
             assert told.headers["messagetype"] == "EVENT"
             numbers.add(text_of(etree.fromstring(told.content), "UniqueLearnerNumber"))
             again = await at.machine.get(place)
             assert again.content == told.content
             delete = f";deleteMessageId={again.headers['messageid']}"
-        assert told.status_code == 204
-        assert {over_rest, uln} == numbers
+        assert (await at.machine.get(f"{place}{delete}")).status_code == 204
         assert (await at.other_school.get(place)).status_code == 404
+
+
+async def test_events_are_told_of_what_is_decided_and_committed_later(settings: Settings, pool: Any) -> None:
+    async with counter(settings, pool) as at, pool.acquire() as conn:
+        party = await conn.fetchval("SELECT urn FROM hub.party WHERE name = 'school'")
+        who = Caller(party=party, person=None, purpose="enrolment", role="school")
+        numbers = Numbers.of(settings)
+        made = etree.fromstring((await at.machine.post("/api/sif/queues/queue", b"<queue/>")).content)
+        place = f"/api/sif/queues/{made.get('id')}/messages"
+        await at.machine.post("/api/learners/register", REGISTRATION)
+        waits = await at.machine.post("/api/learners/register", REGISTRATION | {"given_name": "Amelia"})
+        # A chunk that began before what follows commits after it.
+        slow = conn.transaction()
+        await slow.start()
+        (robin,) = [one.registration for one in sif_xml.read(learner(ROBIN).encode())]
+        late = (await store.register(conn, who, robin, numbers)).uln
+        quick = REGISTRATION | {"given_name": "Zebedee", "family_name": "Quill", "date_of_birth": "2010-01-05",
+                                "gender": "1", "postcode": "BD1 4HR"}  # fmt: skip
+        early = (await at.machine.post("/api/learners/register", quick)).json()["uln"]
+        told, delete = await _all(at.machine, place, "", {early}, wait=False)
+        await slow.commit()
+        told, delete = await _all(at.machine, place, delete, {early, late} - told)
+        # The clerks' verdict comes last, and gives a number to what was sent before all that was told.
+        for clerk in (at.clerk, at.second_clerk):
+            path = f"/api/learners/review/{waits.json()['case']}"
+            verdict = (await clerk.post(path, {"verdict": "different"})).json()
+            if verdict["closed"]:
+                break
+        await _all(at.machine, place, delete, {verdict["uln"]})
+
+
+async def _next(machine: Visitor, place: str) -> Any:
+    """The next message; other tests' transactions on the same server may hold it back for a moment."""
+    last: list[Any] = []
+
+    async def there() -> bool:
+        last[:] = [await machine.get(place)]
+        return last[0].status_code == 200
+
+    await until_async(there, what="a message in the queue")
+    return last[0]
+
+
+async def _all(
+    machine: Visitor, place: str, delete: str, wanted: set[str | None], wait: bool = True
+) -> tuple[set[str | None], str]:
+    """Take messages until these numbers were told, or with `wait=False` until there is none."""
+    told: set[str | None] = set()
+    while wanted - told:
+        message = await (_next(machine, f"{place}{delete}") if wait else machine.get(f"{place}{delete}"))
+        if message.status_code == 204:
+            break
+        told.add(text_of(etree.fromstring(message.content), "UniqueLearnerNumber"))
+        delete = f";deleteMessageId={message.headers['messageid']}"
+    return told, delete

@@ -57,12 +57,17 @@ CREATE TABLE learners.sif_object (
 CREATE TABLE learners.sif_queue (
     id uuid PRIMARY KEY,
     party text NOT NULL,
-    after_at timestamptz NOT NULL,
+    after_tx xid8 NOT NULL,
     after_person uuid NOT NULL,
     offered uuid,
-    offered_at timestamptz,
+    offered_tx xid8,
     offered_person uuid
 );
+
+-- The transaction that wrote a person last. Events are read in this order, and only behind the oldest one that is still
+-- open: whatever commits later stands behind what was read. Times do not do: a clerk decides weeks after a registration.
+ALTER TABLE learners.person ADD COLUMN changed_in xid8 NOT NULL DEFAULT pg_current_xact_id();
+CREATE INDEX person_by_change ON learners.person (changed_in, id);
 
 -- Why the sender of a registration may change the person and have everything: the first who registered him, the letter of
 -- a school that tells of its pupil, a clerk who saw both records. Null: it only met somebody who was registered already.

@@ -60,7 +60,7 @@ WHERE p.id = $1 AND b.person = $1 AND b.key = ANY (p.blocks)
 """
 _LIST_LINKED = """
 UPDATE learners.person p
-SET linked = ARRAY(
+SET changed_in = pg_current_xact_id(), linked = ARRAY(
     SELECT u.number FROM learners.uln u
     WHERE u.person = p.id AND u.status = 'linked' ORDER BY u.issued_at, u.number
 )

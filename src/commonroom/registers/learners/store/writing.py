@@ -101,7 +101,7 @@ WITH given AS (
 UPDATE learners.person p
 SET known = given.known::json, more = given.more::json, registered_by = given.registered_by,
     blocks = given.blocks, version = p.version + given.changed::integer,
-    updated_at = given.updated_at
+    updated_at = given.updated_at, changed_in = pg_current_xact_id()
 FROM given WHERE p.id = given.id
 """
 

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from commonroom.collections import loader
 from commonroom.collections.model import Collection
+from commonroom.problems import Problem
 
 app = typer.Typer(no_args_is_help=True, help="Collections: returns as data, and their rules.")
 
@@ -71,13 +72,28 @@ def check(
 @app.command("list")
 def list_all(as_json: AsJson = False) -> None:
     """List the collections and their years."""
-    found = [loader.load(name, year) for name in loader.names() for year in loader.years(name)]
+    found, faults = _loadable()
     shown = [one for one in found if one.status != "base"]
     if as_json:
         _print_json([{"name": c.name, "year": c.year, "title": c.title, "status": c.status} for c in shown])
         return
     rows = [(c.name, str(c.year), c.title, c.status, str(len(c.rules)), str(c.deadline or "")) for c in shown]
     _print_table("Collections", ("name", "year", "title", "status", "rules", "deadline"), rows)
+    for fault in faults:
+        typer.echo(str(fault), err=True)
+    raise typer.Exit(1 if faults else 0)
+
+
+def _loadable() -> tuple[list[Collection], list[Problem]]:
+    """The collections that can be read, and what is wrong with the others: one mistake hides no other collection."""
+    found, faults = [], []
+    for name in loader.names():
+        for year in loader.years(name):
+            try:
+                found.append(loader.load(name, year))
+            except Problem as problem:
+                faults.append(problem)
+    return found, faults
 
 
 @app.command("show")
@@ -112,9 +128,17 @@ def show(name: str, year: Annotated[int | None, typer.Argument()] = None, as_jso
 
 
 @app.command("rules")
-def rules(name: str, year: Annotated[int | None, typer.Argument()] = None, as_json: AsJson = False) -> None:
-    """List the rules of a collection."""
+def rules(
+    name: str,
+    year: Annotated[int | None, typer.Argument(help="Without it: the newest.")] = None,
+    rule: OneRule = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the rules of a collection, or tell all of one: `--rule 8868`."""
     collection = loader.load(name, _year(name, year))
+    if rule is not None:
+        _tell_rule(collection, rule, as_json)
+        return
     if as_json:
         _print_json(list(collection.rules.values()))
         return
@@ -124,6 +148,29 @@ def rules(name: str, year: Annotated[int | None, typer.Argument()] = None, as_js
         ("rule", "severity", "module", "title"),
         rows,
     )
+
+
+def _tell_rule(collection: Collection, code: str, as_json: bool) -> None:
+    """One rule, with all it declares, as in its file."""
+    rule = collection.rules.get(code)
+    if rule is None:
+        raise Problem(
+            "CR-181",
+            f"{collection.name} {collection.year} has no rule {code[:40]}",
+            where="--rule",
+            remedy=f"List them: commonroom collections rules {collection.name} {collection.year}.",
+        )
+    if as_json:
+        _print_json(rule)
+        return
+    typer.echo(f"{rule.code} ({rule.severity}) {rule.title}")
+    told = ("code", "severity", "title", "examples", "mutate")
+    declared = msgspec.to_builtins(rule)
+    for name, value in declared.items():
+        if value and name not in told:
+            typer.echo(f"{name}: {value if isinstance(value, str) else msgspec.json.encode(value).decode()}")
+    for example in rule.examples:
+        typer.echo(f"example: {msgspec.json.encode(example).decode()}")
 
 
 @app.command("schema")

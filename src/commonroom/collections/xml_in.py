@@ -93,13 +93,17 @@ def look(file: IO[bytes], name: str) -> tuple[str, str]:
         file.seek(0)
     if not taken:
         raise Problem("CR-190", "the file is empty", where=name, remedy="Export the return again.")
-    # A declaration so long that no element came is a document type's, or no XML.
-    raise (
-        forbidden(name)
-        if taken >= _PROLOG
-        else Problem(
-            "CR-190", "the file is not XML: it has no element", where=name, remedy="Export the return again."
+    if b"<!DOCTYPE" in prolog.replace(b"\0", b""):
+        raise forbidden(name)
+    if taken >= _PROLOG:
+        raise Problem(
+            "CR-192",
+            f"no element begins and ends its start tag in the first {_PROLOG:,} bytes",
+            where=name,
+            remedy="Take long comments and attributes out of its beginning; a return has none.",
         )
+    raise Problem(
+        "CR-190", "the file is not XML: it has no element", where=name, remedy="Export the return again."
     )
 
 

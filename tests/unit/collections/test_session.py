@@ -216,6 +216,18 @@ class TestCommand:
         assert "Ends before it begins" in run(clubs, "collections", "rules", "clubs").stdout
         rules = json.loads(run(clubs, "collections", "rules", "clubs", "--json").stdout)
         assert rules[0]["code"] == "1"
+        whole = run(clubs, "collections", "rules", "clubs", "--rule", "1").stdout
+        assert "fails_when: " in whole
+        assert "has no rule 99" in str(run(clubs, "collections", "rules", "clubs", "--rule", "99").exception)
+
+    def test_a_mistake_in_one_collection_hides_no_other(self, clubs: Clubs) -> None:
+        broken = clubs.folder / "broken" / "2026"
+        broken.mkdir(parents=True)
+        (broken / "collection.yaml").write_text("name: broken\nyear: soon\n")
+        answer = run(clubs, "collections", "list")
+        assert answer.exit_code == 1
+        assert "clubs" in answer.stdout
+        assert "broken" in answer.stderr
 
     def test_examples_that_do_not_come_out_are_told(self, clubs: Clubs) -> None:
         examples = [

@@ -123,6 +123,13 @@ def test_a_billion_laughs_are_refused_before_the_first(clubs: Clubs) -> None:
     assert refused(clubs, f"<!DOCTYPE m [{entities}]><Message/>").code == "CR-191"
 
 
+@pytest.mark.parametrize("start", ["<!-- {} --><Message/>", '<Message long="{}"/>'])
+def test_a_beginning_without_end_is_refused_for_what_it_is(clubs: Clubs, start: str) -> None:
+    problem = refused(clubs, start.format("x" * 90_000).encode())
+    assert problem.code == "CR-192"
+    assert "DOCTYPE" not in problem.detail
+
+
 def test_a_file_that_cannot_be_opened_is_a_problem(clubs: Clubs, tmp_path: Path) -> None:
     with Session(Engine(clubs.load())) as session, pytest.raises(Problem) as caught:
         session.load(tmp_path / "nothing.xml")

@@ -233,6 +233,19 @@ async def test_what_fails_with_one_schools_pupils_stops_nobody_elses(world: Worl
     assert list(await world.ulns(FIRST)) == [upn(0)]
 
 
+async def test_a_letter_that_fails_by_itself_is_refused_and_stops_no_other(world: World) -> None:
+    school = FIRST + "\x00"
+    change = {"from": {"school": school, "upn": upn(0)}, "to": {"school": school, "upn": upn(1)}}
+    message = await world.tell(FIRST, rekeyed={"learner": [change]})
+    await world.tell_pupils(SECOND, [record(1, SECOND)])
+    await world.take()
+    assert list(await world.ulns(SECOND)) == [upn(1)]
+    (told,) = [
+        letter for letter in await world.clients[FIRST].pull(10, 0) if letter.envelope.causationid == message
+    ]
+    assert b"cannot make anything" in told.body
+
+
 async def test_withdrawn_pupils_are_off_the_list_and_told_no_more(world: World) -> None:
     await world.tell_pupils(FIRST, [record(0), record(1)])
     await world.take()

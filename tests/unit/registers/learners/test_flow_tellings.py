@@ -60,6 +60,14 @@ def test_bad_records_are_left_out_and_the_rest_is_used() -> None:
     assert (len(found.tellings), found.left_out, found.refused) == (1, 1, "")
 
 
+@pytest.mark.parametrize("born", ["9986-01-01", "9999-12-31"])
+def test_who_can_never_become_14_is_left_out(born: str) -> None:
+    unborn = {**RECORD, "upn": OTHER, "date_of_birth": born}
+    found = tellings.read(letter(records={"learner": [RECORD, unborn]}))
+    assert ([one.upn for one in found.tellings], found.left_out) == ([UPN], 1)
+    assert tellings.read(letter(records={"learner": [unborn]})).refused
+
+
 @pytest.mark.parametrize(
     ("kind", "content"),
     [

@@ -31,6 +31,8 @@ LETTERS_A_POST = 50
 WAIT_SECONDS = 3.0
 RETRY_SECONDS = 1.0
 LONGEST_RETRY_SECONDS = 60.0  # while the hub refuses: a movement that is not agreed yet, say
+UNUSABLE = "The register of learners cannot make anything of the values in it."
+_OF_VALUES = (ValueError, TypeError, LookupError, ArithmeticError)
 _log = log.get("learner numbers")
 
 _WAITING = """
@@ -131,6 +133,27 @@ async def _keep(connection: Any, letters: Sequence[Letter]) -> dict[str, str]:
     """Keep what good letters tell; why the others are refused, by delivery. Reasons hold no personal values."""
     if not letters:
         return {}
+    try:
+        return await _keep_together(connection, letters)
+    except Exception as error:
+        # Pulled again and again such a letter would stop all others: it alone is refused.
+        if not _lies_in_content(error):
+            raise
+        if len(letters) == 1:
+            log.fault(_log, "letter fails by itself, refused", error)
+            return {letters[0].delivery: UNUSABLE}
+    found: dict[str, str] = {}
+    for letter in letters:
+        found |= await _keep(connection, [letter])
+    return found
+
+
+def _lies_in_content(error: Exception) -> bool:
+    """Whether a fault would be the same the next time: values that nothing can be made of, here or in the database."""
+    return isinstance(error, _OF_VALUES) or str(getattr(error, "sqlstate", "")).startswith("22")
+
+
+async def _keep_together(connection: Any, letters: Sequence[Letter]) -> dict[str, str]:
     readings = await asyncio.to_thread(lambda: [tellings.read(letter) for letter in letters])
     schools = sorted({alias_urn("urn", urn) for one in readings for urn in one.schools})
     parties = await directory.resolve_aliases(connection, schools)

@@ -7,7 +7,7 @@ its records those that the standard does not let through are left out: the sende
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import MAXYEAR, date
 from typing import Any
 
 import msgspec
@@ -94,7 +94,7 @@ def read(letter: Letter) -> Reading:
         _telling(record, gone)
         for checked, gone in ((records, False), (withdrawn, True))
         for record in checked.good
-        if record.get("version") is not None and record.get("valid_from")
+        if record.get("version") is not None and record.get("valid_from") and (gone or _can_become_14(record))
     )
     rekeyed = tuple(_rekeyed(pair) for pair in present.rekeyed.get(ENTITY, []) if _is_change(pair))
     told = sum(len(part.get(ENTITY, [])) for part in (present.records, present.withdrawn, present.rekeyed))
@@ -118,6 +118,11 @@ def newest(tellings: Sequence[Telling]) -> list[Telling]:
         if held is None or held.version < one.version:
             found[place] = one
     return [found[place] for place in sorted(found)]
+
+
+def _can_become_14(record: Mapping[str, Any]) -> bool:
+    """Whether there is such a year: the standard lets any day through, and 9990 is easily typed for 1990."""
+    return date.fromisoformat(record["date_of_birth"]).year + AGE <= MAXYEAR
 
 
 def _telling(record: Mapping[str, Any], gone: bool) -> Telling:

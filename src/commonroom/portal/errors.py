@@ -24,6 +24,7 @@ TITLES = {
     403: "You do not have access to this page",
     404: "Page not found",
     405: "Page not found",
+    408: "The form took too long to arrive",
     413: "The form is too large",
     429: "Too many attempts",
     503: "Sorry, Common Room is not available",
@@ -76,7 +77,7 @@ ERRORS: dict[int | type[Exception], Handler] = {
 def _answer(request: Request[Any, Any, Any], problem: Problem) -> Response[bytes]:
     if form_of(request.url.path) != "html" or request.url.path.startswith(API):
         body = msgspec.json.encode(problem.as_json())
-        return Response(body, media_type=PROBLEM_JSON, status_code=problem.status)
+        return Response(body, media_type=PROBLEM_JSON, status_code=problem.status, headers=_when(problem))
     visit = request.scope.get("state", {}).get("visit", Visit())
     title = TITLES_BY_CODE.get(problem.code) or TITLES.get(problem.status, FAULT)
     page = Page(
@@ -86,4 +87,12 @@ def _answer(request: Request[Any, Any, Any], problem: Problem) -> Response[bytes
         more={"problem": problem, "expired": problem.code in TITLES_BY_CODE},
         private=True,
     )
-    return house_of(request).answer(request, visit, page)
+    answer = house_of(request).answer(request, visit, page)
+    answer.headers.update(_when(problem))
+    return answer
+
+
+def _when(problem: Problem) -> dict[str, str]:
+    """When to come again, where that is known."""
+    seconds = problem.extra.get("retry_after")
+    return {} if seconds is None else {"Retry-After": str(seconds)}

@@ -15,6 +15,7 @@ from litestar.datastructures import Cookie, State
 from litestar.di import NamedDependency
 
 from commonroom import identity
+from commonroom.engines import arrivals
 from commonroom.identity import PUBLIC, Principal
 from commonroom.portal import page as pages
 from commonroom.portal import security
@@ -25,10 +26,13 @@ from commonroom.warehouse import Reader
 SESSION_COOKIE = "commonroom_session"
 VISIT_COOKIE = "commonroom_visit"
 JSON_TYPE = "application/json"
+MULTIPART = "multipart/form-data"
 CSV_TYPE = "text/csv; header=present"
 # A page may be kept but is asked for anew each time: figures move with the day.
 PUBLIC_CACHE = "private, no-cache"
 NO_CACHE = "no-store"
+# Seconds that a form may take to arrive; files have their own time.
+FORM_SECONDS = 20.0
 
 AnyRequest = Request[Any, Any, State]
 
@@ -157,8 +161,15 @@ async def provide_house(request: AnyRequest) -> House:
     return house_of(request)
 
 
-async def provide_connection(house: NamedDependency[House]) -> AsyncIterator[Any]:
-    """Dependency `conn`: one database connection for the length of the request."""
+async def provide_connection(request: AnyRequest, house: NamedDependency[House]) -> AsyncIterator[Any]:
+    """Dependency `conn`: one database connection for the length of the request, once all of it has arrived.
+
+    A few who send slowly would otherwise hold all connections. What takes large files takes its connections itself.
+    """
+    if request.method != "GET":
+        async with arrivals.within(FORM_SECONDS):
+            # Kept by the request: the handler reads it once more without waiting.
+            await (request.form() if request.content_type[0] == MULTIPART else request.body())
     async with house.pool.acquire() as connection:
         yield connection
 

@@ -68,8 +68,8 @@ def form_token(key: bytes, browser: str) -> str:
     return hmac.new(key, b"form\0" + browser.encode(), hashlib.sha256).hexdigest()
 
 
-def check_form(key: bytes, browser: str, token: str, fetch_site: str) -> None:
-    """Pass, or raise a 403 problem: a stale or missing token (CR-100), or a post from another site (CR-101)."""
+def check_site(fetch_site: str) -> None:
+    """Pass, or raise a 403 problem (CR-101) for a post from another site: the browser says so before the body comes."""
     if fetch_site not in SAME_SITE:
         raise Problem(
             "CR-101",
@@ -77,6 +77,11 @@ def check_form(key: bytes, browser: str, token: str, fetch_site: str) -> None:
             status=403,
             remedy="Open the page here and fill in the form again.",
         )
+
+
+def check_form(key: bytes, browser: str, token: str, fetch_site: str) -> None:
+    """Pass, or raise a 403 problem: a stale or missing token (CR-100), or a post from another site (CR-101)."""
+    check_site(fetch_site)
     if not browser or not hmac.compare_digest(form_token(key, browser).encode(), token.encode()):
         raise Problem(
             "CR-100",

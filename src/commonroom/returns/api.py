@@ -18,6 +18,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from commonroom import identity
+from commonroom.engines import arrivals
 from commonroom.problems import Problem
 from commonroom.returns import codes, parties, steps, store, summaries, uploads
 from commonroom.returns.parties import Actor
@@ -33,6 +34,7 @@ MAX_FINDINGS = 5000
 UPLOADS_AT_ONCE = 2
 # Seconds that the whole of a file may take to arrive.
 PATIENCE = 1800.0
+ARRIVALS = arrivals.Arrivals()
 _SLOTS = asyncio.Semaphore(UPLOADS_AT_ONCE)
 _COUNT = Annotated[int, QueryParameter(ge=1, le=MAX_FINDINGS)]
 
@@ -202,6 +204,13 @@ async def upload(
     async with caller.pool.acquire() as connection:
         found = await _seen(connection, caller, collection, year, party)
     steps.decided(found, caller.actor, "load")
+    with ARRIVALS.place(caller.actor.party or caller.actor.who):
+        return await _uploaded(request, caller, found, revision)
+
+
+async def _uploaded(
+    request: Request[Any, Any, Any], caller: Caller, found: Return, revision: int | None
+) -> Response[bytes]:
     folder = Path(tempfile.mkdtemp(prefix="upload-", dir=caller.settings.folder("returns-incoming")))
     try:
         suffix = ".csv" if request.headers.get("content-type", "").startswith("text/csv") else ".xml"

@@ -11,7 +11,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response import Redirect
 
-from commonroom.portal.house import AnyRequest, House, Visit
+from commonroom.engines import arrivals
+from commonroom.portal import security
+from commonroom.portal.house import MULTIPART, AnyRequest, House, Visit, provide_visit
 from commonroom.portal.page import Fact, Page, paths, stem
 from commonroom.portal.pages.learners import LEARNERS, caller_of, choices, first_purpose
 from commonroom.portal.pages.people import SEE_OTHER
@@ -19,8 +21,9 @@ from commonroom.portal.pages.reference import HOME
 from commonroom.portal.tables import Column, Link, Table
 from commonroom.problems import Problem
 from commonroom.registers.learners import batches
-from commonroom.registers.learners.api import MAX_FILE, as_file
+from commonroom.registers.learners.api import ARRIVALS, MAX_FILE, PATIENCE, TURNS, as_file
 from commonroom.registers.learners.batches import Job
+from commonroom.registers.learners.store import permissions
 from commonroom.registers.learners.store.watch import rules
 
 BATCHES = Link("Batches", "/learners/batches")
@@ -63,36 +66,44 @@ async def listed(
 
 
 @post("/learners/batches", status_code=SEE_OTHER, request_max_body_size=MAX_FILE)
-async def submit(
-    request: AnyRequest,
-    house: NamedDependency[House],
-    visit: NamedDependency[Visit],
-    conn: NamedDependency[Any],
-) -> Response[Any]:
-    """Take the file and go on to its page; a file that cannot be used shows the form again."""
-    fields = await house.check_form(request, visit)
+async def submit(request: AnyRequest, house: NamedDependency[House]) -> Response[Any]:
+    """Take the file and go on to its page; a file that cannot be used shows the form again.
+
+    Who sends it is known and may send it before any of it is read, and no database connection waits for it.
+    """
+    security.check_site(request.headers.get("Sec-Fetch-Site", ""))
+    async with house.pool.acquire() as conn:
+        visit = await provide_visit(request, conn)
+        who = await caller_of(request, visit, conn, first_purpose())
+    permissions.require(who, "register")
+    if request.content_type[0] != MULTIPART:
+        raise Problem("CR-240", f"a file comes as {MULTIPART}", status=415)
+    with ARRIVALS.place(who.party):
+        async with arrivals.within(PATIENCE):
+            fields = await house.check_form(request, visit)
+        return await _taken(request, house, visit, fields.get("purpose", ""))
+
+
+async def _taken(request: AnyRequest, house: House, visit: Visit, purpose: str) -> Response[Any]:
+    """A file that has arrived becomes a batch; the web framework keeps all but its first megabyte on disk."""
     given = (await request.form()).get("file")
-    name = given.filename if isinstance(given, UploadFile) else ""
-    content = await given.read() if isinstance(given, UploadFile) else b""
-    who = await caller_of(request, visit, conn, fields.get("purpose", "") or first_purpose())
-    try:
-        if not name:
-            raise Problem("CR-240", "Choose a file")
-        if not fields.get("purpose"):
-            return house.answer(
-                request,
-                visit,
-                _list_page(await batches.listed(conn, who), {"purpose": "Choose why you look"}),
+    async with TURNS, house.pool.acquire() as conn:
+        who = await caller_of(request, visit, conn, purpose or first_purpose())
+        errors: dict[str, str] = {}
+        try:
+            if not isinstance(given, UploadFile) or not given.filename:
+                raise Problem("CR-240", "Choose a file")
+            if purpose:
+                job = await batches.submit(conn, who, await given.read(), given.filename)
+                return Redirect(f"/learners/batches/{job.id}", status_code=SEE_OTHER)
+            errors["purpose"] = "Choose why you look"
+        except Problem as problem:
+            if problem.status >= 500 or problem.status == 403:
+                raise
+            errors["file"] = " ".join(
+                part for part in (problem.detail[:1].upper() + problem.detail[1:], problem.remedy) if part
             )
-        job = await batches.submit(conn, who, content, name)
-    except Problem as problem:
-        if problem.status >= 500 or problem.status == 403:
-            raise
-        words = " ".join(
-            part for part in (problem.detail[:1].upper() + problem.detail[1:], problem.remedy) if part
-        )
-        return house.answer(request, visit, _list_page(await batches.listed(conn, who), {"file": words}))
-    return Redirect(f"/learners/batches/{job.id}", status_code=SEE_OTHER)
+        return house.answer(request, visit, _list_page(await batches.listed(conn, who), errors))
 
 
 @get("/learners/batches/{job:str}")

@@ -17,6 +17,7 @@ from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
+from commonroom.engines import arrivals
 from commonroom.identity import Principal
 from commonroom.problems import Problem, add_codes
 from commonroom.registers.learners import answers, batches, callers, history, openapi, store
@@ -45,6 +46,9 @@ MAX_FILE = 128 * 1024 * 1024
 PURPOSE = "X-Purpose"
 # Seconds that the whole of a file may take to arrive.
 PATIENCE = 600.0
+# Files that arrive at once, and those of them that are in memory to be read.
+ARRIVALS = arrivals.Arrivals()
+TURNS = asyncio.Semaphore(batches.READ_AT_ONCE)
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -191,15 +195,11 @@ async def submit(request: AnyRequest, learners: NamedDependency[Counter]) -> Res
     async with learners.pool.acquire() as conn:
         who = await learners.caller(conn, request)
         permissions.require(who, "register")
-    try:
-        async with asyncio.timeout(PATIENCE):
-            content = await request.body()
-    except TimeoutError as error:
-        raise Problem(
-            "CR-244", "The file took too long to arrive.", status=408, remedy="Send it again."
-        ) from error
-    async with learners.pool.acquire() as conn:
-        job = await batches.submit(conn, who, content, request.headers.get("X-File-Name", "batch"))
+    with ARRIVALS.place(who.party):
+        async with arrivals.spooled(request.stream(), PATIENCE) as file, TURNS:
+            content = await asyncio.to_thread(file.read)
+            async with learners.pool.acquire() as conn:
+                job = await batches.submit(conn, who, content, request.headers.get("X-File-Name", "batch"))
     return _json(_job(job), 202)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from commonroom import identity, returns
 from commonroom.ids import uuid7
 from commonroom.portal.app import create_app
 from commonroom.portal.house import SESSION_COOKIE
+from commonroom.returns import api
 from commonroom.settings import Settings
 from tests.returns_world import COLLECTIONS, ROLL, UPNS, YEAR, County, file, pupil, small_county
 
@@ -179,3 +180,13 @@ async def test_a_file_that_cannot_be_read_is_refused_and_nothing_stays(
 async def test_the_roles_of_each(people: People) -> None:
     for who, roles in (("school", ["source"]), ("authority", ["approver"]), ("operator", ["collector"])):
         assert (await people.get(who, FIRST)).json()["roles"] == roles
+
+
+async def test_an_upload_waits_for_a_place_before_it_is_read(people: People, tmp_path: Path) -> None:
+    body = file(tmp_path, pupil()).read_bytes()
+    with ExitStack() as places:
+        for number in range(8):
+            places.enter_context(api.ARRIVALS.place(f"somebody {number}"))
+        full = await people.post("school", f"{FIRST}/upload", body)
+        assert (full.status_code, full.json()["code"], full.headers["retry-after"]) == (503, "CR-008", "30")
+    assert (await people.post("school", f"{FIRST}/upload", body)).status_code == 200

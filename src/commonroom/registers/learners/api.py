@@ -36,7 +36,7 @@ from commonroom.registers.learners.shapes import (
     UpdateAsked,
     VerifyAsked,
 )
-from commonroom.registers.learners.store import Caller, Registration, permissions, watch
+from commonroom.registers.learners.store import Caller, Registration, permissions
 from commonroom.settings import Settings
 
 add_codes({"CR-245": "The request to the learner register cannot be read"})
@@ -174,9 +174,7 @@ async def retrieve_ulns(request: AnyRequest, learners: NamedDependency[Counter])
     asked = await _body(request, UlnsAsked)
     async with learners.pool.acquire() as conn:
         who = await learners.caller(conn, request, count=max(1, len(asked.ulns)))
-        permissions.require(who, "check")
-        masters = await store.resolve_ulns(conn, asked.ulns)
-        await watch.note(conn, who, "retrieve", str(len(masters)), None)
+        masters = await store.retrieve(conn, who, asked.ulns)
     return _json({"ulns": [_resolved(uln, masters.get(uln)) for uln in asked.ulns]})
 
 

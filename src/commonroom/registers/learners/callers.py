@@ -62,7 +62,10 @@ async def _role_of(conn: Any, principal: Principal) -> str | None:
 
 
 class Rates:
-    """How many look-ups a party may make in a minute, counted in this process; one minute's worth may come at once."""
+    """How many look-ups a party may make in a minute, counted in this process; one minute's worth may come at once.
+
+    A request for more than that goes through when the minute is full, and is paid for by the minutes after it.
+    """
 
     def __init__(self, a_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._a_minute = a_minute
@@ -70,10 +73,9 @@ class Rates:
         self._left: dict[str, tuple[float, float]] = {}
 
     def spend(self, party: str, count: int = 1) -> None:
-        """Take so many, or nothing and raise Problem CR-246 (429) with `retry_after`. A full minute fits any request."""
+        """Take so many, or nothing and raise Problem CR-246 (429) with `retry_after`."""
         now = self._clock()
-        left, at = self._left.get(party, (float(self._a_minute), now))
-        left = min(float(self._a_minute), left + (now - at) * self._a_minute / 60)
+        left = self._filled(*self._left.get(party, (float(self._a_minute), now)), now)
         wanted = min(count, self._a_minute)
         if left < wanted:
             wait = math.ceil((wanted - left) * 60 / self._a_minute)
@@ -84,6 +86,11 @@ class Rates:
                 remedy=f"Come again in {wait} seconds; send many at once as a batch.",
                 extra={"retry_after": wait},
             )
-        self._left[party] = (left - wanted, now)
+        self._left[party] = (left - count, now)
         if len(self._left) > 10_000:
-            self._left = {name: held for name, held in self._left.items() if now - held[1] < 60}
+            self._left = {
+                name: held for name, held in self._left.items() if self._filled(*held, now) < self._a_minute
+            }
+
+    def _filled(self, left: float, at: float, now: float) -> float:
+        return min(float(self._a_minute), left + (now - at) * self._a_minute / 60)

@@ -112,7 +112,12 @@ def test_rates_fill_up_again() -> None:
     assert raised.value.extra == {"retry_after": 5}
     now[0] = 5.0
     rates.spend("a", 5)
-    rates.spend("b", 5000)  # more than a minute has: goes through when the minute is full
+    rates.spend(
+        "b", 5000
+    )  # more than a minute has: goes through when the minute is full, and is paid for after it
+    with pytest.raises(Problem) as raised:
+        rates.spend("b")
+    assert raised.value.extra == {"retry_after": 5000 - 60 + 1}
 
 
 async def test_a_batch_over_http(settings: Settings, pool: Any) -> None:

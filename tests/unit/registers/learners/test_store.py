@@ -291,3 +291,17 @@ async def test_a_caller_that_looks_too_much_or_finds_too_little_raises_an_alarm(
     }
     await store.raise_alarms(conn, now)
     assert await conn.fetchval("SELECT count(*) FROM learners.alarm") == 2
+
+
+async def test_numbers_asked_for_and_registrations_count_for_an_alarm(conn: Any) -> None:
+    asker, clerk = caller(party="urn:asks"), caller(party="urn:registers")
+    known = (await store.register(conn, US, registration(), NUMBERS)).uln or ""
+    guessed = await NUMBERS.draw(conn, 100)
+    assert await store.retrieve(conn, asker, [known, *guessed]) == {known: known}
+    await store.register_many(conn, clerk, [registration(details(date_of_birth=""))] * 601, NUMBERS)
+    now = await conn.fetchval("SELECT engines.domain_now() + interval '1 second'")
+    raised = await store.raise_alarms(conn, now)
+    assert {(one.party, one.kind, one.look_ups) for one in raised} == {
+        ("urn:asks", "least_found", 101),
+        ("urn:registers", "an_hour", 601),
+    }, "and whoever registers a new cohort is not told off for finding nobody"

@@ -11,7 +11,14 @@ when no declared purpose is given (watch.yaml). Answers about learners are codes
 from commonroom.registers.learners.store.auditing import LookUp, look_ups
 from commonroom.registers.learners.store.changing import challenge, set_sharing, update
 from commonroom.registers.learners.store.deduping import dedupe
-from commonroom.registers.learners.store.finding import find, find_by_uln, resolve_ulns, verify, verify_many
+from commonroom.registers.learners.store.finding import (
+    find,
+    find_by_uln,
+    resolve_ulns,
+    retrieve,
+    verify,
+    verify_many,
+)
 from commonroom.registers.learners.store.merging import merge, unmerge
 from commonroom.registers.learners.store.registering import register, register_many
 from commonroom.registers.learners.store.reviewing import decide_case, review_case, review_list
@@ -63,6 +70,7 @@ __all__ = [
     "register",
     "register_many",
     "resolve_ulns",
+    "retrieve",
     "review_case",
     "review_list",
     "set_sharing",

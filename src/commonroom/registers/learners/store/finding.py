@@ -96,6 +96,15 @@ async def resolve_ulns(conn: Any, ulns: Sequence[str]) -> dict[str, str]:
     return {row["number"]: row["master"] for row in await conn.fetch(_RESOLVE, list(ulns))}
 
 
+async def retrieve(conn: Any, who: Caller, ulns: Sequence[str]) -> dict[str, str]:
+    """The same for a caller from outside; each number leaves its row."""
+    permissions.require(who, "check")
+    masters = await resolve_ulns(conn, ulns)
+    codes = [_resolved(uln, masters.get(uln)) for uln in ulns]
+    await watch.note_many(conn, who, "retrieve", codes, [None] * len(codes))
+    return masters
+
+
 def names_agree(sent: Details, known: RegisteredPerson) -> bool:
     """Whether these names, whole or with a slip of the pen, are among those of the person, in either order."""
     ours, theirs = matching.normalise_known(known), matching.normalise(sent).names[0]
@@ -167,6 +176,10 @@ def _verified(asked: Verification, holder: Any) -> Verified:
         return Verified(code=answers.NOT_VERIFIED)
     linked = holder["status"] == "linked"
     return Verified(code=answers.MASTER if linked else answers.EXACT, uln=holder["master"])
+
+
+def _resolved(uln: str, master: str | None) -> str:
+    return answers.NONE if master is None else answers.EXACT if master == uln else answers.MASTER
 
 
 def _similar(one: str, other: str) -> bool:

@@ -30,9 +30,12 @@ INSERT INTO learners.look_up (party, person, role, purpose, action, outcome, lea
 VALUES ($1, $2, $3, $4, $5, $6, $7)
 """
 _COUNT = """
-SELECT party, role, count(*) AS look_ups, count(*) FILTER (WHERE outcome = ANY ($3::text[])) AS found
+SELECT party, role, count(*) AS look_ups,
+    -- Who registers a new cohort finds nobody, and that is right: it says nothing about guessing.
+    count(*) FILTER (WHERE action <> 'register') AS searches,
+    count(*) FILTER (WHERE action <> 'register' AND outcome = ANY ($3::text[])) AS found
 FROM learners.look_up
-WHERE at > $1 AND at <= $2 AND action IN ('find', 'check', 'find_by_uln', 'verify')
+WHERE at > $1 AND at <= $2 AND action IN ('find', 'check', 'find_by_uln', 'verify', 'retrieve', 'register')
 GROUP BY party, role
 """
 _RAISE = """
@@ -105,7 +108,7 @@ async def raise_alarms(conn: Any, now: datetime) -> list[Alarm]:
                     found=row["found"],
                 )
                 for kind in kinds
-                if limits is None or _exceeds(kind, limits, row["look_ups"], row["found"])
+                if limits is None or _exceeds(kind, limits, row["look_ups"], row["searches"], row["found"])
             ]
     day = now.replace(hour=0, minute=0, second=0, microsecond=0)
     for alarm in raised:
@@ -113,12 +116,12 @@ async def raise_alarms(conn: Any, now: datetime) -> list[Alarm]:
     return raised
 
 
-def _exceeds(kind: str, limits: Limits, look_ups: int, found: int) -> bool:
+def _exceeds(kind: str, limits: Limits, look_ups: int, searches: int, found: int) -> bool:
     if kind == "an_hour":
         return look_ups > limits.an_hour
     if kind == "a_day":
         return look_ups > limits.a_day
-    if look_ups < limits.from_:
+    if searches < max(limits.from_, 1):
         return False
-    share = 100 * found / look_ups
+    share = 100 * found / searches
     return share < limits.least_found if kind == "least_found" else share > limits.most_found

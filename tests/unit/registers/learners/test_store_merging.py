@@ -317,6 +317,32 @@ async def test_without_merging_the_night_asks_a_clerk_once(conn: Any) -> None:
     assert await store.resolve_ulns(conn, [twice, old]) == {twice: old, old: old}
 
 
+@pytest.mark.parametrize("meanwhile", ["person", "candidate", "each other"])
+async def test_a_pair_of_which_one_was_merged_meanwhile_can_still_be_decided(
+    conn: Any, meanwhile: str
+) -> None:
+    third = await new(conn, registration(SORCHA))
+    old, twice = await two(conn)
+    changes = {"given_name": "Amara", "family_name": "Whitfield-Osei", "postcode": "LS6 3QT", "email": None}
+    await store.update(conn, THEM, twice, changes, 1)
+    await store.dedupe(conn, CLERK, merge=False)
+    (case,) = await store.review_list(conn, CLERK)
+    asked_of = await conn.fetchval(
+        "SELECT p.uln FROM learners.review r JOIN learners.person p ON p.id = r.person WHERE r.id = $1",
+        case.id,
+    )
+    candidate = ({old, twice} - {asked_of}).pop()
+    if meanwhile == "each other":
+        await store.merge(conn, CLERK, old, twice)
+    else:
+        await store.merge(conn, CLERK, third, asked_of if meanwhile == "person" else candidate)
+    done = await store.decide_case(conn, CLERK, case.id, "same", NUMBERS)
+    if not done.closed:
+        done = await store.decide_case(conn, SECOND_CLERK, case.id, "same", NUMBERS)
+    assert done == store.Decided(closed=True, uln=old if meanwhile == "each other" else third)
+    assert len(set((await store.resolve_ulns(conn, [old, twice])).values())) == 1
+
+
 async def test_the_recurring_jobs_merge_and_raise_alarms_by_themselves(
     pool: asyncpg.Pool, settings: Settings
 ) -> None:

@@ -143,13 +143,20 @@ async def _settle(
         if chosen is None:
             await conn.execute(_APART, person, case.id, now, everybody)
     elif case.kind == "pair" and person is not None:
+        person, chosen = await _current_pair(conn, person, chosen)
         if chosen is None:
             await conn.execute(_APART, person, case.id, now, everybody)
-        else:
+        elif chosen != person:
             await merging.merge_persons(conn, min(person, chosen), max(person, chosen), _clerk(who), now)
             person = min(person, chosen)  # ids rise with time: the number that was given first stays
     await conn.execute(_CLOSE, case.id, now, "different" if chosen is None else "same", person)
     return Decided(closed=True, uln=await conn.fetchval(_ULN, person))
+
+
+async def _current_pair(conn: Any, person: UUID, chosen: UUID | None) -> tuple[UUID, UUID | None]:
+    """Who the two are by now, held: either may have been merged since the case was opened, even the one into the other."""
+    held = await writing.hold(conn, [person] if chosen is None else [person, chosen])
+    return held[person], None if chosen is None else held[chosen]
 
 
 async def _place(

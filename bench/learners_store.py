@@ -129,7 +129,7 @@ async def _copy(conn: Any, chunk: Sequence[Details], ulns: Sequence[str], now: A
         blocks = persons.block_hashes(made.known)
         rows["learner"].append((id, now))
         rows["registration"].append((id, "registration", WHO.party, "enrolment", sent, now))
-        rows["identity_link"].append((id, id, "rule", now))
+        rows["identity_link"].append((id, id, "rule", "first", now))
         rows["uln"].append((uln, id, "active", now))
         rows["person"].append(
             (id, uln, 1, _json(made.known), _json(made.more), [WHO.party], blocks, now, now)
@@ -142,7 +142,7 @@ async def _copy(conn: Any, chunk: Sequence[Details], ulns: Sequence[str], now: A
 COLUMNS = {
     "learner": ["id", "recorded_at"],
     "registration": ["id", "kind", "party", "purpose", "sent", "at"],
-    "identity_link": ["registration", "person", "decided_by", "at"],
+    "identity_link": ["registration", "person", "decided_by", "holds_by", "at"],
     "uln": ["number", "person", "status", "issued_at"],
     "person": [
         "id",

@@ -23,7 +23,8 @@ test: lint  ## lint, types, every test: under 15 minutes
 	@$(RUN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=40 \
 		-m "not soak" $(ARGS)
 
-WORKERS ?= 2
+# More than the cores of a small machine: many tests wait for processes that they have killed.
+WORKERS ?= 3
 
 soak: setup  ## the long fault trials, results as JSON in test-results/
 	@$(RUN)/python -m pytest -m soak $(ARGS)

@@ -26,16 +26,32 @@ PLACES = [
 ]
 
 
-@pytest.fixture(scope="module", params=[DESKTOP, NARROW], ids=["desktop", "320px"])
-def width(request: pytest.FixtureRequest) -> int:
+# Each width and each kind of browser sees every page; `make soak` sees them in all four ways.
+WAYS = [
+    pytest.param((DESKTOP, True), id="desktop"),
+    pytest.param((NARROW, False), id="320px-no-javascript"),
+    pytest.param((DESKTOP, False), id="desktop-no-javascript", marks=pytest.mark.soak),
+    pytest.param((NARROW, True), id="320px", marks=pytest.mark.soak),
+]
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def way(request: pytest.FixtureRequest) -> tuple[int, bool]:
+    """Width of the window in CSS pixels, and whether the browser runs scripts."""
+    width, javascript = request.param
+    return int(width), bool(javascript)
+
+
+@pytest.fixture(scope="module")
+def width(way: tuple[int, bool]) -> int:
     """Width of the window, in CSS pixels."""
-    return int(request.param)
+    return way[0]
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["javascript", "no-javascript"])
-def javascript(request: pytest.FixtureRequest) -> bool:
+@pytest.fixture(scope="module")
+def javascript(way: tuple[int, bool]) -> bool:
     """Whether the browser runs scripts."""
-    return bool(request.param)
+    return way[1]
 
 
 @pytest.fixture(scope="module")

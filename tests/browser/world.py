@@ -1,8 +1,8 @@
 """A tiny world behind the browser tests, made through the real parts: register file, hub, end points, warehouse loader.
 
-Four open schools and a closed one in two invented authorities. Three schools send: one of thirty pupils, one of four (its
-figures are withheld), one in the other authority. One of them also sends a record with a
-fault, and a letter that nobody can read.
+Five open schools and a closed one in two invented authorities. Four schools send: one of thirty pupils, two of four and five
+(their figures are withheld), one in the other authority. One of them also sends a record with a fault, and a letter that
+nobody can read.
 """
 
 from __future__ import annotations
@@ -33,8 +33,10 @@ NOW = datetime(2026, 10, 22, 15, 30, tzinfo=ZoneInfo("Europe/London"))
 FIRST_DAY, LAST_DAY = date(2026, 9, 7), date(2026, 10, 22)
 ENTRY = "2026-09-01"
 SCHOOL, SMALL_SCHOOL, SILENT_SCHOOL, OTHER_SCHOOL = "990901", "990902", "990903", "990904"
+# With one small school alone its authority's figures would give it away, and hide those of its neighbour.
+SMALL_TOO = "990906"
 AUTHORITY = "997"
-PUPILS = {SCHOOL: 30, SMALL_SCHOOL: 4, OTHER_SCHOOL: 20}
+PUPILS = {SCHOOL: 30, SMALL_SCHOOL: 4, SMALL_TOO: 5, OTHER_SCHOOL: 20}
 PASSWORD = "a-sample-password"
 RECORDS_A_MESSAGE = 500
 PATIENCE = 60.0

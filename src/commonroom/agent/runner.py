@@ -30,9 +30,10 @@ from commonroom.agent.mapping import load_store
 from commonroom.agent.memory import Memory, Occupied, add_to_note
 from commonroom.agent.post import Posted, post_waiting
 from commonroom.agent.recall import RowFinding
-from commonroom.agent.waiting import LONGEST_PAUSE, back_off, either, is_expected, loggable, until_stopped
+from commonroom.agent.waiting import LONGEST_PAUSE, back_off, either, is_expected, loggable
 from commonroom.exchange import LARGEST, Client, Letter, is_report, make_http_client
 from commonroom.problems import Problem
+from commonroom.stopping import until_stopped
 
 T = TypeVar("T")
 

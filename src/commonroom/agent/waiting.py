@@ -1,4 +1,4 @@
-"""Waiting and trying again: pauses that grow, waits that end with the process, and faults as a log may show them."""
+"""Waiting and trying again: pauses that grow, waits for the first of several, and faults as a log may show them."""
 
 from __future__ import annotations
 
@@ -48,14 +48,3 @@ async def either(*waits: Any, seconds: float | None = None) -> None:
     finally:
         for task in tasks:
             task.cancel()
-
-
-async def until_stopped(work: Any, stop: asyncio.Event) -> Any:
-    """The outcome of the work; None when the process is to stop first."""
-    task, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else None
-    finally:
-        task.cancel()
-        stopping.cancel()

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from commonroom import exchange, identity
-from commonroom.engines import files
+from commonroom import exchange, identity, log
+from commonroom.engines import database, files
+from commonroom.exchange import Unreachable
 from commonroom.hub import directory
 from commonroom.problems import Problem
 from commonroom.settings import Settings
+from commonroom.stopping import pause
 
 _CODE_VALID_FOR = timedelta(minutes=5)
+
+
+Serve = Callable[[Settings, Any, asyncio.Event], Awaitable[None]]
 
 
 class OwnEndPoint(msgspec.Struct, frozen=True):
@@ -54,3 +61,29 @@ async def own_end_point(settings: Settings, connection: Any, name: str, alias: s
         kept = _Kept(enrolment.end_point, enrolment.party)
         files.write(kept_file, msgspec.json.encode(kept))
     return OwnEndPoint(kept.end_point, kept.party, key_file)
+
+
+async def keep_serving(
+    settings: Settings, serve: Serve, name: str, seconds: float, stop: asyncio.Event | None
+) -> None:
+    """Serve with a connection of its own until `stop` is set, or for ever; after any fault again, `seconds` later.
+
+    Waits so for the database, the hub and the directory. `name` says in the log who was interrupted; its texts hold
+    nothing of what was served.
+    """
+    stop, logger = stop or asyncio.Event(), log.get(name)
+    while not stop.is_set():
+        try:
+            connection = await database.connect(settings)
+            try:
+                await serve(settings, connection, stop)
+            finally:
+                connection.terminate()
+        except (*database.DATABASE_AWAY, Unreachable) as error:
+            logger.warning("interrupted, starts again", error=type(error).__name__)
+        except Problem as problem:
+            if problem.code != "CR-005":  # the directory does not know the party yet
+                logger.warning("interrupted, starts again", code=problem.code, detail=problem.detail)
+        except Exception as error:
+            log.fault(logger, "interrupted, starts again", error)
+        await pause(stop, seconds)

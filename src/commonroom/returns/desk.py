@@ -10,10 +10,8 @@ import time
 from typing import Any
 
 from commonroom import log
-from commonroom.engines import database
-from commonroom.exchange import Client, Unreachable
-from commonroom.hub.own_end_points import own_end_point
-from commonroom.problems import Problem
+from commonroom.exchange import Client
+from commonroom.hub.own_end_points import keep_serving, own_end_point
 from commonroom.returns import content, parties, reminders
 from commonroom.returns.posting import post_waiting
 from commonroom.returns.taking import take_letters
@@ -28,24 +26,7 @@ _log = log.get("returns")
 
 async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
     """Post and take until `stop` is set, or for ever; waits for the database, the hub and the directory."""
-    stop = stop or asyncio.Event()
-    while not stop.is_set():
-        try:
-            connection = await database.connect(settings)
-            try:
-                await _serve(settings, connection, stop)
-            finally:
-                connection.terminate()
-        except (*database.DATABASE_AWAY, Unreachable) as error:
-            _log.warning("returns desk interrupted, starts again", error=type(error).__name__)
-        except Problem as problem:
-            if problem.code != "CR-005":  # the directory does not know the Department yet
-                _log.warning(
-                    "returns desk interrupted, starts again", code=problem.code, detail=problem.detail
-                )
-        except Exception as error:
-            log.fault(_log, "returns desk interrupted, starts again", error)
-        await _pause(stop)
+    await keep_serving(settings, _serve, "returns", RETRY_SECONDS, stop)
 
 
 async def sweep(settings: Settings, connection: Any) -> None:
@@ -67,10 +48,3 @@ async def _serve(settings: Settings, connection: Any, stop: asyncio.Event) -> No
             await post_waiting(settings, connection)
             await reminders.post(settings, connection)
             await take_letters(settings, connection, client, WAIT_SECONDS)
-
-
-async def _pause(stop: asyncio.Event) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), RETRY_SECONDS)
-    except TimeoutError:
-        return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,6 +13,7 @@ import msgspec
 
 from commonroom.engines import database
 from commonroom.settings import Settings
+from commonroom.stopping import pause
 
 # The loader's lease: held by a session of PostgreSQL, gone with it. The numbers are arbitrary and ours.
 LEASE = (0x434F4D52, 6)
@@ -67,8 +68,7 @@ async def lease(settings: Settings, stop: asyncio.Event | None = None) -> AsyncI
     connection = await database.connect(settings)
     try:
         while not (mine := await connection.fetchval(_TRY_LEASE, *LEASE)) and not stop.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _TRY_SECONDS)
+            await pause(stop, _TRY_SECONDS)
         yield connection if mine else None
         if mine:
             await connection.execute(_GIVE_BACK, *LEASE)

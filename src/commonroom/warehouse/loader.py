@@ -23,6 +23,7 @@ from commonroom.exchange.contract import ReplayRequest
 from commonroom.hub.own_end_points import own_end_point
 from commonroom.problems import Problem
 from commonroom.settings import Settings
+from commonroom.stopping import pause, until_stopped
 from commonroom.warehouse import batches, heads, tables
 from commonroom.warehouse.batches import Loaded
 from commonroom.warehouse.heads import Head
@@ -54,7 +55,7 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
         except Exception as error:
             # A full disk, a database away, a fault of our own: the letters are in the mailbox, nothing is lost by waiting.
             log.fault(_log, "loader interrupted, starts again", error)
-        await _pause(stop)
+        await pause(stop, _RETRY_SECONDS)
 
 
 async def _drain(settings: Settings, connection: Any, stop: asyncio.Event) -> None:
@@ -65,7 +66,8 @@ async def _drain(settings: Settings, connection: Any, stop: asyncio.Event) -> No
         async with Client(settings.hub_url, me.key_file, me.end_point, verify=verify) as client:
             await client.publish_encryption_key()
             while not stop.is_set():
-                letters = await _without_reports(client, await _pull(client, stop))
+                pulling = client.pull(LETTERS_A_BATCH, WAIT_SECONDS, bodies=BODIES_A_BATCH)
+                letters = await _without_reports(client, await until_stopped(pulling, stop) or [])
                 if letters:
                     await deliver(client, connection, settings, duckdb, letters)
                 await upkeep(connection, settings)
@@ -165,19 +167,6 @@ def _tidy(settings: Settings, head: Head, batch: Batch, entities: Sequence[str])
     }
 
 
-async def _pull(client: Client, stop: asyncio.Event) -> list[Letter]:
-    """The next letters; returns without any as soon as `stop` is set."""
-    pulling = asyncio.ensure_future(client.pull(LETTERS_A_BATCH, WAIT_SECONDS, bodies=BODIES_A_BATCH))
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({pulling, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        return pulling.result() if pulling.done() else []
-    finally:
-        for task in (pulling, stopping):
-            task.cancel()
-        await asyncio.gather(pulling, stopping, return_exceptions=True)
-
-
 async def _without_reports(client: Client, letters: Sequence[Letter]) -> list[Letter]:
     """The letters to load. What the hub reports of messages of ours is noted and taken here."""
     told = [letter for letter in letters if exchange.is_report(letter.envelope)]
@@ -188,11 +177,3 @@ async def _without_reports(client: Client, letters: Sequence[Letter]) -> list[Le
                 _log.warning("message ended unread", message=end.message, state=end.state)
         await client.acknowledge([letter.delivery for letter in told])
     return [letter for letter in letters if not exchange.is_report(letter.envelope)]
-
-
-async def _pause(stop: asyncio.Event) -> None:
-    """A moment before trying again, cut short by `stop`."""
-    try:
-        await asyncio.wait_for(stop.wait(), _RETRY_SECONDS)
-    except TimeoutError:
-        return

@@ -16,11 +16,9 @@ from typing import Any, Literal
 import msgspec
 
 from commonroom import exchange, hub, log, standard
-from commonroom.engines import database
-from commonroom.exchange import Client, Envelope, RecordSet, Refusal, Unreachable, read_report
-from commonroom.hub.own_end_points import own_end_point
+from commonroom.exchange import Client, Envelope, RecordSet, Refusal, read_report
+from commonroom.hub.own_end_points import keep_serving, own_end_point
 from commonroom.ids import org_urn
-from commonroom.problems import Problem
 from commonroom.registers.providers.changes import words
 from commonroom.registers.providers.lookup import changes
 from commonroom.registers.providers.organisations import CHANGED_CHANNEL, lock
@@ -143,21 +141,7 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
 
     Waits for the database and the hub to be there, and comes back when either goes away.
     """
-    stop = stop or asyncio.Event()
-    while not stop.is_set():
-        try:
-            conn = await database.connect(settings)
-            try:
-                await _keep_up(settings, conn, stop)
-            finally:
-                conn.terminate()
-        except (*database.DATABASE_AWAY, Unreachable) as error:
-            # The kind of error only: its text could quote a row.
-            _log.warning("announcing interrupted, starts again", error=type(error).__name__)
-        except Problem as problem:
-            # Nobody to tell but the log; what was to be said is kept and tried again.
-            _log.warning("announcing interrupted, starts again", code=problem.code, detail=problem.detail)
-        await _first_of(stop, RETRY_SECONDS)
+    await keep_serving(settings, _keep_up, "registers", RETRY_SECONDS, stop)
 
 
 def record(row: Any) -> dict[str, Any]:

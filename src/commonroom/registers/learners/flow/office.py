@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from commonroom import exchange, log
-from commonroom.engines import database
 from commonroom.exchange import Client, Envelope, Letter, Refusal, Unreachable
 from commonroom.hub import directory
-from commonroom.hub.own_end_points import own_end_point
+from commonroom.hub.own_end_points import keep_serving, own_end_point
 from commonroom.ids import alias_urn
 from commonroom.problems import Problem
 from commonroom.registers.learners.flow import pupils, tellings
@@ -23,10 +22,12 @@ from commonroom.registers.learners.flow.pupils import Taking
 from commonroom.registers.learners.numbers import Numbers
 from commonroom.settings import Settings
 from commonroom.standard.agreement import own_event_type
+from commonroom.stopping import pause, until_stopped
 
 LEARNERS = alias_urn("platform", "learners")
 TYPE = own_event_type(pupils.NUMBER)
 LETTERS_A_PULL = 60
+BODIES_A_PULL = 4 * exchange.LARGEST  # large bodies that come with their letters
 LETTERS_A_POST = 50
 WAIT_SECONDS = 3.0
 RETRY_SECONDS = 1.0
@@ -51,22 +52,7 @@ DELETE FROM learners.number_letter WHERE accepted AND at < clock_timestamp() - i
 
 async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
     """Take, give and tell until `stop` is set, or for ever; waits for the database, the hub and the directory."""
-    stop = stop or asyncio.Event()
-    while not stop.is_set():
-        try:
-            connection = await database.connect(settings)
-            try:
-                await _serve(settings, connection, stop)
-            finally:
-                connection.terminate()
-        except (*database.DATABASE_AWAY, Unreachable) as error:
-            _log.warning("numbers interrupted, starts again", error=type(error).__name__)
-        except Problem as problem:
-            if problem.code != "CR-005":  # the directory does not know the register yet
-                _log.warning("numbers interrupted, starts again", code=problem.code, detail=problem.detail)
-        except Exception as error:
-            log.fault(_log, "numbers interrupted, starts again", error)
-        await _pause(stop, RETRY_SECONDS)
+    await keep_serving(settings, _serve, "learner numbers", RETRY_SECONDS, stop)
 
 
 async def take_letters(
@@ -104,7 +90,8 @@ async def _serve(settings: Settings, connection: Any, stop: asyncio.Event) -> No
     ) as client:
         await client.publish_encryption_key()
         while not stop.is_set():
-            letters = await _pull(client, stop)
+            pulling = client.pull(LETTERS_A_PULL, WAIT_SECONDS, bodies=BODIES_A_PULL)
+            letters = await until_stopped(pulling, stop) or []
             _note_reports(letters)
             try:
                 waiting = await take_letters(client, connection, numbers, me.party, letters)
@@ -113,20 +100,7 @@ async def _serve(settings: Settings, connection: Any, stop: asyncio.Event) -> No
                 raise
             refusals = refusals + 1 if waiting else 0
             if refusals and not letters:
-                await _pause(stop, min(RETRY_SECONDS * 2**refusals, LONGEST_RETRY_SECONDS))
-
-
-async def _pull(client: Client, stop: asyncio.Event) -> list[Letter]:
-    """The next letters; returns without any as soon as `stop` is set."""
-    pulling = asyncio.ensure_future(client.pull(LETTERS_A_PULL, WAIT_SECONDS))
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({pulling, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        return pulling.result() if pulling.done() else []
-    finally:
-        for task in (pulling, stopping):
-            task.cancel()
-        await asyncio.gather(pulling, stopping, return_exceptions=True)
+                await pause(stop, min(RETRY_SECONDS * 2**refusals, LONGEST_RETRY_SECONDS))
 
 
 async def _keep(connection: Any, letters: Sequence[Letter]) -> dict[str, str]:
@@ -224,10 +198,3 @@ def _note_reports(letters: Sequence[Letter]) -> None:
             end = exchange.read_report(letter.body)
             if end.state != "acknowledged":
                 _log.warning("numbers ended unread", message=end.message, state=end.state)
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return

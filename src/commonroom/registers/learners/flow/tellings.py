@@ -80,8 +80,8 @@ def read(letter: Letter) -> Reading:
     if letter.envelope.type not in TYPES:
         return Reading(refused=f"The register of learners takes {' and '.join(TYPES)}.")
     try:
+        found = exchange.record_set_of(letter)
         exchange.check_digest(letter.envelope, letter.body)
-        found = exchange.decode(letter.body, letter.envelope.datacontenttype)
         standard.check_dataschema(letter.envelope.dataschema, found.standard)
         present = standard.upgrade_records(found.standard, found.records, found.withdrawn, found.rekeyed)
     except Problem as problem:

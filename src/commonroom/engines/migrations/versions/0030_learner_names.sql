@@ -1,0 +1,22 @@
+-- How often names are borne in the register, as the matcher folds them: counted anew each night. Whoever decides loads them,
+-- and loads them again when `version` is another one. What is too rare to tell anything is left out.
+CREATE TABLE learners.name_count (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    version uuid NOT NULL,
+    persons bigint NOT NULL,
+    counted_at timestamptz NOT NULL
+);
+
+CREATE TABLE learners.name_bearers (
+    kind text NOT NULL CHECK (kind IN ('given', 'family')),
+    name text NOT NULL,
+    bearers integer NOT NULL,
+    PRIMARY KEY (kind, name)
+);
+
+CREATE TABLE learners.names_together (
+    given text NOT NULL,
+    family text NOT NULL,
+    bearers integer NOT NULL,
+    PRIMARY KEY (given, family)
+);

@@ -21,6 +21,7 @@ from commonroom.engines.duck import Duck
 from commonroom.settings import Settings
 from commonroom.standard import terms
 from commonroom.warehouse import measures, organisations, periods, publication, suppression, tables
+from commonroom.warehouse.analytics import Engine, InProcess, Source
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.measures import MEMBERS, PERIODS, Grain, Level, Measure
 from commonroom.warehouse.organisations import School
@@ -50,8 +51,11 @@ class View(msgspec.Struct, frozen=True):
 class Releases:
     """The releases of one warehouse. Safe to use from several threads."""
 
-    def __init__(self, settings: Settings, duck: Duck, hide: Hide = suppression.hide) -> None:
+    def __init__(
+        self, settings: Settings, duck: Duck, hide: Hide = suppression.hide, engine: Engine | None = None
+    ) -> None:
         self._settings, self._duck, self._hide = settings, duck, hide
+        self._engine: Engine = engine or InProcess(duck)
         self._releases, self._schools, self._files = Kept(_KEPT), Kept(8), Kept(64)
         # Two that ask for the same release at the same time wait for one another: it is worked out once.
         self._working = threading.Lock()
@@ -120,28 +124,26 @@ class Releases:
         """The numbers of each school, by period."""
         if not schools:
             return []
-        read = ", ".join(
-            f"{name} AS ({self._facts(measure, entity, wanted, view)})"
+        sources = {
+            name: self._source(measure, entity, wanted, view)
             for name, entity in measures.entities_of(measure).items()
-        )
-        sql = f"WITH {read}, figures AS ({measures.duckdb_sql(measure.name)}) SELECT * FROM figures"  # noqa: S608
+        }
         names = pa.array(sorted(schools), pa.string())
         members = pa.table({"school": names, "member": names})
-        return self._duck.query(sql, [], {PERIODS: _period_rows(measure, wanted), MEMBERS: members})
+        return self._engine.rows(measure, sources, {PERIODS: _period_rows(measure, wanted), MEMBERS: members})
 
-    def _facts(self, measure: Measure, entity: str, wanted: Sequence[Period], view: View) -> str:
-        """SQL of the facts that can matter: of these days and times, from the files that may hold them."""
-        table = tables.of(entity)
+    def _source(self, measure: Measure, entity: str, wanted: Sequence[Period], view: View) -> Source:
+        """The facts that can matter: of these days and times, from the files that may hold them."""
         last = max(period.end for period in wanted)
         is_flow = measure.taken == "over the period"
         first = min(period.start for period in wanted) if is_flow else date.min
-        files = [
+        files = (
             file.path
             for file in self._files_of(view.head, entity)
             if file.may_hold("valid_from", first, last)
-        ]
-        where = f"valid_from BETWEEN DATE '{first}' AND DATE '{last}'{organisations.known(view.known_at)}"
-        return table.relation(files, measures.columns_of(measure, entity), where)
+        )
+        columns = tuple(measures.columns_of(measure, entity))
+        return Source(entity, tuple(files), columns, first, last, view.known_at)
 
     def _files_of(self, head: Head, entity: str) -> list[delta.TableFile]:
         version = head.tables.get(entity)

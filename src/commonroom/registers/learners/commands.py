@@ -195,6 +195,24 @@ def dedupe(
         )
 
 
+@app.command("count-names")
+def count_names(data: Data = None, as_json: AsJson = False) -> None:
+    """Count how often names are borne in the register, as it does each night: decisions weigh names by it."""
+    from commonroom.registers.learners import store
+
+    async def ask(chosen: Settings, conn: Any) -> Any:
+        return await store.count_names(conn, await _caller(conn, None, "register_upkeep", role="clerk"))
+
+    done = _run(data, ask)
+    if as_json:
+        _print_json(done)
+    else:
+        typer.echo(
+            f"{done.persons:,} persons: {done.given_names:,} given names, {done.family_names:,} family names, "
+            f"{done.together:,} pairs of names that are borne together."
+        )
+
+
 @app.command("numbers")
 def numbers(
     school: Annotated[str, typer.Option("--school", help="The school whose list it is: its URN.")],

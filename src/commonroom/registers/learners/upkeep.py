@@ -1,4 +1,5 @@
-"""What the register does by itself: the nightly search for persons with two numbers, and a look at who looks."""
+"""What the register does by itself: at night it counts its names and looks for persons with two numbers, and all the time
+at who looks."""
 
 from __future__ import annotations
 
@@ -31,6 +32,12 @@ async def dedupe(settings: Settings, connection: Any) -> None:
     _log.info("deduplicated", persons=done.persons, merged=done.merged, cases=done.cases)
 
 
+async def count_names(_: Settings, connection: Any) -> None:
+    """Count how often names are borne, for the decisions of the next day."""
+    done = await store.count_names(connection, ITSELF)
+    _log.info("names counted", persons=done.persons, given=done.given_names, family=done.family_names)
+
+
 async def watch(_: Settings, connection: Any) -> None:
     """Raise alarms about callers whose look-ups are unusual; they stand in learners.alarm and in the log."""
     for one in await store.raise_alarms(connection, await clock.now(connection)):
@@ -45,6 +52,8 @@ async def watch(_: Settings, connection: Any) -> None:
 
 
 JOBS = (
+    # Before the search for doubles, which decides by them.
+    jobs.Job("learner-names", timedelta(days=1), count_names),
     jobs.Job("learner-dedupe", timedelta(days=1), dedupe),
     jobs.Job("learner-watch", timedelta(minutes=5), watch),
 )

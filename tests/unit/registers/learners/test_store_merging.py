@@ -359,7 +359,11 @@ async def test_the_recurring_jobs_merge_and_raise_alarms_by_themselves(
             "INSERT INTO learners.look_up (party, role, purpose, action, outcome) "
             "SELECT 'urn:fishing', 'school', 'enrolment', 'check', 'WSRC0001' FROM generate_series(1, 100)"
         )
-        assert await jobs.run_due(settings, upkeep.JOBS) == ["learner-dedupe", "learner-watch"]
+        assert await jobs.run_due(settings, upkeep.JOBS) == [
+            "learner-names",
+            "learner-dedupe",
+            "learner-watch",
+        ]
         assert await store.resolve_ulns(conn, [twice]) == {twice: old}
         assert await conn.fetch("SELECT party, kind FROM learners.alarm") == [("urn:fishing", "least_found")]
 

@@ -20,6 +20,7 @@ from commonroom.registers.learners.store.finding import (
     verify_many,
 )
 from commonroom.registers.learners.store.merging import merge, unmerge
+from commonroom.registers.learners.store.name_counts import NamesCounted, count_names
 from commonroom.registers.learners.store.registering import register, register_many
 from commonroom.registers.learners.store.reviewing import decide_case, review_case, review_list
 from commonroom.registers.learners.store.values import (
@@ -53,6 +54,7 @@ __all__ = [
     "Learner",
     "LookUp",
     "Merged",
+    "NamesCounted",
     "Registered",
     "Registration",
     "Updated",
@@ -60,6 +62,7 @@ __all__ = [
     "Verification",
     "Verified",
     "challenge",
+    "count_names",
     "decide_case",
     "dedupe",
     "find",

@@ -9,8 +9,10 @@ from uuid import UUID
 import msgspec
 
 from commonroom.registers.learners import matching
+from commonroom.registers.learners.matching import Frequencies
 from commonroom.registers.learners.matching.parameters import parameters
 from commonroom.registers.learners.matching.people import Decision, Details, Known, Overrides
+from commonroom.registers.learners.store import name_counts
 from commonroom.registers.learners.store.persons import fingerprint, hashed
 
 # What a clerk said of these very details comes along, and a person whom the clerk named is a candidate in any case.
@@ -19,7 +21,7 @@ WITH marked AS MATERIALIZED (
     SELECT learners.current(person) AS person, verdict FROM learners.marker WHERE fingerprint = $2
 )
 SELECT p.id, p.uln, p.linked, p.version, p.known, p.more, p.created_at, p.updated_at,
-    m.verdict, counter.last_value * 10 / 11 AS persons
+    m.verdict, counter.last_value * 10 / 11 AS persons, (SELECT version FROM learners.name_count) AS names
 FROM learners.uln_counter AS counter, (
     SELECT person FROM learners.block WHERE key = ANY ($1::bigint[])
     UNION
@@ -42,7 +44,10 @@ _KNOWN = "SELECT id, known FROM learners.person WHERE id = ANY ($1::uuid[])"
 
 
 # The counter behind the numbers steps over one in eleven.
-_SIZE = "SELECT last_value * 10 / 11 AS persons FROM learners.uln_counter"
+_SIZE = """
+SELECT last_value * 10 / 11 AS persons, (SELECT version FROM learners.name_count) AS names
+FROM learners.uln_counter
+"""
 
 
 class RegisteredPerson(Known, frozen=True, kw_only=True):
@@ -61,6 +66,7 @@ class Many(msgspec.Struct, frozen=True):
     pairs: tuple[list[int], list[int]]  # places in the queries, places in `known`
     overrides: dict[int, Overrides]
     registered: int
+    frequencies: Frequencies | None  # of names, as the register counted them
 
 
 class One(msgspec.Struct, frozen=True):
@@ -70,11 +76,17 @@ class One(msgspec.Struct, frozen=True):
     rows: dict[UUID, Any]  # of each of them, as views.learner_of reads it
     overrides: Overrides
     registered: int  # how many the register holds; at least as many as the parameters declare
+    frequencies: Frequencies | None
 
     def decision(self, details: Details, taken: Set[UUID] = frozenset()) -> Decision:
         """What is done with the query."""
         return matching.decide(
-            details, self.known, overrides=self.overrides, taken=taken, registered=self.registered
+            details,
+            self.known,
+            overrides=self.overrides,
+            taken=taken,
+            registered=self.registered,
+            frequencies=self.frequencies,
         )
 
 
@@ -84,9 +96,14 @@ async def of_one(conn: Any, details: Details) -> One:
     rows = await conn.fetch(_ONE, keys, fingerprint(details))
     known = [_DECODE(row["known"]) for row in rows]
     verdicts = [(one.person, row["verdict"]) for one, row in zip(known, rows, strict=True) if row["verdict"]]
-    size = rows[0]["persons"] if rows else 0
-    found = {row["id"]: row for row in rows}
-    return One(known, found, _overrides(verdicts) if verdicts else Overrides(), _at_least_declared(size))
+    size, names = (rows[0]["persons"], rows[0]["names"]) if rows else (0, None)
+    return One(
+        known,
+        {row["id"]: row for row in rows},
+        _overrides(verdicts) if verdicts else Overrides(),
+        _at_least_declared(size),
+        await name_counts.of_version(conn, names),
+    )
 
 
 async def of_many(conn: Any, queries: Sequence[Details], keys: Sequence[Sequence[int]]) -> Many:
@@ -102,12 +119,14 @@ async def of_many(conn: Any, queries: Sequence[Details], keys: Sequence[Sequence
     pairs |= {(place, who) for place, many in verdicts.items() for who, said in many if said == "same"}
     persons = await known_of(conn, {person for _, person in pairs})
     order = {person: place for place, person in enumerate(persons)}
+    size = await conn.fetchrow(_SIZE)
     ordered = sorted((place, order[person]) for place, person in pairs if person in order)
     return Many(
         list(persons.values()),
         ([place for place, _ in ordered], [person for _, person in ordered]),
         {place: _overrides(many) for place, many in verdicts.items()},
-        _at_least_declared(await conn.fetchval(_SIZE)),
+        _at_least_declared(size["persons"]),
+        await name_counts.of_version(conn, size["names"]),
     )
 
 

@@ -35,9 +35,10 @@ async def decide_chunk(
         overrides=found.overrides,
         one_file=one_file,
         registered=found.registered,
+        frequencies=found.frequencies,
     )
     decided = [_waits(one) if one.outcome == "existing" and one.person in claimed else one for one in decided]
-    return _among_themselves(queries, ids, keys, decided, one_file, found.registered)
+    return _among_themselves(queries, ids, keys, decided, one_file, found)
 
 
 def _among_themselves(
@@ -46,7 +47,7 @@ def _among_themselves(
     keys: Sequence[Sequence[int]],
     decided: list[Decision],
     one_file: bool,
-    registered: int,
+    register: candidates.Many,
 ) -> list[Decision]:
     """The new ones that are a new one before them in the chunk.
 
@@ -67,7 +68,8 @@ def _among_themselves(
                 [bisect_left(known, earlier) for _, earlier in pairs],
             ),
             one_file=False,
-            registered=registered,
+            registered=register.registered,
+            frequencies=register.frequencies,
         )
         found = {place for place, one in zip(asked, again, strict=True) if one.outcome == "existing"}
         for place, one in zip(asked, again, strict=True):

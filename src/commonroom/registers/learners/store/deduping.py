@@ -98,6 +98,7 @@ async def _compared(conn: Any, chunk: Sequence[RegisteredPerson]) -> tuple[list[
         ([place for place, _ in pairs], [other for _, other in pairs]),
         one_file=False,
         registered=found.registered,
+        frequencies=found.frequencies,
     )
     return decided, len(pairs)
 

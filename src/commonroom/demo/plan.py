@@ -13,6 +13,8 @@ from commonroom.settings import Settings
 from commonroom.supervisor import free_port
 
 NOTE = "demo.json"
+# Who votes in the demo county, unless its folder declares another group.
+GROUP = Path(__file__).parent / "governance.yaml"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -84,4 +86,5 @@ def choose_settings(data: Path | None, say: Callable[[str], None], *, any_port: 
         for wanted, found in ((chosen.hub_port, hub), (chosen.portal_port, portal)):
             if wanted != found:
                 say(f"Port {wanted} is taken; {found} serves this time.")
-    return msgspec.structs.replace(chosen, hub_port=hub, portal_port=portal)
+    group = chosen.governance or str(GROUP)
+    return msgspec.structs.replace(chosen, hub_port=hub, portal_port=portal, governance=group)

@@ -6,12 +6,14 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import msgspec
 
-from commonroom import identity, portal, simulation
-from commonroom.hub import assurance, directory, movements
+from commonroom import declarations, identity, portal, simulation
+from commonroom.hub import agreements, assurance, directory, movement_register, movements
+from commonroom.hub.agreements import Actor, Proposal
 from commonroom.ids import alias_urn
 from commonroom.portal import SamplePerson
 from commonroom.problems import Problem
@@ -22,6 +24,7 @@ from commonroom.simulation import RegisterRow, School
 Say = Callable[[str], None]
 
 MOVEMENTS = Path(simulation.__file__).parent / "movements.yaml"
+PROPOSAL = Path(__file__).parent / "proposal.yaml"
 CONFIG = "agent.yaml"
 ENROLMENT_TIME = timedelta(days=30)
 # Sample people exist in demo mode only, which listens on this machine's own address.
@@ -49,6 +52,14 @@ async def load_register(pool: asyncpg.Pool, files: Sequence[Path], say: Say) -> 
         )
         loaded = await movements.load_movements(connection, MOVEMENTS)
         say(f"{len(loaded.new) + len(loaded.unchanged)} movements agreed")
+        await _propose(connection)
+
+
+async def _propose(connection: Any) -> None:
+    """Put a movement before the governance group, once."""
+    proposal = declarations.load(PROPOSAL, Proposal)
+    if await movement_register.registered(connection, proposal.movement.id) is None:
+        await agreements.propose(connection, Actor(role="operator", name="commonroom demo"), proposal)
 
 
 async def add_sample_people(pool: asyncpg.Pool, settings: Settings, schools: Sequence[School]) -> None:
@@ -63,7 +74,7 @@ async def add_sample_people(pool: asyncpg.Pool, settings: Settings, schools: Seq
             _person("school", f"Office of {largest.name}", "its messages and their fate", school),
             _person("authority", f"Data team of {largest.la_name}", "its schools", authority),
             _person("operator", "Hub operator", "the hub's traffic"),
-            _person("governance", "Data governance group", "the movements"),
+            _person("governance", "Data governance group", "the movements, with a vote"),
             _person("analyst", "Department analyst", "the published figures"),
         ]
         await portal.add_sample_people(connection, settings, people)

@@ -143,6 +143,11 @@ async def member_actor(connection: Any, policy: Policy, member_id: str) -> Actor
     member = policy.member(member_id)
     if member is None:
         raise not_yours("vote", f"{member_id} is not a member of the governance group.")
+    return await acting_as(connection, member)
+
+
+async def acting_as(connection: Any, member: Member) -> Actor:
+    """A member of the group whose identity has been proved, by the operator or by signing in."""
     party = await resolve_alias(connection, member.party) if member.party else None
     return Actor(role="member", name=member.name, party=party, member=member)
 

@@ -23,6 +23,7 @@ from commonroom.settings import Settings
 
 Vote = Literal["for", "against", "abstain"]
 Count = Annotated[int, Meta(ge=1, le=1000)]
+Account = Annotated[str, Meta(min_length=1, max_length=128)]
 DEFAULT_POLICY = Path(__file__).parent / "governance.yaml"
 
 
@@ -41,6 +42,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     name: Kind
     kind: Kind  # such as `school`, `local authority`, `department`
     party: Urn | None = None  # urn or alias of the party whose end points speak for the member
+    account: Account | None = None  # username with which the member signs in at the portal
     named: bool = False  # agreed that the public register names the member with vote and reason
 
 
@@ -54,6 +56,13 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def member(self, member: str) -> Member | None:
         """The member with this id."""
         return next((each for each in self.members if each.id == member), None)
+
+    def holder(self, account: str) -> Member | None:
+        """The member who signs in with this username."""
+        wanted = account.casefold()
+        return next(
+            (each for each in self.members if each.account and each.account.casefold() == wanted), None
+        )
 
     def front_line(self, member: Member) -> bool:
         """Whether the member works where the data comes from."""
@@ -104,6 +113,8 @@ def _contradictions(policy: Policy) -> list[str]:
     parties = Counter(member.party for member in policy.members if member.party)
     faults = [f"The member {name} stands {count} times." for name, count in ids.items() if count > 1]
     faults += [f"{name} speaks for {count} members." for name, count in parties.items() if count > 1]
+    accounts = Counter(member.account.casefold() for member in policy.members if member.account)
+    faults += [f"The account {name} is of {count} members." for name, count in accounts.items() if count > 1]
     front_line = sum(policy.front_line(member) for member in policy.members)
     if policy.members and len(policy.members) < policy.rule.quorum:
         faults.append(f"There are {len(policy.members)} members, and a quorum is {policy.rule.quorum}.")

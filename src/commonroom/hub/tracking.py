@@ -140,6 +140,22 @@ FROM hub.end_point_seen s LEFT JOIN hub.party p ON p.urn = s.party
 ORDER BY s.seen_at DESC LIMIT 1000
 """
 
+# An index each, as they are (0017_accept.sql): what waits, and what has ended without success.
+_IN_TROUBLE = """
+(
+    SELECT d.message FROM hub.delivery d
+    WHERE d.finished_at IS NULL
+        AND d.needs > coalesce((SELECT max(e.rank) FROM hub.valid_evidence e WHERE e.party = d.recipient), 0)
+    ORDER BY d.message DESC LIMIT $1
+)
+UNION
+(
+    SELECT d.message FROM hub.delivery d
+    WHERE d.state IN ('refused', 'expired', 'undeliverable') ORDER BY d.message DESC LIMIT $1
+)
+ORDER BY message DESC LIMIT $1
+"""
+
 _END = 2**63 - 1
 
 
@@ -154,6 +170,12 @@ async def messages_of(
     query = (_NEWEST, *arguments) if party is None else (_POSITIONS, party, *arguments)
     positions = [row["position"] for row in await connection.fetch(*query)]
     return _stories(await connection.fetch(_STORIES, positions, party))
+
+
+async def in_trouble(connection: Any, limit: int = 100) -> list[MessageStory]:
+    """Messages of which a copy is held or has ended without success, newest first; for operators."""
+    positions = [row["message"] for row in await connection.fetch(_IN_TROUBLE, min(limit, MAX_STORIES))]
+    return _stories(await connection.fetch(_STORIES, positions, None))
 
 
 async def track(connection: Any, message: str, party: str) -> Tracking | None:

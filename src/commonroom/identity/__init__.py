@@ -16,7 +16,14 @@ from commonroom.identity.end_points import (
     revoke,
 )
 from commonroom.identity.ended_keys import EndedKeys
-from commonroom.identity.people import add_person, person_of, sign_in, sign_out, suspend_person
+from commonroom.identity.people import (
+    add_person,
+    person_of,
+    sign_in,
+    sign_out,
+    suspend_person,
+    username_of,
+)
 from commonroom.identity.principals import PUBLIC, ROLES_OF_PEOPLE, Principal, Role
 from commonroom.identity.tokens import Tokens
 
@@ -43,4 +50,5 @@ __all__ = [
     "sign_in",
     "sign_out",
     "suspend_person",
+    "username_of",
 ]

@@ -205,6 +205,14 @@ DELETE FROM identity.session WHERE person IN (SELECT id FROM changed)
 """
 
 
+async def username_of(conn: Any, person: str) -> str | None:
+    """The name with which a person signs in, folded as it is kept; None when there is no such person."""
+    found: str | None = await conn.fetchval(
+        "SELECT username FROM identity.person WHERE id = $1", UUID(person)
+    )
+    return found
+
+
 async def suspend_person(conn: Any, person: str) -> None:
     """Shut an account: its sessions end now and its password no longer opens anything."""
     await conn.execute(_SUSPEND, UUID(person))

@@ -150,8 +150,8 @@ def message_table(title: str, stories: Sequence[MessageStory]) -> Table:
             kind_of(story.type),
             story.sender_name,
             delivery.recipient_name,
-            STATES.get(delivery.state, delivery.state),
-            delivery.reason,
+            "Held" if delivery.held else STATES.get(delivery.state, delivery.state),
+            delivery.held or delivery.reason,
             story.size,
             story.id,
         )

@@ -1,16 +1,12 @@
-"""What everyone may look up: measures, the data dictionary, the register of movements, the accessibility statement."""
+"""What everyone may look up: measures, the data dictionary, the accessibility statement."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from commonroom import standard
-from commonroom.hub import movements as hub_movements
-from commonroom.portal import oversight
 from commonroom.portal.house import AnyRequest, House, Visit
 from commonroom.portal.page import Fact, Page, paths, stem
 from commonroom.portal.tables import Column, Link, Table
@@ -199,58 +195,6 @@ def _codeset_page(codeset: Codeset) -> Page:
     )
 
 
-@get(paths("/movements"))
-async def movements(
-    request: AnyRequest,
-    house: NamedDependency[House],
-    visit: NamedDependency[Visit],
-    conn: NamedDependency[Any],
-) -> Response[bytes]:
-    """The public register: who sends what to whom, why, and on which legal basis."""
-    found = await hub_movements.list_movements(conn)
-    names = await oversight.platform_names(conn)
-    table = Table(
-        name="movements",
-        title="Data movements",
-        columns=(
-            Column("title", "Movement"),
-            Column("from", "From"),
-            Column("to", "To"),
-            Column("purpose", "Purpose"),
-            Column("legal_basis", "Legal basis"),
-            Column("content", "Content"),
-            Column("frequency", "How often"),
-            Column("classification", "Protection"),
-            Column("retention_days", "Kept for (days)", "number"),
-            Column("active", "Active now"),
-        ),
-        rows=tuple(
-            (
-                listed.movement.title,
-                names.get(listed.movement.sender.party or "", f"every {listed.movement.sender.kind}"),
-                ", ".join(names.get(one, one) for one in listed.movement.to),
-                listed.movement.purpose,
-                listed.movement.legal_basis,
-                listed.movement.content,
-                str(listed.movement.frequency),
-                listed.movement.classification,
-                listed.movement.retention_days,
-                listed.active,
-            )
-            for listed in found
-        ),
-    )
-    page = Page(
-        template="movements.html",
-        title="Register of data movements",
-        summary="Every movement of data was agreed before anything moved. Where none is active, nothing travels.",
-        tables=(table,),
-        trail=(HOME,),
-        more={"movements": found},
-    )
-    return house.answer(request, visit, page)
-
-
 @get(paths("/accessibility"))
 async def accessibility(
     request: AnyRequest, house: NamedDependency[House], visit: NamedDependency[Visit]
@@ -260,4 +204,4 @@ async def accessibility(
     return house.answer(request, visit, page)
 
 
-HANDLERS = [measures, dictionary, dictionary_entry, movements, accessibility]
+HANDLERS = [measures, dictionary, dictionary_entry, accessibility]

@@ -7,6 +7,7 @@ from typing import Any
 
 from litestar import Response, get
 from litestar.di import NamedDependency
+from msgspec.structs import replace
 
 from commonroom import access
 from commonroom.engines import clock
@@ -16,7 +17,7 @@ from commonroom.portal import words
 from commonroom.portal.charts import Chart, Series
 from commonroom.portal.house import AnyRequest, House, Visit
 from commonroom.portal.page import Fact, Page, paths
-from commonroom.portal.pages.own import STATES, kind_of, require
+from commonroom.portal.pages.own import STATES, kind_of, message_table, require
 from commonroom.portal.pages.reference import HOME
 from commonroom.portal.tables import Column, Table
 
@@ -35,6 +36,7 @@ async def operator(
     require(visit, "operator")
     access.rows(visit.principal, "hub.traffic", "postgres")
     seen = await tracking.traffic(conn)
+    troubled = message_table("Held, or ended without success", await tracking.in_trouble(conn))
     now = await clock.now(conn)
     await access.audit(conn, visit.principal, "hub.traffic", "operator page", sum(seen.deliveries.values()))
     waiting = sum(seen.deliveries.get(state, 0) for state in ("offered", "leased"))
@@ -47,7 +49,13 @@ async def operator(
             Fact("waiting", "deliveries waiting", waiting),
             Fact("end_points", "end points seen", len(seen.end_points)),
         ),
-        tables=(_states(seen), _types(seen), _hours(seen), _end_points(seen, datetime.now(UTC))),
+        tables=(
+            _states(seen),
+            replace(troubled, empty="Nothing is held, and nothing has ended without success."),
+            _types(seen),
+            _hours(seen),
+            _end_points(seen, datetime.now(UTC)),
+        ),
         charts=(hour_chart(seen.hours, now),),
         trail=(HOME,),
         section="my",

@@ -245,6 +245,9 @@ def _write_parquet(figures: list[Figure], output: Path) -> None:
         "denominator": pa.int64(),
         "value": pa.decimal128(38, 4),
         "period_start": pa.date32(),
+        "batch": pa.int64(),
+        "position": pa.int64(),
+        "as_of": pa.timestamp("us", "UTC"),
     }
     schema = pa.schema([(name, kinds.get(name, pa.string())) for name in Figure.__struct_fields__])
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), output)

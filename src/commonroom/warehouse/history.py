@@ -27,7 +27,7 @@ DATASET = "warehouse.facts"
 PERSONAL = "personal"
 # Codes and yes-or-no items are what analysts count; names, numbers, dates and texts tell who somebody is.
 _MEASURED = ("code", "boolean")
-_LINEAGE = (
+LINEAGE = (
     "valid_from",
     "valid_to",
     "weight",
@@ -91,7 +91,7 @@ class History:
         for entity in sorted(head.tables):
             table = tables.of(entity)
             if table.names_learner:
-                sql = _LIFE.format(columns=_listed([*self._items(table), *_LINEAGE]))
+                sql = _LIFE.format(columns=_listed([*self._items(table), *LINEAGE]))
                 questions.append((table, f"{LEARNER_ID} IN ({keys})", sql, []))
         found = await self._answer(questions)
         return sorted(found, key=lambda row: (row["known_from"], row["known_position"], row["entity"]))
@@ -124,13 +124,17 @@ class History:
         return found
 
     def _items(self, table: FactTable) -> list[str]:
-        """The items to show; our own key of the pupil in any case."""
-        masked = set(self._scope.masked)
-        if PERSONAL in masked:
-            items = standard.load().entities[table.entity].items
-            masked |= {item.name for item in items if item.personal and item.type not in _MEASURED}
-        shown = [name for name in table.items if name not in masked]
-        return [*shown, LEARNER_ID] if table.names_learner else shown
+        return items_shown(table, self._scope)
+
+
+def items_shown(table: FactTable, scope: Scope) -> list[str]:
+    """The items of an entity that the policy does not mask; our own key of the pupil in any case."""
+    masked = set(scope.masked)
+    if PERSONAL in masked:
+        items = standard.load().entities[table.entity].items
+        masked |= {item.name for item in items if item.personal and item.type not in _MEASURED}
+    shown = [name for name in table.items if name not in masked]
+    return [*shown, LEARNER_ID] if table.names_learner else shown
 
 
 def _table(entity: str) -> FactTable:

@@ -1,4 +1,4 @@
-"""Which school belongs to which authority and region, from the organisations' own facts."""
+"""Which school belongs to which trust, authority and region, from the organisations' own facts."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ from commonroom.warehouse.measures import Level
 
 ENTITY = "organisation"
 COUNTRY = ("E92000001", "England")
-_COLUMNS = ["organisation", "urn", "name", "la_code", "la_name", "region_code", "region_name"]
+_COLUMNS = [
+    "organisation", "urn", "name", "la_code", "la_name", "region_code", "region_name", "trust_uid", "trust_name",
+]  # fmt: skip
+# The order of a school's live rows; twice the day asked for is its parameter.
+SPOKEN_FIRST = """
+    valid_from <= ? DESC,
+    CASE WHEN valid_from <= ? THEN valid_from END DESC,
+    valid_from,
+    known_position DESC
+"""
 # Of a school's live rows the one that began last by the day asked for. A register speaks from the day of its extract:
 # before its first word, its first word holds.
 _SCHOOLS = """
-SELECT urn, name, la_code, la_name, region_code, region_name
+SELECT urn, name, la_code, la_name, region_code, region_name, trust_uid, trust_name
 FROM (
     SELECT {columns}, valid_from, max(known_position) AS known_position
     FROM ({facts}) AS facts
     GROUP BY {columns}, valid_from
     HAVING sum(weight) > 0
 ) AS live
-QUALIFY row_number() OVER (
-    PARTITION BY urn
-    ORDER BY
-        valid_from <= ? DESC,
-        CASE WHEN valid_from <= ? THEN valid_from END DESC,
-        valid_from,
-        known_position DESC
-) = 1
+QUALIFY row_number() OVER (PARTITION BY urn ORDER BY {order}) = 1
 """
 
 
@@ -46,6 +48,8 @@ class School(msgspec.Struct, frozen=True):
     la_name: str | None
     region_code: str | None
     region_name: str | None
+    trust_uid: str | None = None
+    trust_name: str | None = None
 
     def group(self, level: Level) -> tuple[str | None, str | None]:
         """Code and name of what it belongs to at a level."""
@@ -53,6 +57,8 @@ class School(msgspec.Struct, frozen=True):
             return self.urn, self.name
         if level == "authority":
             return self.la_code, self.la_name
+        if level == "trust":
+            return self.trust_uid, self.trust_name
         return (self.region_code, self.region_name) if level == "region" else COUNTRY
 
 
@@ -67,7 +73,9 @@ def schools(
     files = [file.path for file in delta.files_of(table.folder(settings), version)]
     where = f"urn IS NOT NULL{known(known_at)}"
     facts = table.relation(files, [*_COLUMNS, "valid_from", "weight", "known_position"], where)
-    found = duck.query(_SCHOOLS.format(columns=", ".join(_COLUMNS), facts=facts), [on, on])
+    found = duck.query(
+        _SCHOOLS.format(columns=", ".join(_COLUMNS), facts=facts, order=SPOKEN_FIRST), [on, on]
+    )
     return {row["urn"]: School(**row) for row in found}
 
 

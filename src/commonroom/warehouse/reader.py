@@ -16,20 +16,28 @@ from commonroom.access import Scope
 from commonroom.engines import clock
 from commonroom.engines.duck import Duck
 from commonroom.identity import Principal
-from commonroom.problems import Problem
+from commonroom.problems import Problem, add_codes
 from commonroom.settings import Settings
 from commonroom.warehouse import disclosure, heads, measures, periods, suppression
 from commonroom.warehouse.disclosure import Shown
 from commonroom.warehouse.heads import Head
+from commonroom.warehouse.history import DATASET as FACTS
+from commonroom.warehouse.lineage import Origin, Tracer, Wanted
 from commonroom.warehouse.measures import Grain, Level, Measure
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Hide
 from commonroom.warehouse.releases import Kept, Release, Releases, View, place_of, time_of
+from commonroom.warehouse.sources import Part, parts_of
+
+add_codes({"CR-295": "There is no such figure to trace"})
 
 DATASET = "figures"
 MAX_UNITS = 1000  # that one may ask for by code; None asks for all of a level
 MAX_DAYS = 800
+LINEAGE = "figures.lineage"
+MAX_ROWS = 1000  # of facts of one entity, in one answer
 _CACHED = 512
+_TRACED = 64
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -46,6 +54,19 @@ class Figure(msgspec.Struct, frozen=True):
     denominator: int | None
     value: Decimal | None  # a percentage, or a count
     symbol: str | None
+    # As of which state of the warehouse: its batch, the hub's position, and the time of it or that which was asked for.
+    batch: int = 0
+    position: int = 0
+    as_of: datetime | None = None
+
+
+class Lineage(msgspec.Struct, frozen=True):
+    """Where a figure comes from."""
+
+    figure: Figure
+    tables: dict[str, int]  # all that the head names
+    parts: tuple[Part, ...]  # by entity
+    withheld: str  # why nothing is counted; empty where something is
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -67,18 +88,59 @@ class Reader:
         self._duck = Duck(settings, [settings.folder("warehouse")])
         self._releases = Releases(settings, self._duck, hide)
         self._figures: Kept = Kept(_CACHED)
+        self._tracer, self._traced = Tracer(settings, self._duck), Kept(_TRACED)
 
         # Compiling takes ten times as long as asking: do it before the first question.
         for name in measures.load():
             measures.duckdb_sql(name)
 
     def close(self) -> None:
-        """Release DuckDB's memory."""
+        """Release DuckDB's memory and leave the engine of measures."""
+        self._releases.close()
         self._duck.close()
 
     async def head(self, connection: Any) -> Head:
         """What can be read now: batch, position, table versions."""
         return await heads.newest(connection)
+
+    async def lineage(
+        self,
+        connection: Any,
+        principal: Principal,
+        *,
+        measure: str,
+        level: str,
+        grain: str,
+        unit: str,
+        on: date,
+        known_at: datetime | None = None,
+        rows: int = 0,
+        purpose: str = "lineage of a figure",
+    ) -> Lineage:
+        """Where the figure of the period of the day `on` comes from; with up to `rows` rows of each entity.
+
+        What may be told to whom, `lineage` says. Each look enters the trail, the facts as reads of facts.
+        Raises Problem CR-295 (no such figure) beside those of `figures`.
+        """
+        question = _question(measure, level, grain, [unit], on, on, known_at)
+        head = await heads.newest(connection)
+        today = clock.day_of(known_at or await clock.now(connection))
+        view = View(head, question.known_at, today)
+        scope = access.rows(principal, LINEAGE, "duckdb")
+        facts = _right_to_facts(principal)
+        rights = [None if one is None else (one.sql, *one.params, one.masked) for one in (scope, facts)]
+        key = (head.number, today, question, *rights, rows)
+        found = self._traced.get(key)
+        if found is None:
+            found = await asyncio.to_thread(self._trace, question, scope, facts, min(rows, MAX_ROWS), view)
+            self._traced.put(key, found)
+        figure, origins, withheld = found
+        parts = await parts_of(connection, origins)
+        await access.audit(connection, principal, LINEAGE, purpose, len(parts))
+        if facts is not None:
+            seen = sum(len(part.shown) or len(part.messages or ()) for part in parts)
+            await access.audit(connection, principal, FACTS, purpose, seen)
+        return Lineage(_dated(figure, head, known_at), head.tables, parts, withheld)
 
     async def figures(
         self,
@@ -113,7 +175,7 @@ class Reader:
             )
             self._figures.put(key, found)
         await access.audit(connection, principal, DATASET, purpose, len(found))
-        return list(found)
+        return [_dated(figure, head, known_at) for figure in found]
 
     def _compute(self, question: Question, scope: Scope, view: View) -> list[Figure]:
         wanted = periods.between(question.grain, question.first, question.last, view.today)
@@ -130,6 +192,29 @@ class Reader:
                 if cell is not None:
                     figures.append(_figure(question, unit, names[unit], period, cell))
         return figures
+
+    def _trace(
+        self, question: Question, scope: Scope, facts: Scope | None, rows: int, view: View
+    ) -> tuple[Figure, list[Origin], str]:
+        measure = measures.named(question.measure)
+        wanted = periods.between(question.grain, question.first, question.last, view.today)
+        if not wanted:
+            raise _no_figure("no period of figures has begun that has this day in it")
+        (period,) = wanted
+        release = self._releases.of(measure, wanted, view)[period]
+        names = _names(question, release)
+        granted = self._granted(question, scope, names)
+        known = {school.group(question.level)[0] for school in release.schools.values()}
+        if not granted or granted[0] not in known:
+            raise _no_figure("the register has no such unit")
+        (unit,) = granted
+        cell = _cell(measure, question, release, unit, period)
+        assert cell is not None
+        figure = _figure(question, unit, names[unit], period, cell)
+        tells = cell.symbol in (None, disclosure.LOW, disclosure.UNRELIABLE, disclosure.NOT_AVAILABLE)
+        asked = Wanted(measure, question.level, unit, period, facts, rows, tells)
+        origins, closed = self._tracer.trace(asked, release, view)
+        return figure, origins, _why_closed(cell.symbol) if closed else ""
 
     def _granted(self, question: Question, scope: Scope, names: dict[str, str]) -> list[str]:
         """The units of which the asker may see this measure, by the policy, in their order."""
@@ -180,6 +265,35 @@ def _question(
         last,
         known_at.astimezone(UTC).replace(tzinfo=None) if known_at else None,
     )
+
+
+def _right_to_facts(principal: Principal) -> Scope | None:
+    try:
+        return access.rows(principal, FACTS, "duckdb")
+    except Problem as problem:
+        if problem.code != "CR-111":
+            raise
+        return None  # most have none
+
+
+def _why_closed(symbol: str | None) -> str:
+    if symbol == disclosure.CONFIDENTIAL:
+        return "The figure is hidden: how many messages it comes from is hidden with it."
+    if symbol == disclosure.NOT_APPLICABLE:
+        return "There is no figure: how many messages came is not told."
+    return (
+        "A figure that this one is the sum of is hidden: how many messages they come from is hidden with it."
+    )
+
+
+def _dated(figure: Figure, head: Head, known_at: datetime | None) -> Figure:
+    return msgspec.structs.replace(
+        figure, batch=head.number, position=head.position, as_of=known_at or head.committed_at
+    )
+
+
+def _no_figure(detail: str) -> Problem:
+    return Problem("CR-295", detail, status=404, remedy="Ask for a unit and a day that have figures.")
 
 
 def _no_such(detail: str, known: Sequence[str]) -> Problem:

@@ -22,6 +22,7 @@ OURS, THEIRS = "urn:commonroom:org:1", "urn:commonroom:org:2"
 TABLE = """
                     public  school  authority  operator  governance  analyst  learner  end_point
 figures             all     all     all        all       all         all      all      all
+figures.lineage     all     all     all        all       all         all      all      all
 movements           all     all     all        all       all         all      all      all
 hub.messages        -       own     own        all       -           -        -        -
 hub.traffic         -       -       -          all       -           -        -        -

@@ -1,0 +1,257 @@
+"""Lineage: from a published figure to the facts it was made of, the messages that told them, and who sent those.
+
+Two rights meet here. Everybody may know as of which state a figure was read, who sent what it is made of and in how many
+messages; but nothing is counted where the figure, or any that it is the sum of, is hidden: how many messages came is often
+how many pupils they were about. Facts, and which message told each, are of `warehouse.facts`: a school sees those that it
+told itself, an analyst all without what names a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any, get_args
+
+import msgspec
+import pyarrow as pa
+
+from commonroom import standard
+from commonroom.access import Scope
+from commonroom.engines import delta
+from commonroom.engines.duck import Duck
+from commonroom.settings import Settings
+from commonroom.standard import terms
+from commonroom.warehouse import measures, organisations, periods, tables
+from commonroom.warehouse.history import LINEAGE, items_shown
+from commonroom.warehouse.measures import Grain, Level, Measure
+from commonroom.warehouse.periods import Period
+from commonroom.warehouse.releases import GRAINS, Release, View, place_of, time_of
+from commonroom.warehouse.tables import FactTable
+
+MAX_MESSAGES = 500  # of each entity; the newest
+MAX_SENDERS = 500
+Row = dict[str, Any]
+
+# A flow is made of all rows of its days, corrections and what they correct.
+_FLOW = "facts AS (SELECT * FROM read)"
+# A state is made of the states that hold on its day: of a record the one that began last, if it still goes on.
+_STATE = """
+live AS (SELECT {key}, valid_from, valid_to FROM read GROUP BY ALL HAVING sum(weight) > 0),
+newest AS (
+    SELECT *
+    FROM live
+    WHERE valid_from <= DATE '{on}'
+    QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY valid_from DESC) = 1
+),
+facts AS (
+    SELECT *
+    FROM read
+    SEMI JOIN (SELECT * FROM newest WHERE valid_to IS NULL OR valid_to >= DATE '{on}') AS holds
+    USING ({key}, valid_from)
+)
+"""
+_REGISTERED = """
+live AS (
+    SELECT {key}, urn, valid_from, max(known_position) AS known_position
+    FROM read
+    GROUP BY {items}, valid_from
+    HAVING sum(weight) > 0
+),
+facts AS (
+    SELECT *
+    FROM read
+    SEMI JOIN (
+        SELECT * FROM live QUALIFY row_number() OVER (PARTITION BY urn ORDER BY {order}) = 1
+    ) AS spoken
+    USING ({key}, valid_from)
+)
+"""
+_READ = "WITH read AS (SELECT * FROM ({relation}) AS stored SEMI JOIN members ON members.code = stored.{school}), "
+_SENDERS = """
+SELECT sender, count(DISTINCT message) AS messages, min(known_from) AS first, max(known_from) AS last
+FROM facts
+GROUP BY sender
+ORDER BY sender
+"""
+_COUNTS = """
+SELECT
+    count(*) AS rows,
+    coalesce(sum(weight), 0)::BIGINT AS facts,
+    count(DISTINCT (sender, message)) AS messages
+FROM facts
+WHERE {scope}
+"""
+_MESSAGES = """
+SELECT sender, message, count(*) AS rows, sum(weight)::BIGINT AS facts, max(known_from) AS known_from
+FROM facts
+WHERE {scope}
+GROUP BY sender, message
+ORDER BY max(known_position) DESC, sender, message
+LIMIT {most}
+"""
+_ROWS = """
+SELECT {columns}
+FROM facts
+WHERE {scope}
+ORDER BY known_position DESC, known_from DESC, weight DESC, {key}
+LIMIT {most}
+"""
+
+
+class Teller(msgspec.Struct, frozen=True):
+    """Who sent what a figure is made of."""
+
+    sender: str  # party urn
+    messages: int
+    first: datetime  # when what the first of them said was known, UTC
+    last: datetime
+
+
+class Told(msgspec.Struct, frozen=True):
+    """One message and what of it a figure is made of."""
+
+    sender: str
+    message: str  # the sender's id
+    rows: int
+    facts: int  # of those that hold: a message that only corrects may have none, or take some away
+    known_from: datetime
+
+
+class Granted(msgspec.Struct, frozen=True):
+    """What of the facts the asker may see."""
+
+    rows: int  # of the log: what was told, what ended it, what took its place
+    facts: int  # that hold
+    messages: int
+    told: tuple[Told, ...]  # the newest
+    shown: tuple[Row, ...]  # the rows themselves, where they were asked for
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """What a figure has of one entity."""
+
+    entity: str
+    version: int | None  # of the table; None: nothing of it was ever loaded
+    senders: tuple[Teller, ...] | None  # None: not told
+    granted: Granted | None  # None: the asker has no right to facts
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Whose origin is asked for, and as whom."""
+
+    measure: Measure
+    level: Level
+    unit: str
+    period: Period
+    facts: Scope | None  # the asker's right to facts
+    rows: int  # of each entity, at most
+    tells: bool  # whether the figure itself is shown
+
+
+class Tracer:
+    """Finds what figures are made of, in the tables of one data folder. Safe to use from several threads."""
+
+    def __init__(self, settings: Settings, duck: Duck) -> None:
+        self._settings, self._duck = settings, duck
+
+    def trace(self, wanted: Wanted, release: Release, view: View) -> tuple[list[Origin], bool]:
+        """The origins, and whether anything is hidden beneath the figure, so that nothing is counted."""
+        inside = {urn for urn, one in release.schools.items() if one.group(wanted.level)[0] == wanted.unit}
+        closed = not wanted.tells or _hidden_beneath(wanted, release, inside, view)
+        members = pa.table({"code": pa.array(sorted(inside), pa.string())})
+        entities = dict.fromkeys([*measures.entities_of(wanted.measure).values(), organisations.ENTITY])
+        origins = [self._origin(entity, wanted, members, closed, view) for entity in entities]
+        return origins, closed
+
+    def _origin(self, entity: str, wanted: Wanted, members: Any, closed: bool, view: View) -> Origin:
+        table = tables.of(entity)
+        version = view.head.tables.get(entity)
+        scope = wanted.facts
+        if version is None:
+            return Origin(entity, None, (), None)
+        read, parameters = self._read(table, version, wanted, members, view)
+        # Of organisations nothing is secret.
+        may_count = not closed or entity == organisations.ENTITY
+
+        def ask(sql: str, values: Sequence[Any] = ()) -> list[Row]:
+            return self._duck.query(f"{read} {sql}", [*parameters, *values], {"members": members})
+
+        senders = tuple(Teller(**row) for row in ask(_SENDERS)[:MAX_SENDERS]) if may_count else None
+        if scope is None:
+            return Origin(entity, version, senders, None)
+        (counts,) = ask(_COUNTS.format(scope=scope.sql), scope.params)
+        told = ask(_MESSAGES.format(scope=scope.sql, most=MAX_MESSAGES), scope.params)
+        shown = []
+        if wanted.rows:
+            columns = ", ".join([*items_shown(table, scope), *LINEAGE])
+            sql = _ROWS.format(columns=columns, scope=scope.sql, key=", ".join(table.key), most=wanted.rows)
+            shown = ask(sql, scope.params)
+        granted = Granted(**counts, told=tuple(Told(**row) for row in told), shown=tuple(shown))
+        return Origin(entity, version, senders, granted)
+
+    def _read(
+        self, table: FactTable, version: int, wanted: Wanted, members: Any, view: View
+    ) -> tuple[str, list[Any]]:
+        """SQL that names the rows of one entity that the figure is made of `facts`, with its parameters."""
+        period, measure = wanted.period, wanted.measure
+        is_flow = measure.taken == "over the period" and table.entity != organisations.ENTITY
+        first, last = (period.start, period.end) if is_flow else (date.min, period.last_school_day)
+        school = "school" if "school" in table.items else "urn"
+        codes = members["code"].to_pylist() or [""]
+        if table.entity == organisations.ENTITY:
+            last = date.max
+        files = [
+            file.path
+            for file in delta.files_of(table.folder(self._settings), version)
+            if file.may_hold("valid_from", first, last) and file.may_hold(school, codes[0], codes[-1])
+        ]
+        where = f"valid_from BETWEEN DATE '{first}' AND DATE '{last}'{organisations.known(view.known_at)}"
+        relation = table.relation(files, [column.name for column in table.columns], where)
+        read = _READ.format(relation=relation, school=school)
+        key = ", ".join(table.key)
+        if table.entity == organisations.ENTITY:
+            on = _day_of_groups(period, view.today)
+            items = ", ".join(table.items)
+            order = organisations.SPOKEN_FIRST
+            return read + _REGISTERED.format(key=key, items=items, order=order), [on, on]
+        return read + (_FLOW if is_flow else _STATE.format(key=key, on=period.last_school_day)), []
+
+
+def _hidden_beneath(wanted: Wanted, release: Release, inside: set[str], view: View) -> bool:
+    """Whether a figure that this one is the sum of is hidden: a part of the measure, the place or the period.
+
+    Whatever may be counted is then made of shown figures alone, and no subtraction of counts leads to a hidden one.
+    """
+    family = {measure.name for measure in measures.family(wanted.measure)}
+    grains: tuple[Grain, ...] = GRAINS[: GRAINS.index(wanted.period.grain) + 1]
+    times = {
+        time_of(wanted.measure, one)
+        for grain in grains
+        for one in periods.between(grain, wanted.period.start, wanted.period.end, view.today)
+    }
+    schools_of: dict[Any, set[str]] = {}
+    levels: tuple[Level, ...] = get_args(Level)
+    for urn, school in release.schools.items():
+        for level in levels:
+            code = school.group(level)[0]
+            if code is not None:
+                schools_of.setdefault(place_of(level, code), set()).add(urn)
+    return any(
+        name in family and time in times and schools_of.get(place, inside) <= inside
+        for name, place, time in release.hidden
+    )
+
+
+def _day_of_groups(period: Period, today: date) -> date:
+    """The day as at which schools belong to their groups in a release: the last school day of the term that has come."""
+    term = terms.term_of(period.last_school_day)
+    if term is None:
+        return period.last_school_day
+    found = periods.between("term", term.first, term.last, today)
+    return max((one.last_school_day for one in found), default=period.last_school_day)
+
+
+def titles(entities: Sequence[str]) -> dict[str, str]:
+    """What people call these entities."""
+    known = standard.load().entities
+    return {name: known[name].title for name in entities}

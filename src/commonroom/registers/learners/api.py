@@ -29,10 +29,12 @@ from commonroom.registers.learners.shapes import (
     DecideAsked,
     FindAsked,
     FindUlnAsked,
+    MergeAsked,
     RegisterAsked,
     SharingAsked,
     UlnAsked,
     UlnsAsked,
+    UnmergeAsked,
     UpdateAsked,
     VerifyAsked,
 )
@@ -260,6 +262,34 @@ async def decide(
         return _json(await store.decide_case(conn, who, case, asked.verdict, numbers, asked.person))
 
 
+@post("/api/learners/merge", status_code=200, request_max_body_size=MAX_JSON)
+async def merge(request: AnyRequest, learners: NamedDependency[Counter]) -> Response[bytes]:
+    """A clerk makes two numbers one, or asks another clerk to agree."""
+    asked = await _body(request, MergeAsked)
+    numbers = await asyncio.to_thread(learners.numbers)
+    async with learners.pool.acquire() as conn:
+        who = await learners.caller(conn, request, "review")
+        return _json(await store.join(conn, who, asked.master, asked.linked, numbers))
+
+
+@post("/api/learners/unmerge", status_code=200, request_max_body_size=MAX_JSON)
+async def unmerge(request: AnyRequest, learners: NamedDependency[Counter]) -> Response[bytes]:
+    """A clerk undoes a merge."""
+    asked = await _body(request, UnmergeAsked)
+    async with learners.pool.acquire() as conn:
+        who = await learners.caller(conn, request, "review")
+        return _json(await store.unmerge(conn, who, asked.merge))
+
+
+@post("/api/learners/merges", status_code=200, request_max_body_size=MAX_JSON)
+async def merges(request: AnyRequest, learners: NamedDependency[Counter]) -> Response[bytes]:
+    """The merges that a number had part in, for a clerk."""
+    asked = await _body(request, UlnAsked)
+    async with learners.pool.acquire() as conn:
+        who = await learners.caller(conn, request, "review")
+        return _json({"merges": await store.merges(conn, who, asked.uln)})
+
+
 def as_file(name: str, content: bytes) -> Response[bytes]:
     """A result file to be kept."""
     kind = "application/xml" if name.endswith("XML") else "text/csv; charset=utf-8"
@@ -316,4 +346,5 @@ def _json(value: Any, status_code: int = 200) -> Response[bytes]:
 HANDLERS = [
     describe, session, find, find_by_uln, register, update, set_sharing, challenge, verify, retrieve_ulns, look_ups,
     submit, list_batches, status, result, review_list, review_case, decide,
+    merge, unmerge, merges,
 ]  # fmt: skip

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
-from uuid import UUID
+from typing import Annotated, Any, Literal
 
 import msgspec
 import typer
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
-from commonroom import settings
 from commonroom.problems import Problem
+from commonroom.registers.learners import clerk_commands
+from commonroom.registers.learners.command_line import AsJson, Data, caller, print_json, print_table, run
 from commonroom.settings import Settings
 
-T = TypeVar("T")
-
 app = typer.Typer(help="The register of learners: numbers, files, review.", no_args_is_help=True)
-review = typer.Typer(help="Cases that a clerk decides.", no_args_is_help=True)
-app.add_typer(review, name="review")
+app.add_typer(clerk_commands.app)
 
-Data = Annotated[Path | None, typer.Option("--data", help="The data folder; otherwise COMMONROOM_DATA.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 As = Annotated[
     str | None,
     typer.Option(
@@ -90,7 +83,7 @@ def find(
     from commonroom.registers.learners.matching.people import Details
 
     async def ask(chosen: Settings, conn: Any) -> Any:
-        who = await _caller(conn, party, purpose, role="clerk")
+        who = await caller(conn, party, purpose, role="clerk")
         if uln:
             return await store.find_by_uln(conn, who, uln, given, family)
         details = Details(
@@ -103,114 +96,15 @@ def find(
         )
         return await store.find(conn, who, details, "check" if check else "full")
 
-    found = _run(data, ask)
+    found = run(data, ask)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     typer.echo(
         f"{found.code} {answers.answers()[found.code].meaning}" + (f": {found.uln}" if found.uln else "")
     )
     columns = ("uln", "given_name", "family_name", "date_of_birth", "gender", "postcode", "upn")
-    _print_table(columns, [[getattr(one, column) for column in columns] for one in found.learners])
-
-
-@review.command("list")
-def review_list(
-    clerk: Annotated[
-        str, typer.Option("--clerk", help="Who sits there; cases one has decided are left out.")
-    ] = "clerk",
-    data: Data = None,
-    as_json: AsJson = False,
-) -> None:
-    """List the cases that wait, the oldest first."""
-    from commonroom.registers.learners import store
-
-    async def ask(chosen: Settings, conn: Any) -> Any:
-        return await store.review_list(
-            conn, await _caller(conn, None, "register_upkeep", role="clerk", person=clerk)
-        )
-
-    found = _run(data, ask)
-    if as_json:
-        _print_json(found)
-        return
-    rows = [
-        (one.id, one.kind, f"{one.opened_at:%Y-%m-%d %H:%M}", one.guard, len(one.candidates), one.clerks)
-        for one in found
-    ]
-    _print_table(("case", "kind", "opened", "guard", "candidates", "clerks"), rows)
-
-
-@review.command("decide")
-def review_decide(
-    case: Annotated[UUID, typer.Argument(help="The case.")],
-    verdict: Annotated[str, typer.Argument(help="same, different or cannot_tell.")],
-    clerk: Annotated[str, typer.Option("--clerk", help="Who decides: of twins two different clerks must.")],
-    person: Annotated[
-        UUID | None, typer.Option("--person", help="Which candidate, where there are several.")
-    ] = None,
-    data: Data = None,
-    as_json: AsJson = False,
-) -> None:
-    """Decide a case."""
-    from commonroom.registers.learners import store
-    from commonroom.registers.learners.numbers import Numbers
-    from commonroom.registers.learners.store.values import Verdict
-
-    if verdict not in ("same", "different", "cannot_tell"):
-        raise typer.BadParameter("a verdict is same, different or cannot_tell")
-
-    async def ask(chosen: Settings, conn: Any) -> Any:
-        who = await _caller(conn, None, "register_upkeep", role="clerk", person=clerk)
-        return await store.decide_case(conn, who, case, cast(Verdict, verdict), Numbers.of(chosen), person)
-
-    done = _run(data, ask)
-    if as_json:
-        _print_json(done)
-    else:
-        typer.echo(
-            f"Closed{f': {done.uln}' if done.uln else ''}." if done.closed else "Another clerk must agree."
-        )
-
-
-@app.command("dedupe")
-def dedupe(
-    only_look: Annotated[bool, typer.Option("--only-look", help="Open cases and merge nothing.")] = False,
-    data: Data = None,
-    as_json: AsJson = False,
-) -> None:
-    """Look through the whole register for persons with two numbers."""
-    from commonroom.registers.learners import store
-
-    async def ask(chosen: Settings, conn: Any) -> Any:
-        who = await _caller(conn, None, "register_upkeep", role="clerk")
-        return await store.dedupe(conn, who, merge=not only_look)
-
-    done = _run(data, ask)
-    if as_json:
-        _print_json(done)
-    else:
-        typer.echo(
-            f"{done.persons:,} persons, {done.pairs:,} pairs: {done.merged:,} merged, {done.cases:,} for clerks."
-        )
-
-
-@app.command("count-names")
-def count_names(data: Data = None, as_json: AsJson = False) -> None:
-    """Count how often names are borne in the register, as it does each night: decisions weigh names by it."""
-    from commonroom.registers.learners import store
-
-    async def ask(chosen: Settings, conn: Any) -> Any:
-        return await store.count_names(conn, await _caller(conn, None, "register_upkeep", role="clerk"))
-
-    done = _run(data, ask)
-    if as_json:
-        _print_json(done)
-    else:
-        typer.echo(
-            f"{done.persons:,} persons: {done.given_names:,} given names, {done.family_names:,} family names, "
-            f"{done.together:,} pairs of names that are borne together."
-        )
+    print_table(columns, [[getattr(one, column) for column in columns] for one in found.learners])
 
 
 @app.command("numbers")
@@ -225,11 +119,11 @@ def numbers(
     from commonroom.registers.learners import flow
 
     async def ask(chosen: Settings, conn: Any) -> bytes:
-        who = await _caller(conn, school, purpose)
+        who = await caller(conn, school, purpose)
         listed = await flow.numbers_of_school(conn, who, "command line")
         return flow.as_csv(listed).encode() if form == "csv" else flow.as_json(listed) + b"\n"
 
-    content = _run(data, ask)
+    content = run(data, ask)
     if out is not None:
         _write(out, content)
     else:
@@ -271,9 +165,9 @@ def evaluate(
         tables.read_truth(truth) if truth else None,
     )
     if as_json:
-        _print_json(done)
+        print_json(done)
     else:
-        _print_table(("figure", "value"), list(msgspec.structs.asdict(done).items()))
+        print_table(("figure", "value"), list(msgspec.structs.asdict(done).items()))
 
 
 def _register(
@@ -286,7 +180,7 @@ def _register(
     content = opening.content_of(path)
 
     async def ask(chosen: Settings, conn: Any) -> Any:
-        who = await _caller(conn, party, purpose, laestab=pupils.sender_of(content))
+        who = await caller(conn, party, purpose, laestab=pupils.sender_of(content))
         job = await batches.submit(conn, who, content, path.name)
         with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task(path.name, total=job.records)
@@ -296,11 +190,11 @@ def _register(
         _, result = await batches.result(conn, who, job.id)
         return done, result, await batches.refused(conn, who, job.id, LINES_SHOWN)
 
-    job, result, refused = _run(data, ask, new=True)
+    job, result, refused = run(data, ask, new=True)
     if out is not None:
         _write(out, result)
     if as_json:
-        _print_json({"job": job.id, "state": job.state, "records": job.records, "counts": job.counts})
+        print_json({"job": job.id, "state": job.state, "records": job.records, "counts": job.counts})
     else:
         _print_job(job, refused, out)
     if job.state == "failed":
@@ -325,61 +219,7 @@ def _print_job(job: Any, refused: Sequence[tuple[int, str, str]], out: Path | No
         + (f", {young:,} are not 13 yet" if young else "")
         + (f"; result in {out}" if out else "")
     )
-    _print_table(("line", "code", "reason"), [one for one in refused if not young or one[1] != AGE])
-
-
-async def _caller(
-    conn: Any,
-    party: str | None,
-    purpose: str,
-    *,
-    role: str = "department",
-    person: str | None = None,
-    laestab: str | None = None,
-) -> Any:
-    """In whose name a command works: a named party, the school of a file, or else the Department or the register's clerk."""
-    from commonroom.hub import directory
-    from commonroom.ids import alias_urn
-    from commonroom.registers.learners import callers
-    from commonroom.registers.learners.store import Caller
-
-    sender = await directory.resolve_alias(conn, alias_urn("laestab", laestab)) if laestab else None
-    named = await _party(conn, party) if party else sender
-    if named is None:
-        own = callers.REGISTER if role == "clerk" else callers.DEPARTMENT
-        return Caller(party=own, person=person, purpose=purpose, role=role)
-    found = await callers.role_of_party(conn, named)
-    if found is None:
-        raise Problem("CR-006", "this party has no part in the register of learners", status=403)
-    return Caller(party=named, person=person, purpose=purpose, role=found)
-
-
-async def _party(conn: Any, name: str) -> str:
-    from commonroom.hub import directory
-    from commonroom.ids import alias_urn
-
-    scheme = {3: "la", 6: "urn", 7: "laestab", 8: "ukprn"}.get(len(name), "ukprn") if name.isdigit() else ""
-    found = await directory.resolve_alias(conn, alias_urn(scheme, name) if scheme else name)
-    if found is None:
-        raise Problem(
-            "CR-005",
-            f"the directory has no party {name[:80]!r}",
-            status=404,
-            remedy="Name a school by its URN, a provider by its UKPRN, an authority by its number.",
-        )
-    return found
-
-
-def _run(data: Path | None, ask: Callable[[Settings, Any], Awaitable[T]], *, new: bool = False) -> T:
-    from commonroom.registers.database import opened
-
-    chosen = settings.load(data)
-
-    async def asked() -> T:
-        async with opened(chosen, new=new) as conn:
-            return await ask(chosen, conn)
-
-    return asyncio.run(asked())
+    print_table(("line", "code", "reason"), [one for one in refused if not young or one[1] != AGE])
 
 
 def _write(out: Path, content: bytes) -> None:
@@ -388,16 +228,3 @@ def _write(out: Path, content: bytes) -> None:
     aside.touch(0o600)
     aside.write_bytes(content)
     aside.replace(out)
-
-
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    if not rows:
-        return
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(msgspec.json.encode(value, enc_hook=str).decode())

@@ -90,6 +90,19 @@ class VerifyAsked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     learners: Annotated[list[Verification], msgspec.Meta(max_length=MOST_AT_ONCE)]
 
 
+class MergeAsked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Two numbers of one person; `linked` will stand for `master`."""
+
+    master: Uln
+    linked: Uln
+
+
+class UnmergeAsked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A merge to be undone."""
+
+    merge: UUID
+
+
 class DecideAsked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A clerk's verdict; `person` says which candidate where there are several."""
 

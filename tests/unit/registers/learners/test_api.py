@@ -68,6 +68,34 @@ async def test_a_learner_from_the_first_question_to_the_audit(settings: Settings
         assert {one["purpose"] for one in everybody} == {"enrolment"}
 
 
+async def test_clerks_merge_and_part_numbers_and_nobody_else_does(settings: Settings, pool: Any) -> None:
+    async with counter(settings, pool) as at:
+        one = (await at.machine.post(f"{API}/register", REGISTRATION)).json()["uln"]
+        other = {**REGISTRATION, "given_name": "Rowan", "family_name": "Achterberg", "postcode": "HX1 2ZZ"}
+        two = (await at.machine.post(f"{API}/register", other)).json()["uln"]
+        wish = {"master": one, "linked": two}
+        for visitor in (at.school, at.machine, at.awarding_body):
+            for path, body in (
+                ("merge", wish),
+                ("unmerge", {"merge": str(uuid4())}),
+                ("merges", {"uln": one}),
+            ):
+                answer = await visitor.post(f"{API}/{path}", body)
+                assert (answer.status_code, answer.json()["code"]) == (403, "CR-111"), path
+        done = (await at.clerk.post(f"{API}/merge", wish)).json()
+        if done["merge"] is None:
+            done = (await at.second_clerk.post(f"{API}/merge", wish)).json()
+        assert (done["master"], done["linked"]) == (one, two)
+        (made,) = (await at.clerk.post(f"{API}/merges", {"uln": two})).json()["merges"]
+        assert (made["merge"], made["linked"], made["undone_at"]) == (done["merge"], [two], None)
+        resolved = (await at.machine.post(f"{API}/ulns", {"ulns": [two]})).json()["ulns"]
+        assert resolved == [{"code": "WSRC0022", "uln": two, "master": one}]
+        parted = await at.clerk.post(f"{API}/unmerge", {"merge": done["merge"]})
+        assert (parted.status_code, parted.json()["linked"]) == (200, two)
+        again = await at.clerk.post(f"{API}/unmerge", {"merge": done["merge"]})
+        assert (again.status_code, again.json()["code"]) == (409, "CR-212")
+
+
 async def test_doors_that_stay_shut(settings: Settings, pool: Any) -> None:
     async with counter(settings, pool) as at:
         for visitor, status, code in (

@@ -66,6 +66,25 @@ def test_from_a_file_to_a_decided_case(
     assert "Closed: " in run(*decide, "two").output
     assert json.loads(run("dedupe", "--json").output)["merged"] == 0
 
+    ulns = [row["uln"] for row in csv.DictReader(_ulns_of(out).splitlines())]
+    asked_for = ("merge", ulns[0], ulns[1], "--clerk")
+    done = json.loads(run(*asked_for, "one", "--json").output)
+    if done["merge"] is None:
+        done = json.loads(run(*asked_for, "two", "--json").output)
+    assert (done["master"], done["linked"]) == (ulns[0], ulns[1])
+    assert done["merge"] in run("merges", ulns[1]).output
+    assert "are two again" in run("unmerge", done["merge"], "--clerk", "two").output
+    (made,) = json.loads(run("merges", ulns[1], "--json").output)
+    assert (made["decided_by"] in ("one", "two"), made["undone_by"]) == (True, "two")
+    assert run("count-names").output.startswith("6 persons: ")
+
+
+def _ulns_of(result: Path) -> str:
+    """The column of numbers of a result file."""
+    rows = list(csv.reader(result.read_text().splitlines()))
+    place = rows[2].index("ULN")
+    return "\n".join(["uln", *(row[place] for row in rows[3:] if row[place])])
+
 
 def test_evaluate_two_files(run: Run, tmp_path: Path) -> None:
     _write(

@@ -20,3 +20,6 @@ CREATE TABLE learners.names_together (
     bearers integer NOT NULL,
     PRIMARY KEY (given, family)
 );
+
+-- Whose number stays when a pair is one person, where a clerk said so; else the one that was given first.
+ALTER TABLE learners.review ADD COLUMN master uuid;

@@ -19,6 +19,7 @@ from commonroom.registers.learners.store.finding import (
     verify,
     verify_many,
 )
+from commonroom.registers.learners.store.joining import join, merges
 from commonroom.registers.learners.store.merging import merge, unmerge
 from commonroom.registers.learners.store.name_counts import NamesCounted, count_names
 from commonroom.registers.learners.store.registering import register, register_many
@@ -31,8 +32,10 @@ from commonroom.registers.learners.store.values import (
     Deduped,
     FindKind,
     Found,
+    Joined,
     Learner,
     Merged,
+    MergeMade,
     Registered,
     Registration,
     Updated,
@@ -51,8 +54,10 @@ __all__ = [
     "Deduped",
     "FindKind",
     "Found",
+    "Joined",
     "Learner",
     "LookUp",
+    "MergeMade",
     "Merged",
     "NamesCounted",
     "Registered",
@@ -67,8 +72,10 @@ __all__ = [
     "dedupe",
     "find",
     "find_by_uln",
+    "join",
     "look_ups",
     "merge",
+    "merges",
     "raise_alarms",
     "register",
     "register_many",

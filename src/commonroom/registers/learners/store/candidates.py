@@ -11,7 +11,7 @@ import msgspec
 from commonroom.registers.learners import matching
 from commonroom.registers.learners.matching import Frequencies
 from commonroom.registers.learners.matching.parameters import parameters
-from commonroom.registers.learners.matching.people import Decision, Details, Known, Overrides
+from commonroom.registers.learners.matching.people import Decision, Details, Known, Overrides, Weighed
 from commonroom.registers.learners.store import name_counts
 from commonroom.registers.learners.store.persons import fingerprint, hashed
 
@@ -134,6 +134,17 @@ async def known_of(conn: Any, persons: set[UUID]) -> dict[UUID, RegisteredPerson
     """These persons as the matcher sees them."""
     rows = await conn.fetch(_KNOWN, list(persons))
     return {row["id"]: _DECODE(row["known"]) for row in rows}
+
+
+async def weighed(conn: Any, one: RegisteredPerson, other: RegisteredPerson) -> Weighed:
+    """Two registered persons beside each other, with their histories."""
+    size = await conn.fetchrow(_SIZE)
+    return matching.weigh(
+        matching.normalise_known(one),
+        other,
+        registered=_at_least_declared(size["persons"]),
+        frequencies=await name_counts.of_version(conn, size["names"]),
+    )
 
 
 def _at_least_declared(persons: int) -> int:

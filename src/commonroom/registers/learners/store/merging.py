@@ -78,21 +78,31 @@ _HELD_BY = "SELECT DISTINCT person FROM learners.uln WHERE number = ANY ($1::tex
 _NOTE_UNDONE = "INSERT INTO learners.unmerge (merge, decided_by, at) VALUES ($1, $2, $3)"
 
 
+# Or the night would find again what a clerk has just parted.
+_APART = "INSERT INTO learners.apart (one, other, review, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
+
+
 async def merge(conn: Any, who: Caller, master: str, linked: str) -> Merged:
-    """Make two persons one: the number `linked` from now on stands for `master`.
+    """Make two persons one: the number `linked` from now on stands for `master`. For who has decided it; see `join`.
 
     Raises Problem CR-212 when the two are not active numbers of two persons.
     """
     permissions.require(who, "merge")
     async with conn.transaction():
-        persons = {row["number"]: row["person"] for row in await conn.fetch(_ACTIVE, [master, linked])}
-        if len(persons) != 2:  # also when the two are one number
-            raise _problem("these are not two numbers that stand for themselves")
+        persons = await active(conn, master, linked)
         done = await merge_persons(
             conn, persons[master], persons[linked], who.person or who.party, await clock.now(conn)
         )
         await watch.note(conn, who, "merge", "merged", persons[master])
     return done
+
+
+async def active(conn: Any, *ulns: str) -> dict[str, UUID]:
+    """The persons of two numbers. Raises Problem CR-212 unless each stands for itself."""
+    persons = {row["number"]: row["person"] for row in await conn.fetch(_ACTIVE, ulns)}
+    if len(persons) != 2:  # also when the two are one number
+        raise _problem("these are not two numbers that stand for themselves")
+    return persons
 
 
 async def merge_persons(
@@ -138,6 +148,7 @@ async def unmerge(conn: Any, who: Caller, merge: UUID) -> Merged:
         await conn.execute(_LIST_LINKED, [master, linked])
         await conn.execute(_SAME, linked, None)
         await writing.rewrite(conn, [master, linked])
+        await conn.execute(_APART, min(master, linked), max(master, linked), merge, now)
         await watch.note(conn, who, "unmerge", "parted", master)
         active = dict(await conn.fetch(_ACTIVE_OF, [master, linked]))
     return Merged(merge=merge, master=active[master], linked=active[linked])

@@ -33,7 +33,7 @@ from commonroom.standard import is_valid
 MOST_LISTED = 500
 _COLUMNS = """
     r.id, r.kind, r.opened_at, r.sent, r.party, r.guard, r.clerks, r.candidates, r.note, r.registration, r.person,
-    r.fingerprint, r.closed_at,
+    r.fingerprint, r.closed_at, r.master,
     ARRAY(
         SELECT v.verdict FROM learners.verdict v WHERE v.review = r.id AND v.entry > r.asked_after ORDER BY v.entry
     ) AS verdicts
@@ -131,6 +131,7 @@ async def _settle(
     """Let a decision that stands have its effect. `chosen` is None when it is none of the candidates."""
     everybody = [one.person for one in case.candidates]
     person: UUID | None = row["person"]
+    merge: UUID | None = None
     if case.kind == "registration":
         await conn.execute(
             _MARK, row["fingerprint"], "different", case.id, now, [p for p in everybody if p != chosen]
@@ -143,14 +144,18 @@ async def _settle(
         if chosen is None:
             await conn.execute(_APART, person, case.id, now, everybody)
     elif case.kind == "pair" and person is not None:
+        asked = {person: 0, chosen: 1}.get(row["master"])
         person, chosen = await _current_pair(conn, person, chosen)
         if chosen is None:
             await conn.execute(_APART, person, case.id, now, everybody)
         elif chosen != person:
-            await merging.merge_persons(conn, min(person, chosen), max(person, chosen), _clerk(who), now)
-            person = min(person, chosen)  # ids rise with time: the number that was given first stays
+            pair = (person, chosen)
+            # Ids rise with time: unless a clerk said otherwise the number that was given first stays.
+            person = min(pair) if asked is None else pair[asked]
+            gone = pair[0] if person == pair[1] else pair[1]
+            merge = (await merging.merge_persons(conn, person, gone, _clerk(who), now)).merge
     await conn.execute(_CLOSE, case.id, now, "different" if chosen is None else "same", person)
-    return Decided(closed=True, uln=await conn.fetchval(_ULN, person))
+    return Decided(closed=True, uln=await conn.fetchval(_ULN, person), merge=merge)
 
 
 async def _current_pair(conn: Any, person: UUID, chosen: UUID | None) -> tuple[UUID, UUID | None]:

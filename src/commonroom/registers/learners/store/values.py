@@ -162,6 +162,7 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
 
     closed: bool
     uln: str | None = None
+    merge: UUID | None = None  # where two persons were made one by it
 
 
 class Merged(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,6 +171,27 @@ class Merged(msgspec.Struct, frozen=True, kw_only=True):
     merge: UUID
     master: str
     linked: str
+
+
+class Joined(msgspec.Struct, frozen=True, kw_only=True):
+    """What a clerk's wish to make two numbers one did: `merge` is None while another clerk must agree."""
+
+    case: UUID
+    master: str
+    linked: str
+    merge: UUID | None = None
+
+
+class MergeMade(msgspec.Struct, frozen=True, kw_only=True):
+    """A merge as it stands: the number that stays, those that stand for it since, and whether it was undone."""
+
+    merge: UUID
+    master: str
+    linked: tuple[str, ...]
+    at: datetime
+    decided_by: str
+    undone_at: datetime | None = None
+    undone_by: str | None = None
 
 
 class Deduped(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
@@ -13,6 +14,11 @@ from commonroom.problems import Problem
 
 DEFAULT_DATA = Path("commonroom-data")
 FILE_NAME = "commonroom.yaml"
+_HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}"
+# What Spark Connect may be told in its address. A token may not: it would stand in a file and in every error.
+_ANALYTICS = re.compile(
+    rf"duckdb|spark://{_HOST}(?:,{_HOST})*|sc://{_HOST}(?:/(?:;(?:use_ssl|user_id)=[^;,/\s]+)*)?"
+)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,6 +30,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     database: str | None = None
     bind: str = "127.0.0.1"
     hub_port: int = 8081
+    # How many hub processes share that port; each uses one core at most.
+    hub_processes: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     portal_port: int = 8080
     # Where clients reach the hub; derived from `bind` and `hub_port` when absent.
     hub_address: str | None = None
@@ -68,6 +76,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     learner_look_ups_a_minute: int = 600
     duckdb_memory_mb: int = 1024
     duckdb_threads: int = 2
+    # What works measures out: `duckdb` in this process, `spark://host:port` (a cluster, this process its driver), or
+    # `sc://host:port` (a Spark Connect server).
+    analytics: str = "duckdb"
+    # The URI under which that cluster finds the warehouse folder; the folder's own path when absent.
+    analytics_folder: str | None = None
+    # How long the cluster may take over one measure.
+    analytics_seconds: float = 600.0
 
     @property
     def hub_url(self) -> str:
@@ -93,7 +108,7 @@ def load(data: Path | None = None) -> Settings:
     folder = Path(data or os.environ.get("COMMONROOM_DATA") or DEFAULT_DATA).absolute()
     values = {**_from_file(folder / FILE_NAME), **_from_environment(), "data": str(folder)}
     try:
-        return msgspec.convert(values, Settings, strict=False, dec_hook=_decode)
+        found = msgspec.convert(values, Settings, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as error:
         raise Problem(
             "CR-002",
@@ -101,6 +116,27 @@ def load(data: Path | None = None) -> Settings:
             where=str(folder / FILE_NAME),
             remedy=f"Known settings: {', '.join(Settings.__struct_fields__)}.",
         ) from error
+    _check_analytics(found, folder / FILE_NAME)
+    return found
+
+
+def _check_analytics(found: Settings, path: Path) -> None:
+    """Addresses of a cluster that cannot be right are told now, not by the first question."""
+    if not _ANALYTICS.fullmatch(found.analytics):
+        raise Problem(
+            "CR-002",
+            "`analytics` is not the address of an engine",
+            where=str(path),
+            remedy="Use duckdb, spark://host:7077 or sc://host:15002, the last with /;use_ssl=true where it has a "
+            "certificate. Its token is read from SPARK_CONNECT_AUTHENTICATE_TOKEN.",
+        )
+    if found.analytics_folder is not None and "://" not in found.analytics_folder:
+        raise Problem(
+            "CR-002",
+            "`analytics_folder` is not a URI",
+            where=str(path),
+            remedy="Write it with its scheme: file:///mnt/warehouse, s3a://bucket/warehouse.",
+        )
 
 
 def _decode(kind: type, value: Any) -> Any:

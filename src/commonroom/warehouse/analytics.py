@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date, datetime
+from functools import cache
+from pathlib import Path
 from typing import Any, Protocol
 
+import ibis
 import msgspec
 
 from commonroom.engines.duck import Duck
+from commonroom.engines.spark import Parquet, Spark
+from commonroom.settings import Settings
 from commonroom.warehouse import measures, organisations, tables
 from commonroom.warehouse.measures import Measure
+
+IN_PROCESS = "duckdb"
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -68,6 +75,46 @@ class InProcess:
 
     def close(self) -> None:
         """See Engine."""
+
+
+class OnCluster:
+    """Spark, or what speaks its protocol. The cluster reads the same files, where it finds them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._folder = settings.folder("warehouse").absolute()
+        self._seen_as = (settings.analytics_folder or f"file://{self._folder}").rstrip("/")
+        self._spark = Spark(settings.analytics, settings.analytics_seconds)
+
+    def rows(
+        self, measure: Measure, sources: Mapping[str, Source], beside: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """See Engine."""
+        files = {name: self._parquet(source) for name, source in sources.items()}
+        return self._spark.query(_spark_sql(measure.name), files, beside)
+
+    def close(self) -> None:
+        """See Engine."""
+        self._spark.close()
+
+    def _parquet(self, source: Source) -> Parquet:
+        places = (Path(file).absolute().relative_to(self._folder) for file in source.files)
+        return Parquet(
+            tuple(f"{self._seen_as}/{place.as_posix()}" for place in places),
+            tables.of(source.entity).schema,
+            source.columns,
+            source.condition,
+        )
+
+
+def open_engine(settings: Settings, duck: Duck) -> Engine:
+    """The engine that the settings ask for. It connects at its first measure. Close it when done."""
+    return InProcess(duck) if settings.analytics == IN_PROCESS else OnCluster(settings)
+
+
+@cache
+def _spark_sql(name: str) -> str:
+    """A measure as Spark runs it."""
+    return str(ibis.to_sql(measures.expression(measures.named(name)), dialect="pyspark"))
 
 
 def _relation(source: Source) -> str:

@@ -20,8 +20,8 @@ from commonroom.engines import delta
 from commonroom.engines.duck import Duck
 from commonroom.settings import Settings
 from commonroom.standard import terms
-from commonroom.warehouse import measures, organisations, periods, publication, suppression, tables
-from commonroom.warehouse.analytics import Engine, InProcess, Source
+from commonroom.warehouse import analytics, measures, organisations, periods, publication, suppression, tables
+from commonroom.warehouse.analytics import Engine, Source
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.measures import MEMBERS, PERIODS, Grain, Level, Measure
 from commonroom.warehouse.organisations import School
@@ -55,10 +55,14 @@ class Releases:
         self, settings: Settings, duck: Duck, hide: Hide = suppression.hide, engine: Engine | None = None
     ) -> None:
         self._settings, self._duck, self._hide = settings, duck, hide
-        self._engine: Engine = engine or InProcess(duck)
+        self._engine: Engine = engine or analytics.open_engine(settings, duck)
         self._releases, self._schools, self._files = Kept(_KEPT), Kept(8), Kept(64)
         # Two that ask for the same release at the same time wait for one another: it is worked out once.
         self._working = threading.Lock()
+
+    def close(self) -> None:
+        """Leave the engine."""
+        self._engine.close()
 
     def of(self, measure: Measure, asked: Sequence[Period], view: View) -> dict[Period, Release]:
         """The release that each period's figures are in."""

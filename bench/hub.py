@@ -229,8 +229,8 @@ def peer_python_in(folder: Path, given: Path | None) -> Path:
     return given or peer.make_environment(folder)
 
 
-async def measure(plan: Plan, parts: set[str], peer_python: Path | None) -> dict[str, Any]:
-    """Everything asked for."""
+async def measure(plan: Plan, parts: set[str], hubs: list[int], peer_python: Path | None) -> dict[str, Any]:
+    """Everything asked for with the first number of hub processes, the cycles with the others too."""
     found: dict[str, Any] = {"begun": datetime.now(UTC).isoformat(), "load_average_before": load_average()}
     with tempfile.TemporaryDirectory(prefix="commonroom-bench-") as folder:
         async with AsyncExitStack() as stack:
@@ -243,21 +243,26 @@ async def measure(plan: Plan, parts: set[str], peer_python: Path | None) -> dict
                 except peer.NoPeer as error:
                     found["peer"] = f"SKIPPED: {error}"
                 say(found["peer"])
-            hub = await stack.enter_async_context(installation(Path(folder) / "hub"))
-            found["database"] = await hub.durability()
-            say(f"{found['database']}; hub process {hub.hub}")
-            if parts & {"cycle", "floor"}:
-                found |= await measure_cycles(hub, plan, peer_at, parts)
-            if "latency" in parts:
-                found["latency"] = await measure_latency(hub, plan)
-                say("latency")
-            if "fan-out" in parts:
-                found["fan_out"] = await measure_fan_out(hub, plan)
-                say("fan-out")
+            async with installation(Path(folder) / "hub", hubs[0]) as hub:
+                found["database"] = await hub.durability()
+                say(f"{found['database']}; hub processes {hub.hubs}")
+                if parts & {"cycle", "floor"}:
+                    found |= await measure_cycles(hub, plan, peer_at, parts)
+                if "latency" in parts:
+                    found["latency"] = await measure_latency(hub, plan)
+                    say("latency")
+                if "fan-out" in parts:
+                    found["fan_out"] = await measure_fan_out(hub, plan)
+                    say("fan-out")
+            for number in hubs[1:] if "cycle" in parts else []:
+                async with installation(Path(folder) / f"hubs-{number}", number) as hub:
+                    say(f"hub processes {hub.hubs}")
+                    found[f"with_{number}"] = await measure_cycles(hub, plan, peer_at, {"cycle"})
         if "growth" in parts:
-            async with installation(Path(folder) / "growth") as hub:
+            async with installation(Path(folder) / "growth", hubs[0]) as hub:
                 found["growth"] = await measure_growth(hub, plan)
     found |= {
+        "hub_processes": hubs,
         "ended": datetime.now(UTC).isoformat(),
         "load_average_after": load_average(),
         "body_bytes": load.BODY_BYTES,
@@ -277,10 +282,18 @@ def show(found: dict[str, Any]) -> None:
     print(
         f"\n{found.get('peer', '')}\n{found['database']}; load average {found['load_average_before']} before,"
     )
-    print(f"{found['load_average_after']} after, on {found['machine']['cores']} cores\n")
+    first, *others = found["hub_processes"]
+    print(
+        f"{found['load_average_after']} after, on {found['machine']['cores']} cores; hub processes: {first}\n"
+    )
     head = ("", "messages/s", "server CPU ms/message", "client CPU ms/message")
     keys = ("per_second", "server_cpu_ms_per_message", "client_cpu_ms_per_message")
     lines = [(name, *(cost[key] for key in keys)) for name, cost in found.get("costs", {}).items()]
+    for number in others:
+        costs = found.get(f"with_{number}", {}).get("costs", {})
+        lines += [
+            (f"{name}, hub processes: {number}", *(cost[key] for key in keys)) for name, cost in costs.items()
+        ]
     if "fan_out" in found:
         lines += [(f"accept, {k}", *(found["fan_out"][k][key] for key in keys)) for k in ("to_1", "to_3")]
     for point in found.get("growth", []):
@@ -292,6 +305,9 @@ def show(found: dict[str, Any]) -> None:
     if lines:
         print(table([head, *lines]), "\n")
     ratios = dict(found.get("ratios", {}))
+    for number in others:
+        other = found.get(f"with_{number}", {}).get("ratios", {})
+        ratios |= {f"{name}, hub processes: {number}": ratio for name, ratio in other.items()}
     if "fan_out" in found:
         ratios |= {f"fan-out 3 to 1, {k}": found["fan_out"][f"ratio_{k}"] for k in ("time", "cpu")}
     if ratios:
@@ -310,6 +326,13 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="more rounds and messages")
     parser.add_argument("--million", action="store_true", help="the growth curve up to 10^6 stored messages")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="some parts alone")
+    parser.add_argument(
+        "--hubs",
+        nargs="+",
+        type=int,
+        default=[*dict.fromkeys((os.cpu_count() or 1, 1))],
+        help="hub processes on one port; with further numbers the cycles alone (default: one a core, then one)",
+    )
     parser.add_argument("--sign-each", action="store_true", help="each message of a batch signed by itself")
     parser.add_argument("--rate", type=float, default=None, help="of the latency part, messages a second")
     parser.add_argument("--peer-python", type=Path, help="a Python that has the peer; else one is made")
@@ -320,7 +343,7 @@ def main() -> None:
         plan = msgspec.structs.replace(plan, stored=(*plan.stored, 1_000_000))
     if given.rate:
         plan = msgspec.structs.replace(plan, rate=given.rate)
-    found = uvloop.run(measure(plan, set(given.only), given.peer_python))
+    found = uvloop.run(measure(plan, set(given.only), given.hubs, given.peer_python))
     verdicts = goals.judged(found)
     found["goals"] = msgspec.to_builtins(verdicts)
     given.out.parent.mkdir(parents=True, exist_ok=True)

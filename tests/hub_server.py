@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 
 from commonroom import exchange
 from commonroom.hub import Alias, Party, Relation, assurance, load_movements, publish
@@ -90,11 +91,18 @@ class HubProcess:
         """Whether it answers; fails at once when the process has ended."""
         assert self.process is not None
         assert self.process.poll() is None, f"the hub ended with {self.process.returncode}"
+        if self.settings.hub_processes > 1 and not self._listens():
+            return False  # another process may answer on the port that they share
         try:
             with urllib.request.urlopen(f"{self.url}/health", timeout=2) as answer:  # noqa: S310
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+    def _listens(self) -> bool:
+        assert self.process is not None
+        sockets = psutil.Process(self.process.pid).net_connections("tcp")
+        return any(one.status == psutil.CONN_LISTEN for one in sockets)
 
     def stop(self) -> int:
         """End it politely; its exit code."""

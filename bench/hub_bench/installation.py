@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -93,8 +94,8 @@ class Installation(msgspec.Struct, frozen=True, kw_only=True):
 
     settings: Settings
     url: str
-    processes: tuple[int, ...]  # the hub and the postmaster
-    hub: int
+    hubs: tuple[int, ...]  # the hub's processes, which share one port
+    processes: tuple[int, ...]  # those and the postmaster
     database: Any  # a connection for looking on
     schools: tuple[Station, ...]
     authorities: tuple[Station, ...]
@@ -114,8 +115,8 @@ class Installation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def installation(folder: Path) -> AsyncIterator[Installation]:
-    """Start everything in this folder; stop it at the end."""
+async def installation(folder: Path, hubs: int | None = None) -> AsyncIterator[Installation]:
+    """Start everything in this folder, with so many hub processes, or one for each core; stop it at the end."""
     server = LocalServer(folder / "postgres")
     postmaster = server.start()
     try:
@@ -123,22 +124,27 @@ async def installation(folder: Path) -> AsyncIterator[Installation]:
             data=folder,
             database=server.dsn,
             hub_port=free_port(),
+            hub_processes=hubs or os.cpu_count() or 1,
             quota_messages_a_minute=10**9,
             quota_bytes_a_minute=10**12,
         )
         await asyncio.to_thread(migrate, settings)
         connection = await connect(settings)
         groups = await _publish(connection, folder)
-        hub = HubProcess(settings, settings.hub_port, start_seconds=120)
-        await asyncio.to_thread(hub.start)
+        running = [
+            HubProcess(settings, settings.hub_port, start_seconds=120) for _ in range(settings.hub_processes)
+        ]
         try:
-            assert hub.process is not None
-            stations = [await _stations(connection, settings, folder, parties, hub.url) for parties in groups]
+            for hub in running:
+                await asyncio.to_thread(hub.start)
+            numbers = tuple(hub.process.pid for hub in running if hub.process is not None)
+            url = settings.hub_url
+            stations = [await _stations(connection, settings, folder, parties, url) for parties in groups]
             yield Installation(
                 settings=settings,
-                url=hub.url,
-                processes=(hub.process.pid, postmaster.pid),
-                hub=hub.process.pid,
+                url=url,
+                hubs=numbers,
+                processes=(*numbers, postmaster.pid),
                 database=connection,
                 schools=stations[0],
                 authorities=stations[1],
@@ -146,7 +152,9 @@ async def installation(folder: Path) -> AsyncIterator[Installation]:
                 warehouse=stations[3][0],
             )
         finally:
-            await asyncio.to_thread(hub.stop)
+            for hub in running:
+                if hub.process is not None:
+                    await asyncio.to_thread(hub.stop)
             await connection.close()
     finally:
         await asyncio.to_thread(server.stop)

@@ -157,7 +157,7 @@ def _serve(data: Data = None) -> None:
     log.configure("supervisor", chosen.log_level)
     supervisor.stop_on_signals()
     with supervisor.Supervisor(chosen) as processes:
-        for child in (supervisor.HUB, supervisor.PORTAL, supervisor.WORKER):
+        for child in (*supervisor.hubs(chosen), supervisor.PORTAL, supervisor.WORKER):
             processes.start(child)
         typer.echo(f"Portal {chosen.portal_url}   hub {chosen.hub_url}   data {chosen.data}")
         processes.wait()

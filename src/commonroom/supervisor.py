@@ -53,6 +53,12 @@ WORKER = Child("worker", ("run", "worker"))
 AGENTS = Child("agents", ("run", "agents"))
 
 
+def hubs(settings: Settings) -> tuple[Child, ...]:
+    """The hub's processes, which share one port. When one dies the others go on."""
+    more = (Child(f"hub-{number}", HUB.arguments) for number in range(2, settings.hub_processes + 1))
+    return HUB, *more
+
+
 class _Running:
     """A child's process and the history that decides when it is started again."""
 

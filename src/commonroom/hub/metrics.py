@@ -4,6 +4,7 @@ public; never parties, people or types.
 
 from __future__ import annotations
 
+import os
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,12 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.process = Gauge(
+            "hub_process_id",
+            "The process that these figures are of: each of several on one port counts for itself",
+            registry=self.registry,
+        )
+        self.process.set(os.getpid())
         self.accepted = self._counter("accepted", "Messages accepted for the first time")
         self.repeated = self._counter("repeated", "Messages sent again and answered with their first receipt")
         self.refused = self._counter("refused_at_accept", "Messages not accepted, by problem code", "code")

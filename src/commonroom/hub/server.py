@@ -18,7 +18,7 @@ DRAIN_SECONDS = 10
 KEEP_ALIVE_SECONDS = (
     75  # longer than our client keeps an idle connection, so that it never uses one just closed
 )
-
+BACKLOG = 2048  # connections that wait to be taken
 
 GARBAGE = (
     20_000,
@@ -104,11 +104,23 @@ def make_server(settings: Settings) -> HubServer:
             server_header=False,
             proxy_headers=False,  # nothing here asks where a request came from
             ws="none",
-            backlog=2048,
+            backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
     )
+
+
+def listeners(settings: Settings) -> list[socket.socket] | None:
+    """The socket of one of several processes on one port, among which the kernel spreads connections.
+
+    None for a process that has its port to itself: it must not start beside another one unnoticed.
+    """
+    if settings.hub_processes == 1:
+        return None
+    family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
+    address = (settings.bind, settings.hub_port)
+    return [socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=True)]
 
 
 def run(settings: Settings) -> None:
@@ -117,4 +129,4 @@ def run(settings: Settings) -> None:
     server = make_server(settings)
     gc.freeze()  # what is here now stays
     gc.set_threshold(*GARBAGE)
-    server.run()
+    server.run(listeners(settings))

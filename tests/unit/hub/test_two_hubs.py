@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import httpx2
+import msgspec
 
-from commonroom.exchange import Client
+from commonroom.exchange import Client, Receipt
 from commonroom.hub import doorbell, load_movements
 from commonroom.problems import Problem
-from tests.hub_server import MOVEMENTS, enrolled_client, hub_here, message
+from commonroom.settings import Settings
+from commonroom.supervisor import hubs
+from tests.hub_server import (
+    MOVEMENTS,
+    HubProcess,
+    enrolled_client,
+    free_port,
+    hub_here,
+    message,
+    publish_small_county,
+)
 from tests.unit.hub.conftest import Town
 from tests.waiting import until_async
 
@@ -51,3 +66,37 @@ async def test_a_movement_ended_at_one_hub_is_ended_at_the_other_at_once(town: T
                 except Problem as problem:
                     refusals.append(problem.code)
             assert refusals == ["CR-042", "CR-042"]
+
+
+async def test_two_hub_processes_share_one_port_and_one_goes_on_when_the_other_is_killed(
+    settings: Settings, pool: Any, tmp_path: Path
+) -> None:
+    shared = msgspec.structs.replace(settings, hub_processes=2)
+    assert [child.name for child in hubs(shared)] == ["hub", "hub-2"]
+    port = free_port()
+    with ExitStack() as running:
+        first, second = (HubProcess(shared, port) for _ in range(2))
+        for hub in (first, second):
+            running.enter_context(hub)
+        async with pool.acquire() as connection:
+            county = await publish_small_county(connection, tmp_path)
+            school = await enrolled_client(connection, first.url, county.school, tmp_path)
+            authority = await enrolled_client(connection, first.url, county.authority, tmp_path)
+        async with school, authority:
+            sent = [await school.post(*message(county))]
+            # The kernel spreads new connections by chance: that all of 64 meet one process is as good as impossible.
+            answered = {await asyncio.to_thread(_answering_process, port) for _ in range(64)}
+            assert len(answered) == 2, answered
+            first.kill()
+            answers = await school.post_batch([message(county) for _ in range(20)])
+            sent += [answer for answer in answers if isinstance(answer, Receipt)]
+            letters = await authority.pull(100, 5)
+            assert {letter.position for letter in letters} == {receipt.position for receipt in sent}
+            assert len(sent) == 21
+
+
+def _answering_process(port: int) -> str:
+    """The number of the process that takes a new connection."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        lines = answer.read().decode("utf-8").splitlines()
+    return next(line for line in lines if line.startswith("hub_process_id "))

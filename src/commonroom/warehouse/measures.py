@@ -22,12 +22,13 @@ from commonroom.warehouse.expressions import Expression
 add_codes({"CR-063": "There is no such figure"})
 
 FOLDER = Path(__file__).parent / "measures"
-Level = Literal["school", "authority", "region", "national"]
-Grain = Literal["day", "week", "term"]
+Level = Literal["school", "trust", "authority", "region", "national"]
+Grain = Literal["day", "week", "term", "year"]
 _IBIS = {"DATE": "date", "BOOLEAN": "boolean", "BIGINT": "int64", "TINYINT": "int8", "TIMESTAMP": "timestamp"}
 # The tables a compiled measure reads, whatever the engine: rows of the fact log, days or moments of the periods, and
 # the group that each school belongs to.
 FACTS, BESIDE, PERIODS, MEMBERS = "facts", "beside", "periods", "members"
+UNITS = "units"  # what the second stage reads
 
 
 class Suppression(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,6 +109,19 @@ def expression(measure: Measure) -> Any:
     return _groups(measure, _units(measure, rows))
 
 
+def each_unit(measure: Measure) -> Any:
+    """The first stage of a flow alone, over FACTS and PERIODS: what is known of each unit in each period."""
+    return _known(measure, _flow(measure))
+
+
+def of_units(measure: Measure) -> Any:
+    """The second stage alone, over UNITS (what the first one gives) and MEMBERS."""
+    kinds = {column.name: _IBIS.get(column.sql, "string") for column in tables.of(measure.entity).columns}
+    columns = {"period": "string", **{name: kinds[name] for name in measure.unit}}
+    units = ibis.table({**columns, **dict.fromkeys(measure.each, "int64")}, name=UNITS)
+    return _groups(measure, _populated(measure, units))
+
+
 @cache
 def duckdb_sql(name: str) -> str:
     """The measure as DuckDB runs it."""
@@ -157,6 +171,14 @@ def _state(measure: Measure, name: str = FACTS) -> Any:
 
 
 def _units(measure: Measure, rows: Any) -> Any:
+    units = _known(measure, rows)
+    if measure.beside is not None:
+        units = _with_beside(measure, units, measure.beside)
+    return _populated(measure, units)
+
+
+def _known(measure: Measure, rows: Any) -> Any:
+    """What is known of each unit."""
     weight = rows.weight.cast("int64") if measure.taken == "over the period" else None
     totals = {
         name: Expression(text, f"measure {measure.name}, each {name}").compile(
@@ -164,9 +186,11 @@ def _units(measure: Measure, rows: Any) -> Any:
         )
         for name, text in measure.each.items()
     }
-    units = rows.group_by(["period", *measure.unit]).aggregate(**totals)
-    if measure.beside is not None:
-        units = _with_beside(measure, units, measure.beside)
+    return rows.group_by(["period", *measure.unit]).aggregate(**totals)
+
+
+def _populated(measure: Measure, units: Any) -> Any:
+    """The units that take part."""
     if measure.population is None:
         return units
     return units.filter(Expression(measure.population, f"measure {measure.name}, population").compile(units))

@@ -1,4 +1,4 @@
-"""Periods of figures: school days, weeks and terms, from the standard's calendar.
+"""Periods of figures: school days, weeks, terms and academic years, from the standard's calendar.
 
 A period is always whole: its figure does not depend on the first and last day somebody asked for.
 """
@@ -29,6 +29,12 @@ class Period(msgspec.Struct, frozen=True):
         """Every day in it."""
         return [self.start + number * _DAY for number in range((self.end - self.start).days + 1)]
 
+    def term_days(self) -> list[date]:
+        """Every day in it, of a year those of its terms: what adds up to a year is what its terms are."""
+        if self.grain != "year":
+            return self.days()
+        return [day for day in self.days() if terms.term_of(day) is not None]
+
 
 def between(grain: Grain, first: date, last: date, today: date) -> list[Period]:
     """The periods with a school day from `first` to `last` that have begun by `today`, in order.
@@ -40,10 +46,19 @@ def between(grain: Grain, first: date, last: date, today: date) -> list[Period]:
     return [_period(grain, start, end, label, today) for start, end, label in bounds]
 
 
+def year_of(day: date) -> date:
+    """The 1 September that began the academic year of a day."""
+    begins = date(day.year, 9, 1)
+    return begins if day >= begins else date(day.year - 1, 9, 1)
+
+
 def _bounds(grain: Grain, day: date) -> tuple[date, date, str]:
     if grain == "week":
         week = terms.week_of(day)
         return week.first, week.last, week.label
+    if grain == "year":
+        first = year_of(day)
+        return first, date(first.year + 1, 8, 31), f"{first.year}/{(first.year + 1) % 100:02}"
     term = terms.term_of(day) if grain == "term" else None
     return (term.first, term.last, term.label) if term else (day, day, day.isoformat())
 

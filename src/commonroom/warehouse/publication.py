@@ -4,8 +4,9 @@ Whoever asks for one school on one day can also ask for its week, its authority,
 its absence. So what is hidden is decided over all of these at once, never over what one question happens to ask: a cell
 is hidden in every answer or in none.
 
-What hangs together: places (a nation is its regions, their authorities, their schools), the measure and those it is the
-sum of, and, where sessions are counted, time (a week is its days, a term its weeks).
+What hangs together: places (a nation is its regions, their authorities, their schools; a trust its schools), the measure
+and those it is the sum of, and, where sessions are counted, time (a week is its days, a term its weeks). A year is decided
+after its terms and from them alone (`year`).
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ from commonroom.warehouse.disclosure import is_sensitive
 from commonroom.warehouse.measures import Level, Measure
 from commonroom.warehouse.suppression import Table
 
-LEVELS: tuple[Level, ...] = ("school", "authority", "region", "national")
+LEVELS: tuple[Level, ...] = ("school", "trust", "authority", "region", "national")
+# Each level's units are those of the next one's, whole. A trust has schools of many authorities.
+_CHAINS: tuple[tuple[Level, ...], ...] = (("school", "authority", "region", "national"), ("school", "trust"))
 Place = tuple[str, str]  # level and code
 Time = str
 Hide = Callable[[Table], frozenset[Any]]
 # What hiding costs: rather a school than its authority, rather a day than its week, rather a part than the whole.
-_COST_OF_LEVEL = {"school": 1, "authority": 40, "region": 200, "national": 1000}
-_COST_OF_GRAIN = {"day": 1, "week": 6, "term": 30}
+_COST_OF_LEVEL = {"school": 1, "trust": 20, "authority": 40, "region": 200, "national": 1000}
+_COST_OF_GRAIN = {"day": 1, "week": 6, "term": 30, "year": 60}
 _COST_OF_WHOLE = 4
 _HALF = 2
 # A range of two steps holds a second whole number, whatever fractions it begins and ends with.
@@ -65,13 +68,15 @@ class Calendar(msgspec.Struct, frozen=True):
 
 
 class Tree(msgspec.Struct, frozen=True):
-    """The places: each school's authority and region."""
+    """The places: each school's authority and region, and what each place is the sum of."""
 
     parents: dict[Place, Place | None]
     children: dict[Place, tuple[Place, ...]]
 
     def area(self, place: Place) -> str:
         """The part of the publication in which a place's numbers over time are added up."""
+        if place[0] == "trust":
+            return _trust_area(place)
         above = self.parents.get(place)
         if place[0] == "school" and above is not None:
             return above[1]
@@ -86,14 +91,17 @@ Name = tuple[str, Place, Time]
 def tree(groups: Mapping[str, Mapping[Level, str | None]]) -> Tree:
     """The places of all schools, each given by what it belongs to at every level."""
     parents: dict[Place, Place | None] = {}
-    children: dict[Place, list[Place]] = defaultdict(list)
+    children: dict[Place, dict[Place, None]] = defaultdict(dict)
     for of in groups.values():
-        chain: list[Place] = [(level, code) for level in LEVELS if (code := of[level]) is not None]
-        for below, above in zip(chain, [*chain[1:], None], strict=True):
-            if below not in parents:
-                parents[below] = above
+        for levels in _CHAINS:
+            chain: list[Place] = [(level, code) for level in levels if (code := of.get(level)) is not None]
+            for below, above in zip(chain, [*chain[1:], None], strict=True):
+                if levels is _CHAINS[0]:
+                    if below in parents:
+                        continue
+                    parents[below] = above
                 if above is not None:
-                    children[above].append(below)
+                    children[above][below] = None
     return Tree(parents, {place: tuple(below) for place, below in children.items()})
 
 
@@ -102,7 +110,7 @@ def rolled_up(schools: Numbers, groups: Mapping[str, Mapping[Level, str | None]]
     found: dict[Name, Parts] = {}
     for (measure, (_, urn), time), parts in schools.items():
         for level in LEVELS:
-            code = groups[urn][level]
+            code = groups[urn].get(level)
             if code is not None:
                 name = (measure, (level, code), time)
                 found[name] = found[name].plus(parts) if name in found else parts
@@ -136,6 +144,40 @@ def hidden(
     return frozenset(
         name for name in hide(_table(family, numbers, places, calendar, top_cell)) if name in numbers
     )
+
+
+def year(
+    terms: Iterable[tuple[Numbers, frozenset[Name]]], time: Time
+) -> tuple[dict[Name, Parts], frozenset[Name]]:
+    """The figures of a year, and which of them to hide, from those of its terms: theirs are what adds up to it.
+
+    A year's figure is shown where all its terms are shown, which anybody could add up, and hidden where one is not: so it
+    tells nothing that its terms do not.
+    """
+    numbers: dict[Name, Parts] = {}
+    hidden: set[Name] = set()
+    for mine, mine_hidden in terms:
+        for (measure, place, part), parts in mine.items():
+            name = (measure, place, time)
+            before = numbers.get(name)
+            # Of pupils counted in two terms nobody knows how many are the same: at least the larger number.
+            units = max(parts.units, before.units if before else 0)
+            both = before.plus(parts) if before else parts
+            numbers[name] = msgspec.structs.replace(both, units=units)
+            if (measure, place, part) in mine_hidden:
+                hidden.add(name)
+    return numbers, frozenset(hidden)
+
+
+def _trust_area(place: Place) -> str:
+    return f"trust {place[1]}"
+
+
+def _area_of_sum(place: Place) -> str:
+    """The part of the publication in which the places of a place are added up."""
+    if place[0] == "trust":
+        return _trust_area(place)
+    return place[1] if place[0] == "authority" else ""
 
 
 def _base_cell(measure: Measure, name: Name, parts: Parts) -> Cell:
@@ -178,7 +220,7 @@ def _table(
         block = calendar.blocks[time]
         below = [(measure, child, time) for child in places.children.get(place, ())]
         if below:
-            add(name, below, place[1] if place[0] == "authority" else "", block)
+            add(name, below, _area_of_sum(place), block)
         if time in calendar.sums:
             add(name, [(measure, place, part) for part in calendar.sums[time]], places.area(place), time)
         if measure == family[0].name and len(family) > 1:

@@ -1,15 +1,16 @@
 """Releases: the whole of a publication worked out, with what is hidden in it, kept for as long as its tables stay.
 
 A question is answered from the release that it falls into, so that what is hidden never depends on the question. A
-release of session measures is a term with its weeks and days; of others it is the periods asked for, which say nothing
-about each other.
+release of session measures is a term with its weeks and days, a year the sum of its terms; of others it is the periods
+asked for, which say nothing about each other.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Any
 
@@ -21,10 +22,11 @@ from commonroom.engines.duck import Duck
 from commonroom.settings import Settings
 from commonroom.standard import terms
 from commonroom.warehouse import analytics, measures, organisations, periods, publication, suppression, tables
-from commonroom.warehouse.analytics import Engine, Source
+from commonroom.warehouse.analytics import Engine, InProcess, Source
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.measures import MEMBERS, PERIODS, Grain, Level, Measure
 from commonroom.warehouse.organisations import School
+from commonroom.warehouse.partials import Partials
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Calendar, Hide, Name, Parts, Place
 
@@ -57,8 +59,9 @@ class Releases:
         self._settings, self._duck, self._hide = settings, duck, hide
         self._engine: Engine = engine or analytics.open_engine(settings, duck)
         self._releases, self._schools, self._files = Kept(_KEPT), Kept(8), Kept(64)
+        self._partials = Partials(settings, duck) if isinstance(self._engine, InProcess) else None
         # Two that ask for the same release at the same time wait for one another: it is worked out once.
-        self._working = threading.Lock()
+        self._working = Turns()
 
     def close(self) -> None:
         """Leave the engine."""
@@ -69,12 +72,26 @@ class Releases:
         by_term: dict[tuple[date, date], list[Period]] = {}
         for period in asked:
             by_term.setdefault(_term_of(period), []).append(period)
-        with self._working:
-            found = {}
-            for term, mine in by_term.items():
-                release = self._release(measure, term, mine, view)
-                found.update(dict.fromkeys(mine, release))
-            return found
+        found = {}
+        if measure.adds_up_over_time:
+            years = [period for period in asked if period.grain == "year"]
+            found.update({period: self._year(measure, period, view) for period in years})
+            by_term = _without(by_term, years)
+        for term, mine in by_term.items():
+            release = self._release(measure, term, mine, view)
+            found.update(dict.fromkeys(mine, release))
+        return found
+
+    def _year(self, measure: Measure, year: Period, view: View) -> Release:
+        """The year as the sum of its terms."""
+        name = time_of(measure, year)
+        terms_of_year = periods.between("term", year.start, year.end, view.today)
+        released = [(self._release(measure, _term_of(term), [term], view), term) for term in terms_of_year]
+        parts = []
+        for release, term in released:
+            mine = {key: value for key, value in release.numbers.items() if key[2] == time_of(measure, term)}
+            parts.append((mine, release.hidden))
+        return Release(released[-1][0].schools, *publication.year(parts, name))
 
     def _release(
         self, measure: Measure, term: tuple[date, date], asked: Sequence[Period], view: View
@@ -84,16 +101,22 @@ class Releases:
         if measure.adds_up_over_time:
             wanted = [one for grain in GRAINS for one in periods.between(grain, *term, view.today)]
         times = tuple(sorted({time_of(measure, one) for one in wanted}))
-        versions = tuple(
-            view.head.tables.get(name)
-            for name in (*measures.entities_of(measure).values(), organisations.ENTITY)
-        )
+        versions = (*self._versions(measure, wanted, view), view.head.tables.get(organisations.ENTITY))
         key = (family[0].name, times, versions, view.known_at, view.today)
-        found: Release | None = self._releases.get(key)
-        if found is None:
-            found = self._work_out(family, term, wanted, view)
-            self._releases.put(key, found)
+        with self._working.alone(key):
+            found: Release | None = self._releases.get(key)
+            if found is None:
+                found = self._work_out(family, term, wanted, view)
+                self._releases.put(key, found)
         return found
+
+    def _versions(self, measure: Measure, wanted: Sequence[Period], view: View) -> tuple[Any, ...]:
+        """What the numbers depend on: the versions of its tables, or those that last changed anything in its periods."""
+        if view.known_at is None and self._partials is not None:
+            changed = self._partials.changed(measure, view.head, _days(measure, wanted))
+            if changed is not None:
+                return changed
+        return tuple(view.head.tables.get(entity) for entity in measures.entities_of(measure).values())
 
     def _work_out(
         self, family: Sequence[Measure], term: tuple[date, date], wanted: Sequence[Period], view: View
@@ -128,6 +151,10 @@ class Releases:
         """The numbers of each school, by period."""
         if not schools:
             return []
+        if view.known_at is None and self._partials is not None:
+            kept = self._partials.rows(measure, view.head, _days(measure, wanted))
+            if kept is not None:
+                return [row for row in kept if row["member"] in schools]
         sources = {
             name: self._source(measure, entity, wanted, view)
             for name, entity in measures.entities_of(measure).items()
@@ -166,6 +193,29 @@ class Releases:
             found = organisations.schools(self._settings, self._duck, view.head, on, view.known_at)
             self._schools.put(key, found)
         return found
+
+
+class Turns:
+    """Who works at the same thing does so in turn; at different things, at the same time."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[Any, tuple[threading.Lock, int]] = {}
+
+    @contextmanager
+    def alone(self, key: Any) -> Iterator[None]:
+        """Nobody else is at `key`; keys that nobody waits for are forgotten."""
+        with self._guard:
+            lock, waiting = self._locks.get(key, (threading.Lock(), 0))
+            self._locks[key] = lock, waiting + 1
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                lock, waiting = self._locks.pop(key)
+                if waiting > 1:
+                    self._locks[key] = lock, waiting - 1
 
 
 class Kept:
@@ -208,6 +258,13 @@ def _term_of(period: Period) -> tuple[date, date]:
     return (term.first, term.last) if term else (period.start, period.end)
 
 
+def _without(
+    by_term: Mapping[tuple[date, date], list[Period]], years: Sequence[Period]
+) -> dict[tuple[date, date], list[Period]]:
+    left = {term: [one for one in mine if one not in years] for term, mine in by_term.items()}
+    return {term: mine for term, mine in left.items() if mine}
+
+
 def _calendar(measure: Measure, wanted: Sequence[Period]) -> Calendar:
     grains = {time_of(measure, period): period.grain for period in reversed(wanted)}
     sums: dict[str, tuple[str, ...]] = {}
@@ -224,10 +281,16 @@ def _calendar(measure: Measure, wanted: Sequence[Period]) -> Calendar:
     return Calendar.of(grains, sums)
 
 
+def _days(measure: Measure, wanted: Sequence[Period]) -> dict[str, list[date]]:
+    """The days of each period that a flow is taken over."""
+    by_terms = measure.grains != ("year",)  # what only years have may happen in August, as results do
+    return {time_of(measure, period): period.term_days() if by_terms else period.days() for period in wanted}
+
+
 def _period_rows(measure: Measure, wanted: Sequence[Period]) -> Any:
     """What the compiled measure joins to: every day of each period, or the one day on which its state is taken."""
     if measure.taken == "over the period":
-        rows = [(day, time_of(measure, period)) for period in wanted for day in period.days()]
+        rows = [(day, name) for name, days in _days(measure, wanted).items() for day in days]
         name = "day"
     else:
         rows = list(dict.fromkeys((period.last_school_day, time_of(measure, period)) for period in wanted))

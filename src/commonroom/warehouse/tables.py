@@ -32,8 +32,8 @@ _FACT_COLUMNS: dict[str, tuple[Any, str]] = {
     "sender": (pa.string(), "VARCHAR"),
     "origin": (pa.string(), "VARCHAR"),
 }
-# Came later than the first tables: files may lack it, all of them even.
-_LATER_COLUMN = "origin"
+# Came later than the first tables: files may lack them, all of them even.
+_LATER_COLUMNS = ("origin", "trust_uid", "trust_name")
 LEARNER_ITEM = "upn"
 LEARNER_ID = "learner_id"
 
@@ -112,8 +112,9 @@ class FactTable(msgspec.Struct, frozen=True, dict=True):
             nothing = ", ".join(f"CAST(NULL AS {column.sql}) AS {column.name}" for column in wanted)
             return f"SELECT {nothing} WHERE false"
         source = f"read_parquet([{listed}], union_by_name = true)"
-        if _LATER_COLUMN in columns:
-            empty = f"SELECT CAST(NULL AS VARCHAR) AS {_LATER_COLUMN} WHERE false"
+        later = ", ".join(f"CAST(NULL AS VARCHAR) AS {name}" for name in _LATER_COLUMNS if name in columns)
+        if later:
+            empty = f"SELECT {later} WHERE false"
             source = f"(SELECT * FROM {source} UNION ALL BY NAME {empty})"  # noqa: S608
         return f"SELECT {names} FROM {source} WHERE {where}"  # noqa: S608
 

@@ -29,17 +29,19 @@ async def house(pool: Any, settings: Settings) -> AsyncIterator[House]:
     async with pool.acquire() as connection:
         await clock.set_to(connection, settings, datetime.fromisoformat("2026-12-31T12:00+00:00"))
         house = await House(connection, settings, SCHOOLS).open()
-        await house.register(s990003="998")
+        await house.register({A: "T1", C: "T1"}, s990003="998")
         yield house
 
 
-async def load_registers(house: House, school: str, registers: str, version: int = 1, **more: Any) -> None:
-    """Lines of `pupil: marks`, two marks a day from Monday, in words `/\\` and codes; `..` is no mark."""
+async def load_registers(
+    house: House, school: str, registers: str, version: int = 1, monday: date = MONDAY, **more: Any
+) -> None:
+    """Lines of `pupil: marks`, two marks a day from a Monday, in words `/\\` and codes; `..` is no mark."""
     records = []
     for line in registers.strip().splitlines():
         pupil, _, days = line.partition(":")
         for number, pair in enumerate(days.split()):
-            day = date.fromordinal(MONDAY.toordinal() + number).isoformat()
+            day = date.fromordinal(monday.toordinal() + number).isoformat()
             for session, code in zip(("AM", "PM"), pair, strict=True):
                 if code != ".":
                     records.append(mark(school, int(pupil), day, session, code, version))
@@ -133,6 +135,7 @@ async def test_a_term_counts_all_its_weeks_whatever_part_is_asked_for(house: Hou
 BY_LEVEL = {
     "school": {A: "9/58 = 15.5", B: "60/60 = 100.0", C: "0/60 = 0.0"},
     "authority": {"997": "69/118 = 58.5", "998": "0/60 = 0.0"},
+    "trust": {"T1": "9/118 = 7.6"},  # A and C; the others are no academies
     "region": {"E12000009": "69/178 = 38.8"},
     "national": {"E92000001": "69/178 = 38.8"},
 }
@@ -149,7 +152,36 @@ async def test_three_schools_by_level(house: House) -> None:
         assert names == {unit: name for unit, name in NAMES.items() if unit in expected}
 
 
-NAMES = {A: f"School {A}", "998": "Eastvale", "E12000009": "South West", "E92000001": "England"}
+NAMES = {
+    A: f"School {A}",
+    "T1": "Trust T1",
+    "998": "Eastvale",
+    "E12000009": "South West",
+    "E92000001": "England",
+}
+
+
+# Autumn as in WEEK, 9 of 58; the first week of the spring term as below, 3 of 60. Persistent over the year: pupils 2
+# (3 of 20), 3 (6 of 20) and 4 (2 of 20); pupil 6 missed 1 of 20.
+SPRING = "\n".join(f"{pupil}: {'II I/' if pupil == 3 else '// //'} // // //" for pupil in range(1, 7))
+YEARS = {
+    "absence_overall": "12/118 = 10.2",
+    "absence_authorised": "8/118 = 6.8",
+    "absence_unauthorised": "4/118 = 3.4",
+    "persistent_absence": "3/6 = 50.0",
+}
+
+
+async def test_a_year_is_its_terms(house: House) -> None:
+    await load_registers(house, A, WEEK)
+    await load_registers(house, A, SPRING, monday=date(2027, 1, 4))
+    await clock.set_to(house.connection, house.settings, datetime.fromisoformat("2027-02-01T12:00+00:00"))
+    found = {}
+    for measure in YEARS:
+        (figure,) = await figures(house, measure, grain="year", last=date(2027, 1, 29))
+        assert (figure.period_start, figure.period_label) == (date(2026, 9, 1), "2026/27")
+        found[measure] = shown(figure)
+    assert found == YEARS
 
 
 async def test_a_pupil_who_moved_school_counts_once_at_each_for_persistent_absence(house: House) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -114,10 +114,17 @@ class House:
         """Load them as one batch."""
         return await batches.load(self.connection, self.settings, self.duck, letters)
 
-    async def register(self, **la_of: str) -> Loaded:
-        """Let the register say where the schools are; `la_of` by `s<URN>`, 997 where it says nothing."""
+    async def register(self, trusts: Mapping[str, str] | None = None, **la_of: str) -> Loaded:
+        """Let the register say where the schools are; `la_of` by `s<URN>`, 997 where it says nothing.
+
+        `trusts` has the number of a school's trust by URN.
+        """
+        run_by = {
+            urn: {"trust_uid": uid, "trust_name": f"Trust {uid}"} for urn, uid in (trusts or {}).items()
+        }
         records = [
-            organisation(party, urn, la_of.get(f"s{urn}", "997")) for urn, party in self.parties.items()
+            organisation(party, urn, la_of.get(f"s{urn}", "997"), **run_by.get(urn, {}))
+            for urn, party in self.parties.items()
         ]
         return await self.load(
             self.letter(REGISTERS, "organisation", records, accepted_at="2025-09-01T08:00+00:00")

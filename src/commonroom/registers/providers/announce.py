@@ -71,11 +71,21 @@ WHERE NOT accepted AND audience = $1
 ORDER BY first_position
 """
 
+# The trust that the version itself names; else, for files that name none, the open one that the school has joined last.
 _RECORDS = """
-SELECT position, organisation, kind, valid_from, facts
-FROM providers.version
-WHERE position BETWEEN $1 AND $2 AND kind = ANY ($3::text[])
-ORDER BY position
+SELECT v.position, v.organisation, v.kind, v.valid_from, v.facts, trust.uid AS trust_uid, trust.name AS trust_name
+FROM providers.version AS v
+JOIN providers.organisation AS o ON o.id = v.organisation
+LEFT JOIN LATERAL (
+    SELECT g.value AS uid, g.name
+    FROM providers.membership AS m
+    JOIN providers.organisation AS g ON g.scheme = 'group' AND g.value = m.group_uid
+    WHERE m.urn = o.value AND o.scheme = 'urn' AND g.kind = 'trust' AND g.is_open
+    ORDER BY m.joined DESC NULLS LAST, g.value
+    LIMIT 1
+) AS trust ON true
+WHERE v.position BETWEEN $1 AND $2 AND v.kind = ANY ($3::text[])
+ORDER BY v.position
 """
 
 # Each version with the one that held before it. What a provider keeps itself is told as a change of that provider.
@@ -103,7 +113,7 @@ _ACCEPT = "UPDATE providers.announcement SET accepted = true WHERE message = ANY
 # Items of the standard's entity that are facts of the same name.
 _ITEMS = (
     "name", "urn", "laestab", "ukprn", "type", "phase", "status", "la_code", "la_name", "region_code", "region_name",
-    "postcode", "town", "low_age", "high_age", "capacity", "open_date", "close_date",
+    "trust_uid", "trust_name", "postcode", "town", "low_age", "high_age", "capacity", "open_date", "close_date",
 )  # fmt: skip
 
 
@@ -148,6 +158,8 @@ def record(row: Any) -> dict[str, Any]:
     """A version as a record of the standard's `organisation`."""
     facts = row["facts"]
     items = {item: facts[item] for item in _ITEMS if item in facts}
+    if "trust_uid" not in items and row["trust_uid"] is not None:
+        items |= {"trust_uid": row["trust_uid"], "trust_name": row["trust_name"]}
     return {
         "organisation": org_urn(row["organisation"]),
         "kind": row["kind"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pyarrow as pa
@@ -140,3 +141,41 @@ def test_a_table_whose_log_changes_the_meaning_of_its_files_is_refused(tmp_path:
     )
     with pytest.raises(Problem, match="CR-061"):
         delta.files_of(tmp_path / "t", table.version())
+
+
+def test_the_rows_that_came_since_a_version_are_told_whatever_was_merged_or_taken_back_meanwhile(
+    tmp_path: Path,
+) -> None:
+    for seed in range(4):
+        chance, folder = random.Random(seed), tmp_path / str(seed)
+        version = delta.append(folder, rows("first"), after=None, batch=BATCH)
+        announced = [version]
+        for step in range(9):
+            what = chance.choice(
+                ["append", "append", "append", "tidy", "unannounced append", "unannounced tidy"]
+            )
+            if "append" in what:
+                new = delta.append(folder, rows(f"row {step}"), after=announced[-1], batch=BATCH)
+            else:
+                new = delta.tidy(folder, after=announced[-1], batch=BATCH)
+            if "unannounced" not in what:
+                announced.append(new)
+        for place, after in enumerate(announced):
+            for until in announced[place:]:
+                came = delta.appended(folder, after, until)
+                assert came is not None
+                told = sorted(
+                    name for file in came for name in pq.read_table(file).column("name").to_pylist()
+                )
+                assert sorted([*read(folder, after), *told]) == read(folder, until)
+
+
+def test_what_came_cannot_be_told_once_its_file_is_gone_or_rows_were_taken_away(tmp_path: Path) -> None:
+    first = delta.append(tmp_path / "t", rows("a"), after=None, batch=BATCH)
+    second = delta.append(tmp_path / "t", rows("b"), after=first, batch=BATCH)
+    merged = delta.tidy(tmp_path / "t", after=second, batch=BATCH, keep_hours=0)
+    assert delta.appended(tmp_path / "t", first, merged) is None
+    assert delta.appended(tmp_path / "t", second, merged) == []
+    DeltaTable(str(tmp_path / "t")).delete("name = 'a'")
+    purged = DeltaTable(str(tmp_path / "t")).version()
+    assert delta.appended(tmp_path / "t", merged, purged) is None

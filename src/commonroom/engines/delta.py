@@ -7,6 +7,8 @@ knows what a row means.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -142,6 +144,52 @@ def files_of(folder: Path, version: int) -> list[TableFile]:
         )
     actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
     return [_file(folder, action) for action in actions]
+
+
+def appended(folder: Path, after: int, until: int) -> list[str] | None:
+    """The data files with the rows that version `until` has and version `after` had not.
+
+    None where that cannot be told: rows were taken away since, or a file is gone because it was merged long ago.
+    """
+    stood = {file.path: file.rows for file in files_of(folder, after)}
+    merged: set[str] = set()
+    new: dict[str, int] = {}
+    for version in range(after + 1, until + 1):
+        actions = _actions(folder / _LOG / f"{version:020d}.json")
+        operation = next((one["commitInfo"].get("operation") for one in actions if "commitInfo" in one), None)
+        added = {str(folder / one["add"]["path"]): _rows_of(one["add"]) for one in actions if "add" in one}
+        removed = {str(folder / one["remove"]["path"]) for one in actions if "remove" in one}
+        if operation == "OPTIMIZE":
+            merged |= added.keys()
+            continue
+        # Taking back what was never announced (RESTORE) removes new files, and puts those in place that it had merged.
+        if operation != "RESTORE" and removed:
+            return None
+        new = {path: rows for path, rows in new.items() if path not in removed}
+        new |= {path: rows for path, rows in added.items() if path not in stood and path not in merged}
+    told = sum(stood.values()) + sum(new.values())
+    if told != sum(file.rows for file in files_of(folder, until)) or not all(map(os.path.exists, new)):
+        return None
+    return list(new)
+
+
+def identity(folder: Path, version: int) -> str:
+    """What tells this version from another one of that number, as there is after a table was put back; "" for none."""
+    try:
+        return hashlib.sha256((folder / _LOG / f"{version:020d}.json").read_bytes()).hexdigest()[:32]
+    except FileNotFoundError:
+        return ""
+
+
+def _actions(entry: Path) -> list[dict[str, Any]]:
+    try:
+        return [msgspec.json.decode(line) for line in entry.read_bytes().splitlines()]
+    except FileNotFoundError:
+        return [{"remove": {"path": ""}}]  # nobody knows what it said
+
+
+def _rows_of(added: Mapping[str, Any]) -> int:
+    return int(msgspec.json.decode(added["stats"])["numRecords"])
 
 
 def _file(folder: Path, action: Mapping[str, Any]) -> TableFile:

@@ -50,7 +50,7 @@ async def _measured(town: Town) -> dict[str, Late]:
 
 async def _take_all(town: Town) -> None:
     for client in (town.other_school, town.authority, town.warehouse):
-        if letters := await client.pull(kind="letters"):
+        if letters := await client.pull(100, 0, "letters"):
             await client.acknowledge([letter.delivery for letter in letters])
 
 

@@ -130,6 +130,9 @@ def hidden(
     The denominator is decided first: where it is hidden, nothing over it is shown. `bases_hidden_elsewhere` says where,
     when the denominator is itself the figure of another measure. `hide` is another function only in tests.
     """
+    if calendar.sums and any(name[1][0] == "trust" for name in numbers):
+        # Over time, two trees of places are too many to solve at once: trusts are decided after their schools.
+        return _trusts_after_schools(family, numbers, places, calendar, bases_hidden_elsewhere, hide)
     whole = family[0]
     bases = bases_hidden_elsewhere or frozenset()
     if whole.denominator is not None and bases_hidden_elsewhere is None:
@@ -178,6 +181,25 @@ def _area_of_sum(place: Place) -> str:
     if place[0] == "trust":
         return _trust_area(place)
     return place[1] if place[0] == "authority" else ""
+
+
+def _trusts_after_schools(
+    family: Sequence[Measure],
+    numbers: Numbers,
+    places: Tree,
+    calendar: Calendar,
+    bases: frozenset[tuple[Place, Time]] | None,
+    hide: Hide,
+) -> frozenset[Name]:
+    """A trust's figure is shown where all its schools are shown, which anybody could add up: it tells nothing more."""
+    others = {name: parts for name, parts in numbers.items() if name[1][0] != "trust"}
+    chosen = hidden(family, others, places, calendar, bases, hide)
+    return chosen | {
+        (measure, place, time)
+        for measure, place, time in numbers
+        if place[0] == "trust"
+        and any((measure, school, time) in chosen for school in places.children.get(place, ()))
+    }
 
 
 def _base_cell(measure: Measure, name: Name, parts: Parts) -> Cell:

@@ -1,4 +1,4 @@
-"""The attack on published figures: schools, authorities, regions and England; days, weeks and term; parts and whole.
+"""The attack on published figures: schools, trusts, authorities, regions, England; days to year; parts and whole.
 
 Whoever asks for all of it can subtract any of it from any other. With only small cells hidden, that tells them; with what
 `publication` hides besides, it does not. See tests/unit/warehouse/attacker.py for what an attacker knows.
@@ -25,6 +25,7 @@ from tests.unit.warehouse.house import House, mark
 FAMILY = [measures.named(name) for name in ("absence_overall", "absence_authorised", "absence_unauthorised")]
 PERSISTENT = [measures.named("persistent_absence")]
 LEVELS = ("school", "authority", "region", "national")
+ALL_LEVELS = (*LEVELS, "trust")
 MONDAY = date(2026, 9, 7)
 
 
@@ -38,6 +39,8 @@ def invented(seed: int, schools: int, weeks: int) -> tuple[dict[Name, Parts], di
         groups[f"99{number:04d}"] = dict(
             zip(LEVELS, (f"99{number:04d}", la, region, "E92000001"), strict=True)
         )
+        # Two trusts run schools in several authorities, some schools have none.
+        groups[f"99{number:04d}"]["trust"] = (None, "T1", "T2")[number * 7 // 4 % 3]
     days = [f"day {week}.{day}" for week in range(weeks) for day in range(5)]
     sums = {f"week {week}": tuple(days[week * 5 : week * 5 + 5]) for week in range(weeks)}
     sums["term"] = tuple(f"week {week}" for week in range(weeks))
@@ -69,11 +72,11 @@ def invented(seed: int, schools: int, weeks: int) -> tuple[dict[Name, Parts], di
 def sums_of(numbers: dict[Name, Parts], groups: dict[str, Any], calendar: Calendar, parts: bool) -> Sums:
     """Every sum that an attacker can write down, `parts`: also of the whole and its parts."""
     found: list[tuple[Name, ...]] = []
-    places = {(level, of[level]) for of in groups.values() for level in LEVELS}
+    places = {(level, of[level]) for of in groups.values() for level in ALL_LEVELS if of[level]}
     names = {name for name, _, _ in numbers}
     for measure, place, moment in numbers:
         if place[0] != "school":
-            below = LEVELS[LEVELS.index(place[0]) - 1]
+            below = "school" if place[0] == "trust" else LEVELS[LEVELS.index(place[0]) - 1]
             children = sorted({(below, of[below]) for of in groups.values() if of[place[0]] == place[1]})
             found.append(((measure, place, moment), *((measure, child, moment) for child in children)))
     for measure in names:
@@ -142,7 +145,9 @@ async def county(pool: Any, settings: Settings) -> AsyncIterator[House]:
         await clock.set_to(connection, settings, datetime.fromisoformat("2026-09-14T12:00+00:00"))
         schools = [str(990001 + number) for number in range(6)]
         house = await House(connection, settings, schools).open()
-        await house.register(s990004="998", s990005="998", s990006="998")
+        await house.register(
+            {"990003": "T1", "990004": "T1", "990006": "T1"}, s990004="998", s990005="998", s990006="998"
+        )
         letters = []
         for place, school in enumerate(schools):
             records = [
@@ -173,8 +178,8 @@ async def everything(house: House, hide: Any) -> dict[tuple[str, str, str, str],
         return {
             (measure.name, level, figure.unit, f"{grain} {figure.period_start}"): figure
             for measure in FAMILY
-            for level in LEVELS
-            for grain in ("day", "week", "term")
+            for level in ALL_LEVELS
+            for grain in ("day", "week", "term", "year")
             for figure in await reader.figures(
                 house.connection, PUBLIC, measure=measure.name, level=level, grain=grain, first=MONDAY, last=MONDAY
                 + timedelta(days=4),
@@ -213,3 +218,24 @@ async def test_a_figure_is_hidden_in_every_answer_or_in_none(county: House) -> N
                 assert asked_alone == figure
     finally:
         reader.close()
+
+
+def test_a_years_figures_say_nothing_that_its_terms_do_not() -> None:
+    terms = [invented(seed, 8, 1) for seed in (11, 12, 13)]
+    released = []
+    for numbers, groups, calendar in terms:
+        mine = {name: parts for name, parts in numbers.items() if name[2] == "term"}
+        hidden = publication.hidden(FAMILY, numbers, publication.tree(groups), calendar)
+        released.append((mine, hidden))
+    numbers, hidden = publication.year(released, "year")
+    shown_terms = [{name for name in mine if name not in dark} for mine, dark in released]
+    shown, withheld = 0, 0
+    for (measure, place, _), parts in numbers.items():
+        name = (measure, place, "term")
+        known_by_all = all(name in shown_term for shown_term in shown_terms)
+        assert ((measure, place, "year") in hidden) != known_by_all
+        if known_by_all:
+            assert parts.numerator == sum(mine[name].numerator for mine, _ in released)
+        shown, withheld = shown + known_by_all, withheld + (not known_by_all)
+    assert shown > 0
+    assert withheld > 0

@@ -34,7 +34,7 @@ def width(request: pytest.FixtureRequest) -> int:
 def contexts(browser: Browser, portal: str, width: int) -> Iterator[dict[str, BrowserContext]]:
     """The school and the clerk, signed in, in browsers that get no script."""
     opened = {}
-    for user in ("school", "operator"):
+    for user in ("school", "clerk"):
         context = browser.new_context(viewport={"width": width, "height": HEIGHT[width]})
         # Not `java_script_enabled=False`: axe could not run then.
         context.route("**/*", _without_scripts)
@@ -66,7 +66,7 @@ def test_from_the_form_to_the_verdict(contexts: dict[str, BrowserContext], porta
     _register(page)
     expect(page.get_by_role("status")).to_contain_text("A clerk of the register will decide")
 
-    clerk = _page(contexts["operator"], portal)
+    clerk = _page(contexts["clerk"], portal)
     clerk.goto(f"{portal}/learners/review")
     _good(clerk, width)
     clerk.click("table >> text=A registration that may be of a known learner")

@@ -71,6 +71,7 @@ async def _add_people(connection: Any, settings: Settings) -> None:
     people = [
         SamplePerson("school", PASSWORD, "school", "Saltmere Primary School", "its messages", school),
         SamplePerson("authority", PASSWORD, "authority", "Westmarch data team", "its schools", authority),
+        SamplePerson("clerk", PASSWORD, "clerk", "Clerk of the learner register", "cases to decide"),
         SamplePerson("operator", PASSWORD, "operator", "Hub operator", "the hub's traffic"),
     ]
     await add_sample_people(connection, settings, people)

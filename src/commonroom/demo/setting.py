@@ -74,6 +74,7 @@ async def add_sample_people(pool: asyncpg.Pool, settings: Settings, schools: Seq
             _person("school", f"Office of {largest.name}", "its messages and their fate", school),
             _person("authority", f"Data team of {largest.la_name}", "its schools", authority),
             _person("operator", "Hub operator", "the hub's traffic"),
+            _person("clerk", "Clerk of the learner register", "learners who may be one person"),
             _person("governance", "Data governance group", "the movements, with a vote"),
             _person("analyst", "Department analyst", "the published figures"),
         ]

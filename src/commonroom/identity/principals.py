@@ -7,9 +7,20 @@ from typing import Literal
 import msgspec
 
 Kind = Literal["end_point", "person", "public"]
-Role = Literal["end_point", "public", "school", "authority", "operator", "governance", "analyst", "learner"]
+Role = Literal[
+    "end_point", "public", "school", "authority", "operator", "governance", "analyst", "learner", "clerk"
+]
 
-ROLES_OF_PEOPLE: tuple[Role, ...] = ("school", "authority", "operator", "governance", "analyst", "learner")
+# A clerk keeps the register of learners right; an operator keeps the platform running and decides about nobody.
+ROLES_OF_PEOPLE: tuple[Role, ...] = (
+    "school",
+    "authority",
+    "operator",
+    "governance",
+    "analyst",
+    "learner",
+    "clerk",
+)
 ROLES_WITH_PARTY: frozenset[Role] = frozenset({"school", "authority"})
 
 

@@ -20,24 +20,24 @@ from commonroom.problems import Problem
 OURS, THEIRS = "urn:commonroom:org:1", "urn:commonroom:org:2"
 
 TABLE = """
-                    public  school  authority  operator  governance  analyst  learner  end_point
-figures             all     all     all        all       all         all      all      all
-figures.lineage     all     all     all        all       all         all      all      all
-movements           all     all     all        all       all         all      all      all
-hub.messages        -       own     own        all       -           -        -        -
-hub.traffic         -       -       -          all       -           -        -        -
-authority.schools   -       -       own        -         -           -        -        -
-learner.records     -       own     own        -         -           -        -        -
-warehouse.facts     -       own     own        -         -           all      -        -
-learners.find       -       all     own        -         -           -        -        -
-learners.check      -       all     all        -         -           -        -        -
-learners.register   -       all     all        -         -           -        -        -
-learners.update     -       own     own        -         -           -        -        -
-learners.merge      -       -       -          -         -           -        -        -
-learners.review     -       -       -          -         -           -        -        -
-learners.audit      -       own     own        all       -           -        -        -
-learners.numbers    -       own     -          -         -           -        -        -
-extracts            -       own     own        all       all         own      -        own
+                    public  school  authority  operator  governance  analyst  learner  clerk  end_point
+figures             all     all     all        all       all         all      all      all    all
+figures.lineage     all     all     all        all       all         all      all      all    all
+movements           all     all     all        all       all         all      all      all    all
+hub.messages        -       own     own        all       -           -        -        -      -
+hub.traffic         -       -       -          all       -           -        -        -      -
+authority.schools   -       -       own        -         -           -        -        -      -
+learner.records     -       own     own        -         -           -        -        -      -
+warehouse.facts     -       own     own        -         -           all      -        -      -
+learners.find       -       all     own        -         -           -        -        all    -
+learners.check      -       all     all        -         -           -        -        all    -
+learners.register   -       all     all        -         -           -        -        all    -
+learners.update     -       own     own        -         -           -        -        all    -
+learners.merge      -       -       -          -         -           -        -        all    -
+learners.review     -       -       -          -         -           -        -        all    -
+learners.audit      -       own     own        all       -           -        -        -      -
+learners.numbers    -       own     -          -         -           -        -        -      -
+extracts            -       own     own        all       all         own      -        -      own
 """
 # The column by which a dataset knows whose a row is.
 OWNER = {

@@ -44,6 +44,8 @@ analyst       no                      made
 analyst       yes                     refused
 learner       no                      made
 learner       yes                     refused
+clerk         no                      made
+clerk         yes                     refused
 end_point     yes                     refused
 end_point     no                      refused
 public        no                      refused

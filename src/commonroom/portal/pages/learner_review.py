@@ -131,7 +131,7 @@ async def decide(
 
 
 async def _clerk(request: AnyRequest, visit: Visit, conn: Any) -> Caller:
-    return await caller_of(request, visit, conn, PURPOSE, "review")
+    return await caller_of(request, visit, conn, PURPOSE)
 
 
 def _number(text: str) -> uuid.UUID:

@@ -19,9 +19,8 @@ from commonroom.portal.pages.reference import HOME
 from commonroom.portal.tables import Column, Link, Table
 from commonroom.problems import Problem
 from commonroom.registers.learners import answers, callers, store
-from commonroom.registers.learners.callers import Duty
 from commonroom.registers.learners.matching.people import Details
-from commonroom.registers.learners.store import Caller, Found, Learner, Registered, Registration
+from commonroom.registers.learners.store import Caller, Found, Learner, Registered, Registration, permissions
 from commonroom.registers.learners.store.watch import rules
 
 LEARNERS = Link("Learner numbers", "/learners")
@@ -69,7 +68,7 @@ async def form(
     conn: NamedDependency[Any],
 ) -> Response[bytes]:
     """The empty form."""
-    await caller_of(request, visit, conn, first_purpose())
+    permissions.require(await caller_of(request, visit, conn, first_purpose()), "find")
     return house.answer(request, visit, _page({}, {}))
 
 
@@ -96,13 +95,11 @@ async def look(
     return house.answer(request, visit, _answered(typed, answer))
 
 
-async def caller_of(
-    request: AnyRequest, visit: Visit, conn: Any, purpose: str, duty: Duty = "learners"
-) -> Caller:
+async def caller_of(request: AnyRequest, visit: Visit, conn: Any, purpose: str) -> Caller:
     """The caller that a visitor is; 401 for the public, 403 for who has no part in the register."""
     if not visit.signed_in:
         raise Problem("CR-006", "This page is for people who have signed in.", status=401)
-    return await callers.of_principal(conn, visit.principal, purpose, duty)
+    return await callers.of_principal(conn, visit.principal, purpose)
 
 
 def door_of(request: AnyRequest) -> LearnersDoor:

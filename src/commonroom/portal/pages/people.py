@@ -21,6 +21,7 @@ FIRST_PAGE = {
     "school": "/my/school",
     "authority": "/my/authority",
     "operator": "/operator",
+    "clerk": "/learners/review",
     "governance": "/movements",
     "analyst": "/england",
     "learner": "/",

@@ -21,7 +21,7 @@ from commonroom.engines import arrivals
 from commonroom.identity import Principal
 from commonroom.problems import Problem, add_codes
 from commonroom.registers.learners import answers, batches, callers, history, openapi, store
-from commonroom.registers.learners.callers import Duty, Rates
+from commonroom.registers.learners.callers import Rates
 from commonroom.registers.learners.matching.people import Details
 from commonroom.registers.learners.numbers import Numbers
 from commonroom.registers.learners.shapes import (
@@ -66,13 +66,13 @@ class Counter(msgspec.Struct, frozen=True):
     numbers: Callable[[], Numbers]
     form_token: str = ""
 
-    async def caller(self, conn: Any, request: AnyRequest, duty: Duty = "learners", count: int = 1) -> Caller:
+    async def caller(self, conn: Any, request: AnyRequest, count: int = 1) -> Caller:
         """The caller with the purpose of its request. Raises Problem CR-006 and CR-246."""
-        return await self.caller_for(conn, request.headers.get(PURPOSE, ""), duty, count)
+        return await self.caller_for(conn, request.headers.get(PURPOSE, ""), count)
 
-    async def caller_for(self, conn: Any, purpose: str, duty: Duty = "learners", count: int = 1) -> Caller:
+    async def caller_for(self, conn: Any, purpose: str, count: int = 1) -> Caller:
         """The caller, within its rate. Raises Problem CR-006 and CR-246."""
-        who = await callers.of_principal(conn, self.principal, purpose, duty)
+        who = await callers.of_principal(conn, self.principal, purpose)
         self.rates.spend(who.party, count)
         return who
 
@@ -185,7 +185,7 @@ async def look_ups(request: AnyRequest, learners: NamedDependency[Counter]) -> R
     """Who has looked at a learner, when and why."""
     asked = await _body(request, UlnAsked)
     async with learners.pool.acquire() as conn:
-        who = await learners.caller(conn, request, "audit")
+        who = await learners.caller(conn, request)
         return _json({"look_ups": await history.of_uln(conn, who, asked.uln)})
 
 
@@ -236,7 +236,7 @@ async def result(
 async def review_list(request: AnyRequest, learners: NamedDependency[Counter]) -> Response[bytes]:
     """Cases that wait for this clerk, the oldest first."""
     async with learners.pool.acquire() as conn:
-        who = await learners.caller(conn, request, "review")
+        who = await learners.caller(conn, request)
         return _json({"cases": await store.review_list(conn, who)})
 
 
@@ -246,7 +246,7 @@ async def review_case(
 ) -> Response[bytes]:
     """One case, with the candidates and the waterfall of weights."""
     async with learners.pool.acquire() as conn:
-        who = await learners.caller(conn, request, "review")
+        who = await learners.caller(conn, request)
         return _json(await store.review_case(conn, who, case))
 
 
@@ -258,7 +258,7 @@ async def decide(
     asked = await _body(request, DecideAsked)
     numbers = await asyncio.to_thread(learners.numbers)
     async with learners.pool.acquire() as conn:
-        who = await learners.caller(conn, request, "review")
+        who = await learners.caller(conn, request)
         return _json(await store.decide_case(conn, who, case, asked.verdict, numbers, asked.person))
 
 
@@ -268,7 +268,7 @@ async def merge(request: AnyRequest, learners: NamedDependency[Counter]) -> Resp
     asked = await _body(request, MergeAsked)
     numbers = await asyncio.to_thread(learners.numbers)
     async with learners.pool.acquire() as conn:
-        who = await learners.caller(conn, request, "review")
+        who = await learners.caller(conn, request)
         return _json(await store.join(conn, who, asked.master, asked.linked, numbers))
 
 
@@ -277,7 +277,7 @@ async def unmerge(request: AnyRequest, learners: NamedDependency[Counter]) -> Re
     """A clerk undoes a merge."""
     asked = await _body(request, UnmergeAsked)
     async with learners.pool.acquire() as conn:
-        who = await learners.caller(conn, request, "review")
+        who = await learners.caller(conn, request)
         return _json(await store.unmerge(conn, who, asked.merge))
 
 
@@ -286,7 +286,7 @@ async def merges(request: AnyRequest, learners: NamedDependency[Counter]) -> Res
     """The merges that a number had part in, for a clerk."""
     asked = await _body(request, UlnAsked)
     async with learners.pool.acquire() as conn:
-        who = await learners.caller(conn, request, "review")
+        who = await learners.caller(conn, request)
         return _json({"merges": await store.merges(conn, who, asked.uln)})
 
 

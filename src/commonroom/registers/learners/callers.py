@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 from commonroom.identity import Principal
 from commonroom.ids import alias_urn
@@ -25,15 +25,14 @@ _ROLES = {
     "department": "department",
 }
 _KINDS = "SELECT kinds FROM hub.party WHERE urn = $1"
-# What an operator does is kept apart from what the clerk of the register does, though one person may do both.
-Duty = Literal["learners", "review", "audit"]
+# People who work at the register itself: its clerks, and the operator, who follows up its trail and nothing else.
+_OWN = ("clerk", "operator")
 
 
-async def of_principal(conn: Any, principal: Principal, purpose: str, duty: Duty = "learners") -> Caller:
+async def of_principal(conn: Any, principal: Principal, purpose: str) -> Caller:
     """The caller that a principal is. Raises Problem CR-006 for all who have no part in the register."""
-    if principal.kind == "person" and principal.role == "operator":
-        own = "operator" if duty == "audit" else "clerk"
-        return Caller(party=REGISTER, person=principal.id, purpose=purpose, role=own)
+    if principal.kind == "person" and principal.role in _OWN:
+        return Caller(party=REGISTER, person=principal.id, purpose=purpose, role=principal.role)
     role = await _role_of(conn, principal)
     if role is None or principal.party is None:
         status = 401 if principal.kind == "public" else 403

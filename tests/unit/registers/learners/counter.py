@@ -60,6 +60,7 @@ class AtTheCounter(msgspec.Struct, frozen=True):
     other_school: Visitor
     clerk: Visitor
     second_clerk: Visitor
+    operator: Visitor
     analyst: Visitor
     public: Visitor
     machine: Visitor
@@ -77,8 +78,9 @@ async def counter(settings: Settings, pool: Any) -> AsyncIterator[AtTheCounter]:
         sessions = {
             "school": await _session(conn, "school", parties["school"]),
             "other_school": await _session(conn, "school", parties["other school"]),
-            "clerk": await _session(conn, "operator", None),
-            "second_clerk": await _session(conn, "operator", None),
+            "clerk": await _session(conn, "clerk", None),
+            "second_clerk": await _session(conn, "clerk", None),
+            "operator": await _session(conn, "operator", None),
             "analyst": await _session(conn, "analyst", None),
         }
         tokens = {

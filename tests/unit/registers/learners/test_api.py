@@ -62,7 +62,7 @@ async def test_a_learner_from_the_first_question_to_the_audit(settings: Settings
         ).json()
         assert case["case"]
         own = (await at.other_school.post(f"{API}/history", {"uln": uln})).json()["look_ups"]
-        everybody = (await at.clerk.post(f"{API}/history", {"uln": uln})).json()["look_ups"]
+        everybody = (await at.operator.post(f"{API}/history", {"uln": uln})).json()["look_ups"]
         assert {one["action"] for one in own} == {"register"}
         assert len(everybody) > len(own)
         assert {one["purpose"] for one in everybody} == {"enrolment"}
@@ -74,7 +74,7 @@ async def test_clerks_merge_and_part_numbers_and_nobody_else_does(settings: Sett
         other = {**REGISTRATION, "given_name": "Rowan", "family_name": "Achterberg", "postcode": "HX1 2ZZ"}
         two = (await at.machine.post(f"{API}/register", other)).json()["uln"]
         wish = {"master": one, "linked": two}
-        for visitor in (at.school, at.machine, at.awarding_body):
+        for visitor in (at.school, at.machine, at.awarding_body, at.operator):
             for path, body in (
                 ("merge", wish),
                 ("unmerge", {"merge": str(uuid4())}),
@@ -112,9 +112,15 @@ async def test_doors_that_stay_shut(settings: Settings, pool: Any) -> None:
         assert (without_token.status_code, without_token.json()["code"]) == (403, "CR-100")
         without_purpose = await at.machine.post(f"{API}/find", AMARA, **{"X-Purpose": ""})
         assert (without_purpose.status_code, without_purpose.json()["code"]) == (400, "CR-211")
-        for path in ("review", f"review/{uuid4()}"):
-            answer = await at.school.get(f"{API}/{path}")
-            assert (answer.status_code, answer.json()["code"]) == (403, "CR-111"), path
+        for visitor in (at.school, at.operator):
+            for path in ("review", f"review/{uuid4()}"):
+                answer = await visitor.get(f"{API}/{path}")
+                assert (answer.status_code, answer.json()["code"]) == (403, "CR-111"), path
+        # The operator keeps the platform running; it decides about nobody and looks nobody up.
+        assert (await at.operator.post(f"{API}/find", AMARA)).json()["code"] == "CR-111"
+        for path in ("/learners", "/learners/review", "/learners/batches"):
+            assert (await at.operator.get(path)).status_code == 403, path
+        assert (await at.clerk.post(f"{API}/history", {"uln": "1026893096"})).json()["code"] == "CR-111"
         for body in (b"nonsense", {**AMARA, "colour": "red"}, {**AMARA, "gender": 2}):
             answer = await at.machine.post(f"{API}/find", body)
             assert (answer.status_code, answer.json()["code"]) == (400, "CR-245")

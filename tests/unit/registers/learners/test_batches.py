@@ -93,7 +93,7 @@ async def test_the_same_file_again_is_the_same_job_while_it_waits(pool: Any) -> 
 
 
 async def test_too_many_batches_at_once(pool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "MOST_UNFINISHED", 1)
+    monkeypatch.setattr(batches.jobs, "MOST_UNFINISHED", 1)
     who = caller()
     async with pool.acquire() as conn:
         await batches.submit(conn, who, csv_of(GOOD), NAME)

@@ -23,3 +23,8 @@ CREATE TABLE learners.names_together (
 
 -- Whose number stays when a pair is one person, where a clerk said so; else the one that was given first.
 ALTER TABLE learners.review ADD COLUMN master uuid;
+
+-- The clerk of the register of learners has a role of his own.
+ALTER TABLE identity.person DROP CONSTRAINT person_role_check;
+ALTER TABLE identity.person ADD CONSTRAINT person_role_check
+CHECK (role IN ('school', 'authority', 'operator', 'governance', 'analyst', 'learner', 'clerk'));

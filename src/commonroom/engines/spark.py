@@ -24,7 +24,7 @@ add_codes(
     {
         "CR-280": "The analysis cluster gave no answer",
         "CR-281": "The analysis cluster's library is not installed",
-        "CR-282": "The analysis cluster cannot be told of the files",
+        "CR-282": "The analysis cluster does not find the files",
     }
 )
 
@@ -185,12 +185,8 @@ def _views(
 ) -> Iterator[dict[str, str]]:
     """The relations as SQL, over views under names that no other statement of the session has."""
     own = f"view_{uuid4().hex}"
-    frames = {
-        name: session.read.schema(_ddl(one.schema)).parquet(*one.files)
-        if one.files
-        else session.createDataFrame([], _ddl(one.schema))
-        for name, one in files.items()
-    } | {name: session.createDataFrame(table) for name, table in tables.items()}
+    frames = {name: _frame(session, one) for name, one in files.items()}
+    frames |= {name: session.createDataFrame(table) for name, table in tables.items()}
     for name, frame in frames.items():
         frame.createOrReplaceTempView(f"{own}_{name}")
     try:
@@ -204,6 +200,31 @@ def _views(
         with contextlib.suppress(Exception):
             for name in frames:
                 session.catalog.dropTempView(f"{own}_{name}")
+
+
+def _frame(session: Any, files: Parquet) -> Any:
+    """The rows of all the files. Sail leaves out those that are not there: a wrong figure, and nobody would know."""
+    if not files.files:
+        return session.createDataFrame([], _ddl(files.schema))
+    try:
+        frame = session.read.schema(_ddl(files.schema)).parquet(*files.files)
+        found = len(frame.inputFiles())
+    except Exception as error:
+        if _condition(error) == "PATH_NOT_FOUND":
+            raise _not_there(1) from error
+        raise
+    if found != len(files.files):
+        raise _not_there(len(files.files) - found)
+    return frame
+
+
+def _not_there(missing: int) -> Problem:
+    return Problem(
+        "CR-282",
+        f"{missing} or more files of the warehouse are not where the cluster looks",
+        status=503,
+        remedy="Set `analytics_folder` to the URI under which every machine of the cluster sees the warehouse folder.",
+    )
 
 
 def _ddl(schema: pa.Schema) -> str:
@@ -241,15 +262,19 @@ def _check_reachable(address: str) -> None:
 
 def _no_answer(error: BaseException, seconds: float | None = None) -> Problem:
     """What went wrong, by its kind: the text of a Spark error may hold values of the data."""
-    kind = type(error).__name__
-    condition = getattr(error, "getCondition", lambda: None)()
-    what = f"{kind} {condition}" if condition else kind
+    what = " ".join(filter(None, (type(error).__name__, _condition(error))))
     return Problem(
         "CR-280",
         f"it took longer than {seconds:g} seconds" if seconds else f"it failed: {what}",
         status=504 if seconds else 503,
         remedy="See that the address in `analytics` is that of a running cluster with free cores, and its log.",
     )
+
+
+def _condition(error: BaseException) -> str | None:
+    """Spark's name of the error."""
+    name = getattr(error, "getCondition", lambda: None)()
+    return str(name) if name else None
 
 
 def _not_installed(address: str) -> Problem:

@@ -28,3 +28,38 @@ def test_a_wrong_setting_is_refused_with_its_file(tmp_path: Path, text: str) -> 
 
 def test_keys_are_the_owners_alone(tmp_path: Path) -> None:
     assert settings.load(tmp_path).folder("keys").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "duckdb",
+        "spark://a.example:7077",
+        "spark://a:7077,b:7077",
+        "sc://[::1]:15002",
+        "sc://sail:50051/;use_ssl=true",
+    ],
+)
+def test_an_engine_of_measures_has_an_address(
+    address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COMMONROOM_ANALYTICS", address)
+    assert settings.load(tmp_path).analytics == address
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "analytics: spark",
+        "analytics: local[2]",
+        "analytics: spark://a",
+        "analytics: sc://a:1/;token=secret",
+        "analytics: http://a:1",
+        "analytics_folder: /mnt/warehouse",
+    ],
+)
+def test_a_wrong_engine_of_measures_is_refused_without_repeating_it(tmp_path: Path, line: str) -> None:
+    (tmp_path / "commonroom.yaml").write_text(line)
+    with pytest.raises(Problem, match=r"commonroom\.yaml: `analytics") as raised:
+        settings.load(tmp_path)
+    assert "secret" not in str(raised.value)

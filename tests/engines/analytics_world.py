@@ -1,0 +1,185 @@
+"""A small seeded warehouse with facts of every entity that measures read: corrected, withdrawn and late ones too."""
+
+from __future__ import annotations
+
+import ast
+import random
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from commonroom import standard
+from commonroom.engines import delta
+from commonroom.settings import Settings
+from commonroom.warehouse import measures, tables
+from commonroom.warehouse.analytics import Source
+from commonroom.warehouse.facts import Fact
+from commonroom.warehouse.measures import MEMBERS, PERIODS, Measure
+
+FIRST, LAST = date(2026, 9, 7), date(2026, 12, 11)
+# Without a zone, as the tables have them.
+BEGIN = datetime.fromisoformat("2026-09-07T18:00")
+HALF_KNOWN = datetime.fromisoformat("2026-11-01T12:00")
+SCHOOLS = [str(990001 + number) for number in range(5)]
+PUPILS = [f"X99742002000{number}" for number in range(9)]
+SLOTS = 1500
+
+
+class World:
+    """Tables in a data folder, and what an engine is asked about them."""
+
+    def __init__(self, settings: Settings, seed: int, slots: int = SLOTS) -> None:
+        self.settings = settings
+        self.measures = measures.load()
+        wanted = {entity for one in self.measures.values() for entity in measures.entities_of(one).values()}
+        self.files = {
+            entity: self._written(entity, random.Random(f"{seed} {entity}"), slots)
+            for entity in sorted(wanted)
+        }
+
+    def asked(
+        self, measure: Measure, known_at: datetime | None
+    ) -> tuple[dict[str, Source], dict[str, pa.Table]]:
+        """The facts of a measure and the tables beside them: three weeks and all of it, or three days."""
+        is_flow = measure.taken == "over the period"
+        sources = {
+            name: Source(
+                entity,
+                tuple(file.path for file in self.files[entity]),
+                tuple(measures.columns_of(measure, entity)),
+                FIRST if is_flow else date.min,
+                LAST,
+                known_at,
+            )
+            for name, entity in measures.entities_of(measure).items()
+        }
+        members = pa.table({"school": SCHOOLS[:4], "member": SCHOOLS[:4]})
+        return sources, {PERIODS: _flow_periods() if is_flow else _state_periods(), MEMBERS: members}
+
+    def _written(self, entity: str, chance: random.Random, slots: int) -> list[delta.TableFile]:
+        """The facts in three commits; the first as an older release would have written it."""
+        table = tables.of(entity)
+        facts = list(self._log(entity, chance, slots))
+        folder, version = table.folder(self.settings), None
+        for number in range(3):
+            rows = table.to_arrow(facts[number::3])
+            if number == 0:
+                rows = rows.drop_columns(["origin"])
+            batch = delta.Batch(number=number + 1, id=f"batch {number}")
+            version = delta.append(folder, rows, after=version, batch=batch)
+        assert version is not None
+        return delta.files_of(folder, version)
+
+    def _log(self, entity: str, chance: random.Random, slots: int) -> Iterator[Fact]:
+        """First records, then of some a correction, of others a withdrawal; some of these twice."""
+        live: dict[Any, Fact] = {}
+        makes = _Maker(entity, self.measures, chance)
+        for number in range(slots):
+            first = makes.fact(number)
+            if first.slot in live:
+                continue
+            live[first.slot] = first
+            yield first
+            for _ in range(chance.choice([0, 0, 0, 1, 2])):
+                was = live[first.slot]
+                known = was.known_from + timedelta(days=chance.randint(0, 40))
+                ended = msgspec.structs.replace(was, weight=-was.weight, known_from=known)
+                yield ended
+                if chance.random() < 0.4:
+                    break
+                new = msgspec.structs.replace(
+                    makes.fact(number), key=was.key, valid_from=was.valid_from, known_from=known
+                )
+                live[first.slot] = msgspec.structs.replace(new, items=makes.with_key(new.items, was))
+                yield live[first.slot]
+
+
+class _Maker:
+    """Facts of one entity; items that measures compare hold the values they are compared with, and others."""
+
+    def __init__(self, entity: str, all_measures: Mapping[str, Measure], chance: random.Random) -> None:
+        self.entity = standard.load().entities[entity]
+        self.table, self.chance = tables.of(entity), chance
+        self.compared = _compared(all_measures)
+
+    def fact(self, number: int) -> Fact:
+        day = FIRST + timedelta(days=self.chance.randint(0, (LAST - FIRST).days))
+        items = tuple(self._value(item, day) for item in self.entity.items)
+        key = tuple(items[self.table.items.index(name)] for name in self.table.key)
+        known = BEGIN + timedelta(days=(day - FIRST).days, hours=self.chance.randint(0, 300))
+        until = day + timedelta(days=20) if self.chance.random() < 0.1 else None
+        return Fact(key, day, until, items, 1, 1, number + 1, known, f"m{number}", "urn:s", None)
+
+    def with_key(self, items: tuple[Any, ...], was: Fact) -> tuple[Any, ...]:
+        """Other items under the key and the day of an older fact."""
+        stays = {*self.table.key, self.entity.valid_from_item}
+        pairs = zip(self.table.items, was.items, items, strict=True)
+        return tuple(old if name in stays else new for name, old, new in pairs)
+
+    def _value(self, item: standard.Item, day: date) -> Any:
+        if item.name == self.entity.valid_from_item:
+            return day
+        if item.name in ("school", "upn"):
+            return self.chance.choice(SCHOOLS if item.name == "school" else PUPILS)
+        if item.name not in self.table.key and self.chance.random() < 0.15:
+            return None
+        if item.type == "date":
+            return day + timedelta(days=self.chance.randint(-60, 60))
+        if item.type == "boolean":
+            return self.chance.random() < 0.5
+        if item.type == "integer":
+            return self.chance.randint(0, 40)
+        return self.chance.choice(self._texts(item))
+
+    def _texts(self, item: standard.Item) -> list[str]:
+        codes = standard.load().codesets[item.codeset].codes if item.codeset else []
+        known = sorted(self.compared.get(item.name, ()))
+        others = [code.code for code in codes] if codes else ["1", "2", "3.5"]
+        return known + others[: max(4, len(known))] if known else others
+
+
+def _compared(all_measures: Mapping[str, Measure]) -> dict[str, set[str]]:
+    """The texts that columns are compared with, by column, in all measures."""
+    found: dict[str, set[str]] = {}
+    for measure in all_measures.values():
+        for text in [*measure.each.values(), *measure.each_beside.values()]:
+            for node in ast.walk(ast.parse(text, mode="eval")):
+                if isinstance(node, ast.Compare) and isinstance(node.left, ast.Name):
+                    values = {
+                        one.value for one in ast.walk(node.comparators[0]) if isinstance(one, ast.Constant)
+                    }
+                    found.setdefault(node.left.id, set()).update(
+                        value for value in values if isinstance(value, str)
+                    )
+    return found
+
+
+def _flow_periods() -> pa.Table:
+    days = [FIRST + timedelta(days=number) for number in range((LAST - FIRST).days + 1)]
+    rows = [(day, "all of it") for day in days]
+    rows += [(day, f"week {number // 7}") for number, day in enumerate(days[:21])]
+    return _period_table("day", rows)
+
+
+def _state_periods() -> pa.Table:
+    moments = [FIRST + timedelta(days=20), FIRST + timedelta(days=50), LAST]
+    return _period_table("on", [(day, f"on {day}") for day in moments])
+
+
+def _period_table(name: str, rows: list[tuple[date, str]]) -> pa.Table:
+    days, names = zip(*rows, strict=True)
+    return pa.table({name: pa.array(days, pa.date32()), "period": pa.array(names, pa.string())})
+
+
+def sorted_rows(rows: list[dict[str, Any]]) -> list[list[tuple[str, Any]]]:
+    """Rows in an order that does not depend on the engine."""
+    return sorted(sorted(row.items()) for row in rows)
+
+
+def folder_in(path: Path) -> Settings:
+    """Settings of a data folder without a database: engines need none."""
+    return Settings(data=path)

@@ -22,6 +22,9 @@ PLACES = [
     Place("school-withheld", f"/schools/{world.SMALL_SCHOOL}"),
     Place("school-silent", f"/schools/{world.SILENT_SCHOOL}"),
     Place("school-closed", "/schools/990905"),
+    Place("lineage-withheld", f"/figures/absence_overall/school/{world.SMALL_SCHOOL}?grain=week"),
+    Place("lineage-nothing", "/figures/headcount/school/000000", status=404),
+    Place("lineage-own", f"/figures/headcount/school/{world.SCHOOL}?grain=day", "school"),
     *signed_in_places("school", "authority", "operator"),
 ]
 

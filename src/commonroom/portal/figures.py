@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -16,9 +17,10 @@ from commonroom.portal import words
 from commonroom.portal.charts import Chart, Series
 from commonroom.portal.house import AnyRequest, House, Visit
 from commonroom.portal.page import Stamp
-from commonroom.portal.tables import Cell, Column, Table, Withheld
+from commonroom.portal.tables import Cell, Column, Link, Table, Withheld
 from commonroom.problems import Problem, add_codes
-from commonroom.warehouse import Figure
+from commonroom.warehouse import Figure, Reader
+from commonroom.warehouse.warming import Asked
 
 add_codes({"CR-105": "The address asks for something that is not there"})
 
@@ -39,6 +41,8 @@ DAYS_SHOWN = timedelta(days=41)
 YEAR_BEGINS = (9, 1)
 # The warehouse answers no longer question.
 LONGEST = timedelta(days=799)
+LONGEST_NUMBER = 7
+LINEAGE = Column("lineage", "Where does this come from?", "whole")
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -62,9 +66,9 @@ async def question(request: AnyRequest, conn: Any) -> Question:
     today = await clock.today(conn)
     measure = one_of(asked.get("measure", ""), ABSENCE, "absence_overall", "measure")
     grain = one_of(asked.get("grain", ""), GRAINS, "week", "grain")
-    last = _day(asked.get("to", ""), today, "to")
+    last = day(asked.get("to", ""), today, "to")
     usual = last - DAYS_SHOWN if grain == "day" else school_year(last)
-    first = _day(asked.get("from", ""), usual, "from")
+    first = day(asked.get("from", ""), usual, "from")
     if not first <= last or last - first > LONGEST:
         raise Problem(
             "CR-105",
@@ -79,6 +83,13 @@ async def usual_question(conn: Any) -> Question:
     """The question of an address that asks nothing: overall absence by week of this school year."""
     today = await clock.today(conn)
     return Question("absence_overall", "week", school_year(today), today, today)
+
+
+async def expect_usual(reader: Reader, conn: Any) -> None:
+    """Tell the warehouse what the first page asks for."""
+    asked = await usual_question(conn)
+    for measure in (HEADCOUNT, asked.measure):
+        reader.lately.note(Asked(measure, asked.grain, asked.first, asked.last))
 
 
 def latest(asked: Question) -> Question:
@@ -104,7 +115,8 @@ def one_of(value: str, known: dict[str, Any], usual: str, name: str) -> str:
     return usual
 
 
-def _day(text: str, usual: date, name: str) -> date:
+def day(text: str, usual: date, name: str) -> date:
+    """The day of an address, `usual` when there is none; a 400 problem when it is no day."""
     try:
         return date.fromisoformat(text) if text else usual
     except ValueError as error:
@@ -114,6 +126,18 @@ def _day(text: str, usual: date, name: str) -> date:
             status=400,
             remedy="Write it like 2026-11-09.",
         ) from error
+
+
+def whole(text: str, usual: int, name: str) -> int:
+    """The whole number of an address, `usual` when there is none; a 400 problem when it is none."""
+    if text and not (text.isascii() and text.isdigit() and len(text) < LONGEST_NUMBER):
+        raise Problem(
+            "CR-105",
+            f"`{name}` in the address is not a whole number.",
+            status=400,
+            remedy="Write it like 20.",
+        )
+    return int(text) if text else usual
 
 
 async def figures(
@@ -144,6 +168,14 @@ def value(figure: Figure | None) -> Cell:
     if figure is None or figure.symbol:
         return Withheld(figure.symbol) if figure and figure.symbol else None
     return figure.numerator if figure.denominator is None else figure.value
+
+
+def lineage_link(figure: Figure) -> Link:
+    """The way from a figure to where it comes from; programs read the address."""
+    path = f"/figures/{figure.measure}/{figure.level}/{quote(figure.unit, safe='')}"
+    href = f"{path}?{urlencode({'grain': figure.grain, 'on': figure.period_start.isoformat()})}"
+    when = figure.period_label if figure.grain == "term" else words.short_day(figure.period_start)
+    return Link(f"Sources, {when}", href, href)
 
 
 def drawn(figure: Figure | None) -> Decimal | None:
@@ -190,12 +222,13 @@ def absence_table(
         row: list[Cell] = [label if asked.grain == "term" else start]
         row += [part(figure.numerator, figure), part(figure.denominator, figure)] if figure else [None, None]
         row += [value(_at(one.figures, start)) for one in compared]
-        rows.append(tuple(row))
+        rows.append((*row, lineage_link(figure) if figure else None))
     columns = [
         period_column(asked.grain),
         Column("numerator", counted, "number"),
         Column("denominator", base, "number"),
         *(Column(column_name(index), one.name, "percent") for index, one in enumerate(compared)),
+        LINEAGE,
     ]
     return Table(
         name="absence",
@@ -262,9 +295,13 @@ def headcount_table(place: str, grain: str, own: list[Figure]) -> Table:
     return Table(
         name="headcount",
         title="Pupils on roll",
-        columns=(period_column(grain), Column("value", "Pupils on roll", "number")),
+        columns=(period_column(grain), Column("value", "Pupils on roll", "number"), LINEAGE),
         rows=tuple(
-            (figure.period_label if grain == "term" else figure.period_start, value(figure))
+            (
+                figure.period_label if grain == "term" else figure.period_start,
+                value(figure),
+                lineage_link(figure),
+            )
             for figure in reversed(own)
             if is_known(figure)
         ),

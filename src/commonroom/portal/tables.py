@@ -27,10 +27,11 @@ RUNS_AS_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Link(msgspec.Struct, frozen=True):
-    """Text that leads to another page of ours."""
+    """Text that leads to another page of ours. Programs read `plain` where there is one, else the text."""
 
     text: str
     href: str
+    plain: str = ""
 
 
 class Withheld(msgspec.Struct, frozen=True):
@@ -98,7 +99,7 @@ def plain(cell: Cell) -> str | int | float | bool | None:
     """A cell as machines read it: ISO dates, numbers as numbers, the symbol of a withheld figure."""
     match cell:
         case Link():
-            return cell.text
+            return cell.plain or cell.text
         case Withheld():
             return cell.symbol
         case datetime() | date():

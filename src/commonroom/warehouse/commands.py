@@ -23,7 +23,7 @@ from commonroom.engines.duck import Duck
 from commonroom.exchange.contract import ReplayRequest
 from commonroom.identity import PUBLIC
 from commonroom.problems import Problem
-from commonroom.warehouse import checks, heads, history_commands, loader, tables
+from commonroom.warehouse import checks, heads, history_commands, lineage_commands, loader, tables
 from commonroom.warehouse.reader import Figure, open_reader
 
 app = typer.Typer(no_args_is_help=True, help="The warehouse: figures, and what is loaded.")
@@ -37,6 +37,7 @@ _LEASE_SECONDS = 5.0  # how long to wait for a loader to end
 
 
 history_commands.add_to(app)
+lineage_commands.add_to(app)
 
 
 class Format(StrEnum):

@@ -9,7 +9,7 @@ told itself, an analyst all without what names a person.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, get_args
 
 import msgspec
@@ -25,11 +25,13 @@ from commonroom.warehouse import measures, organisations, periods, tables
 from commonroom.warehouse.history import LINEAGE, items_shown
 from commonroom.warehouse.measures import Grain, Level, Measure
 from commonroom.warehouse.periods import Period
-from commonroom.warehouse.releases import GRAINS, Release, View, place_of, time_of
+from commonroom.warehouse.releases import Release, View, place_of, time_of
 from commonroom.warehouse.tables import FactTable
 
 MAX_MESSAGES = 500  # of each entity; the newest
 MAX_SENDERS = 500
+# Half-terms are no longer.
+_NEAR = timedelta(days=10)
 Row = dict[str, Any]
 
 # A flow is made of all rows of its days, corrections and what they correct.
@@ -148,6 +150,13 @@ class Wanted(msgspec.Struct, frozen=True):
     tells: bool  # whether the figure itself is shown
 
 
+def period_of(grain: Grain, on: date, today: date) -> Period | None:
+    """The period that a day is in, school or not; None when it has not begun, or there is no school near."""
+    begins, ends = terms.covered()
+    near = periods.between(grain, max(on - _NEAR, begins), min(on + _NEAR, ends), today)
+    return next((period for period in near if period.start <= on <= period.end), None)
+
+
 class Tracer:
     """Finds what figures are made of, in the tables of one data folder. Safe to use from several threads."""
 
@@ -223,7 +232,8 @@ def _hidden_beneath(wanted: Wanted, release: Release, inside: set[str], view: Vi
     Whatever may be counted is then made of shown figures alone, and no subtraction of counts leads to a hidden one.
     """
     family = {measure.name for measure in measures.family(wanted.measure)}
-    grains: tuple[Grain, ...] = GRAINS[: GRAINS.index(wanted.period.grain) + 1]
+    all_grains: tuple[Grain, ...] = get_args(Grain)  # the shortest first
+    grains = all_grains[: all_grains.index(wanted.period.grain) + 1]
     times = {
         time_of(wanted.measure, one)
         for grain in grains

@@ -22,12 +22,13 @@ from commonroom.warehouse import disclosure, heads, measures, periods, suppressi
 from commonroom.warehouse.disclosure import Shown
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.history import DATASET as FACTS
-from commonroom.warehouse.lineage import Origin, Tracer, Wanted
+from commonroom.warehouse.lineage import Origin, Tracer, Wanted, period_of
 from commonroom.warehouse.measures import Grain, Level, Measure
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Hide
 from commonroom.warehouse.releases import Kept, Release, Releases, View, place_of, time_of
 from commonroom.warehouse.sources import Part, parts_of
+from commonroom.warehouse.warming import Asked, Lately
 
 add_codes({"CR-295": "There is no such figure to trace"})
 
@@ -88,6 +89,7 @@ class Reader:
         self._duck = Duck(settings, [settings.folder("warehouse")])
         self._releases = Releases(settings, self._duck, hide)
         self._figures: Kept = Kept(_CACHED)
+        self.lately = Lately()
         self._tracer, self._traced = Tracer(settings, self._duck), Kept(_TRACED)
 
         # Compiling takes ten times as long as asking: do it before the first question.
@@ -102,6 +104,19 @@ class Reader:
     async def head(self, connection: Any) -> Head:
         """What can be read now: batch, position, table versions."""
         return await heads.newest(connection)
+
+    async def warm(self, connection: Any, done: Any = None) -> Any:
+        """Work out what was asked for lately as at the head, so that nobody need wait for it.
+
+        Gives back what it was worked out for; given as `done`, the same again costs nothing.
+        """
+        head, today = await heads.newest(connection), clock.day_of(await clock.now(connection))
+        asked = self.lately.questions()
+        now = (head.number, today, frozenset(asked))
+        if now != done:
+            for one in asked:
+                await asyncio.to_thread(self._work_out, one, View(head, None, today))
+        return now
 
     async def lineage(
         self,
@@ -165,6 +180,8 @@ class Reader:
         """
         question = _question(measure, level, grain, units, first, last, known_at)
         scope = access.rows(principal, DATASET, "duckdb")
+        if known_at is None:
+            self.lately.note(Asked(measure, grain, first, last))
         head = await heads.newest(connection)
         today = clock.day_of(known_at or await clock.now(connection))
         key = (head.number, today, question, scope.sql, tuple(scope.params))
@@ -176,6 +193,12 @@ class Reader:
             self._figures.put(key, found)
         await access.audit(connection, principal, DATASET, purpose, len(found))
         return [_dated(figure, head, known_at) for figure in found]
+
+    def _work_out(self, asked: Asked, view: View) -> None:
+        grain = next(one for one in get_args(Grain) if one == asked.grain)
+        wanted = periods.between(grain, asked.first, asked.last, view.today)
+        if wanted:
+            self._releases.of(measures.named(asked.measure), wanted, view)
 
     def _compute(self, question: Question, scope: Scope, view: View) -> list[Figure]:
         wanted = periods.between(question.grain, question.first, question.last, view.today)
@@ -197,11 +220,10 @@ class Reader:
         self, question: Question, scope: Scope, facts: Scope | None, rows: int, view: View
     ) -> tuple[Figure, list[Origin], str]:
         measure = measures.named(question.measure)
-        wanted = periods.between(question.grain, question.first, question.last, view.today)
-        if not wanted:
+        period = period_of(question.grain, question.first, view.today)
+        if period is None:
             raise _no_figure("no period of figures has begun that has this day in it")
-        (period,) = wanted
-        release = self._releases.of(measure, wanted, view)[period]
+        release = self._releases.of(measure, [period], view)[period]
         names = _names(question, release)
         granted = self._granted(question, scope, names)
         known = {school.group(question.level)[0] for school in release.schools.values()}

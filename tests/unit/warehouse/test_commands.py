@@ -109,3 +109,19 @@ def test_looking_back_as_an_analyst_names_no_pupil(loaded: Settings) -> None:
 def test_a_measure_that_does_not_exist_is_answered_with_those_that_do(loaded: Settings) -> None:
     with pytest.raises(Problem, match="Use one of: absence_authorised"):
         run("measure", "happiness", "--first", "2026-09-07", "--last", "2026-09-07")
+
+
+def test_where_a_figure_comes_from(loaded: Settings) -> None:
+    asked = ["lineage", "headcount", "--on", "2026-09-07", "--grain", "day", "--unit"]
+    printed = run(*asked, A)
+    assert "headcount, School 990001, 2026-09-07: 9" in printed
+    assert "Enrolment: table version 1" in printed
+    assert "batch 2, position 4 of the hub" in printed
+    hidden = msgspec.json.decode(run(*asked, B, "--json"))
+    assert (hidden["figure"]["symbol"], hidden["parts"][0]["senders"]) == ("c", None)
+    assert "hidden" in hidden["withheld"]
+    known = msgspec.json.decode(run(*asked, B, "--json", "--as", "analyst", "--rows", "1"))
+    enrolments = known["parts"][0]
+    assert (enrolments["facts"], enrolments["all_messages"], len(enrolments["shown"])) == (2, 1, 1)
+    assert "upn" not in enrolments["shown"][0]
+    assert "2 facts in 2 rows and 1 messages" in run(*asked, B, "--as", "analyst")

@@ -7,6 +7,7 @@ from commonroom.portal.pages import (
     learner_batches,
     learner_review,
     learners,
+    lineage,
     movements,
     numbers,
     own,
@@ -30,6 +31,7 @@ HANDLERS = [
     *numbers.HANDLERS,
     *traffic.HANDLERS,
     *learners.HANDLERS,
+    *lineage.HANDLERS,
     *learner_batches.HANDLERS,
     *learner_review.HANDLERS,
 ]

@@ -16,7 +16,8 @@ import msgspec
 from commonroom import declarations, standard
 from commonroom.problems import Problem, add_codes
 from commonroom.standard import Codeset
-from commonroom.warehouse import tables
+from commonroom.warehouse import characteristics, tables
+from commonroom.warehouse.characteristics import MOMENTS, PUPILS
 from commonroom.warehouse.expressions import Expression
 
 add_codes({"CR-063": "There is no such figure"})
@@ -29,6 +30,9 @@ _IBIS = {"DATE": "date", "BOOLEAN": "boolean", "BIGINT": "int64", "TINYINT": "in
 # the group that each school belongs to.
 FACTS, BESIDE, PERIODS, MEMBERS = "facts", "beside", "periods", "members"
 UNITS = "units"  # what the second stage reads
+
+
+_BY = " by "
 
 
 class Suppression(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,6 +70,8 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sum_of: tuple[str, ...] = ()  # the measures that add up to it, over the same denominator
     base: str | None = None  # the measure whose figure is its denominator
     adds_up_over_time: bool = False  # a week's figure is the sum of its days'
+    # Never declared: the characteristic by which a measure is divided (see `divided`).
+    by: str | None = None
 
 
 @cache
@@ -87,8 +93,24 @@ def family(measure: Measure) -> list[Measure]:
     return [whole, *(named(name) for name in whole.sum_of)]
 
 
+def divided(measure: Measure, by: str) -> Measure:
+    """The measure by a characteristic: its rows have the group as `category`. Raises Problem CR-063 (404)."""
+    characteristics.named(by)
+    if not set(characteristics.UNIT) <= set(measure.unit):
+        raise Problem(
+            "CR-063",
+            f"{measure.name} is not counted by pupil",
+            status=404,
+            remedy="Ask for it without a characteristic.",
+        )
+    return msgspec.structs.replace(measure, name=f"{measure.name}{_BY}{by}", by=by)
+
+
 def named(name: str) -> Measure:
-    """The measure of that name, or Problem CR-063 (404)."""
+    """The measure of that name, or Problem CR-063 (404). The name may be that of one divided by a characteristic."""
+    whole, _, by = name.partition(_BY)
+    if by:
+        return divided(named(whole), by)
     measure = load().get(name)
     if measure is None:
         raise Problem(
@@ -101,9 +123,10 @@ def named(name: str) -> Measure:
 
 
 def expression(measure: Measure) -> Any:
-    """The measure in Ibis, over FACTS, PERIODS and MEMBERS.
+    """The measure in Ibis, over FACTS, PERIODS and MEMBERS; divided, over PUPILS and MOMENTS too.
 
-    Gives one row per period and unit of the level: period (its name), member, numerator, denominator, units.
+    Gives one row per period and unit of the level: period (its name), member, numerator, denominator, units; divided,
+    one for each group with its name as `category`.
     """
     rows = _flow(measure) if measure.taken == "over the period" else _state(measure)
     return _groups(measure, _units(measure, rows))
@@ -131,15 +154,26 @@ def duckdb_sql(name: str) -> str:
 def columns_of(measure: Measure, entity: str) -> list[str]:
     """The columns that it reads of the fact table of its entity, or of the one beside."""
     table = tables.of(entity)
-    each = measure.each if entity == measure.entity else measure.each_beside
+    each = {}
+    if entity == measure.entity:
+        each = measure.each
+    elif entity == measure.beside:
+        each = measure.each_beside
     used = {name for text in each.values() for name in Expression(text, measure.name).names()}
+    if measure.by is not None:
+        used |= {one.item for one in [characteristics.named(measure.by)] if one.entity == entity}
     items = [name for name in table.items if name in {*used, *table.key}]
     return [*items, "valid_from", "valid_to", "weight"]
 
 
 def entities_of(measure: Measure) -> dict[str, str]:
     """The entities it reads, by the name that its expression has for their facts."""
-    return {FACTS: measure.entity, **({BESIDE: measure.beside} if measure.beside else {})}
+    found = {FACTS: measure.entity}
+    if measure.beside is not None:
+        found[BESIDE] = measure.beside
+    if measure.by is not None:
+        found[PUPILS] = characteristics.named(measure.by).entity
+    return found
 
 
 def _facts(measure: Measure, name: str) -> Any:
@@ -214,6 +248,9 @@ def _with_beside(measure: Measure, units: Any, beside: str) -> Any:
 
 def _groups(measure: Measure, units: Any) -> Any:
     members = ibis.table({"school": "string", "member": "string"}, name=MEMBERS)
+    same = ["period", "member"]
+    if measure.by is not None:
+        units, same = _with_group(measure, units, measure.by), [*same, "category"]
     grouped = units.join(members, "school")
     numerator = Expression(measure.numerator, f"measure {measure.name}, numerator").compile(grouped)
     parts = {"numerator": numerator, "units": grouped.count()}
@@ -221,7 +258,17 @@ def _groups(measure: Measure, units: Any) -> Any:
         parts["denominator"] = Expression(
             measure.denominator, f"measure {measure.name}, denominator"
         ).compile(grouped)
-    return grouped.group_by(["period", "member"]).aggregate(**parts)
+    return grouped.group_by(same).aggregate(**parts)
+
+
+def _with_group(measure: Measure, units: Any, by: str) -> Any:
+    """Units with the group of each one's pupil."""
+    moments = ibis.table({"on": "date", "period": "string"}, name=MOMENTS).rename(moment="on")
+    pupils = characteristics.of_pupils(characteristics.named(by)).rename(moment="on")
+    dated = units.join(moments, "period")
+    joined = dated.left_join(pupils, ["moment", *characteristics.UNIT], rname="other_{name}")
+    names = [name for name in units.columns if name != "category"]
+    return joined.select(*names, category=joined.category.fill_null(characteristics.UNKNOWN))
 
 
 def _codesets(entity: str) -> dict[str, Codeset]:
@@ -232,6 +279,8 @@ def _codesets(entity: str) -> dict[str, Codeset]:
 
 def _check(measure: Measure, path: Path) -> None:
     entity = standard.load().entities.get(measure.entity)
+    if measure.by is not None or _BY in measure.name:
+        raise _fault(path, "a measure is declared whole; characteristics divide it")
     if measure.name != path.stem:
         raise _fault(path, f"the file is called {path.stem}, the measure {measure.name}")
     if entity is None:

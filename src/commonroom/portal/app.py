@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from litestar.static_files import create_static_files_router
 from litestar.types import Message, Scope
 
 from commonroom.engines.database import open_pool
-from commonroom.portal import rendering, security
+from commonroom.portal import figures, rendering, security
 from commonroom.portal.errors import ERRORS
 from commonroom.portal.house import House, provide_connection, provide_house, provide_visit
 from commonroom.portal.learners_door import LearnersDoor, provide_learners
@@ -29,6 +30,7 @@ from commonroom.registers.providers import api as providers_api
 from commonroom.returns import api as returns_api
 from commonroom.settings import Settings
 from commonroom.warehouse import open_reader
+from commonroom.warehouse.warming import keep_warm
 
 add_codes({"CR-103": "The style sheet of the portal is missing"})
 
@@ -49,10 +51,16 @@ def create_app(settings: Settings) -> Litestar:
     @asynccontextmanager
     async def open_house(_: Litestar) -> AsyncIterator[None]:
         house.pool = await open_pool(settings)
-        house.reader = open_reader(settings)
+        house.reader = reader = open_reader(settings)
+        stop = asyncio.Event()
+        ahead = asyncio.create_task(
+            keep_warm(reader, house.pool, stop, lambda connection: figures.expect_usual(reader, connection))
+        )
         try:
             yield
         finally:
+            stop.set()
+            await ahead
             house.warehouse.close()
             await house.pool.close()
 

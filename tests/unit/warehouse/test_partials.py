@@ -1,0 +1,167 @@
+"""Figures from what was kept and brought up to date are the figures from all facts, whatever came in between."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commonroom.engines import clock, delta
+from commonroom.engines.delta import Batch
+from commonroom.settings import Settings
+from commonroom.warehouse import heads, loader, measures, partials, periods, stages, tables
+from commonroom.warehouse.releases import Releases, View, time_of
+from tests.unit.warehouse.house import REGISTERS, House, Record, enrolment, mark, organisation, upn
+
+SCHOOLS = [str(990001 + number) for number in range(4)]
+# Two weeks on either side of the turn of a term, and one day long ago.
+DAYS = ["2026-09-08", "2026-11-30", "2026-12-04", "2026-12-17", "2027-01-06", "2027-01-08"]
+FIRST, LAST = date(2026, 9, 1), date(2027, 1, 8)
+KEPT = [name for name, measure in measures.load().items() if stages.of(measure)]
+
+
+@pytest.fixture
+async def house(pool: Any, settings: Settings) -> AsyncIterator[House]:
+    async with pool.acquire() as connection:
+        await clock.set_to(connection, settings, datetime.fromisoformat("2027-01-08T12:00+00:00"))
+        house = await House(connection, settings, SCHOOLS).open()
+        await house.register(s990003="998")
+        yield house
+
+
+def open_releases(house: House) -> Releases:
+    return Releases(house.settings, house.duck, lambda _: frozenset())
+
+
+async def all_numbers(house: House, releases: Releases, known_at: datetime | None) -> dict[str, Any]:
+    """The whole numbers of every school and group in every period, by measure and period."""
+    view = View(await heads.newest(house.connection), known_at, LAST)
+    found: dict[str, Any] = {}
+    for name in KEPT:
+        measure = measures.named(name)
+        for grain in measure.grains:
+            wanted = periods.between(grain, FIRST, LAST, LAST)
+            for period, release in releases.of(measure, wanted, view).items():
+                found[f"{name} {time_of(measure, period)}"] = release.numbers
+    return found
+
+
+# Asked as known at a time, figures are worked out from the facts; nothing has become known since that moment.
+END_OF_TODAY = datetime.fromisoformat("2027-01-08 23:00")
+
+
+class Story:
+    """Random changes, as schools and the register could tell them."""
+
+    def __init__(self, house: House, seed: int) -> None:
+        self.house, self.chance = house, random.Random(seed)
+        self.version = 1000 * seed
+        self.told: list[tuple[str, Record]] = []  # by school
+        self.pupils = dict.fromkeys(range(12), 0)  # how often each one's UPN changed
+
+    async def goes_on(self) -> None:
+        """One more thing happens."""
+        happening = self.chance.choice(
+            [self.marks, self.marks, self.marks, self.corrections, self.withdrawals, self.new_upn, self.suspension,
+             self.school_moves, self.tables_tidied, self.loader_killed, self.stay]
+        )  # fmt: skip
+        self.version += 1
+        await happening()
+
+    async def marks(self) -> None:
+        school, day = self.chance.choice(SCHOOLS), self.chance.choice(DAYS)
+        new = [
+            mark(
+                school, self.chance.randrange(12), day, session, self.chance.choice("/\\IOX#MN"), self.version
+            )
+            for session in ("AM", "PM")
+            for _ in range(6)
+        ]
+        await self.tell(school, "attendance_mark", new)
+
+    async def corrections(self) -> None:
+        for school, record in self.some_told("attendance_mark"):
+            await self.tell(
+                school,
+                "attendance_mark",
+                [{**record, "code": self.chance.choice("/IO#"), "version": self.version}],
+            )
+
+    async def withdrawals(self) -> None:
+        for school, record in self.some_told("attendance_mark"):
+            gone = {name: value for name, value in record.items() if name != "code"}
+            gone |= {"valid_from": record["date"], "version": self.version}
+            assert not (
+                await self.house.load(self.house.letter(school, "attendance_mark", (), [gone]))
+            ).refused
+
+    async def suspension(self) -> None:
+        school, day = self.chance.choice(SCHOOLS), self.chance.choice(DAYS)
+        record = {
+            "school": school, "upn": upn(self.chance.randrange(12)), "start_date": day, "category": "SUSP",
+            "version": self.version,
+        }  # fmt: skip
+        await self.tell(school, "exclusion", [record])
+
+    async def stay(self) -> None:
+        school = self.chance.choice(SCHOOLS)
+        await self.tell(school, "enrolment", [enrolment(school, self.chance.randrange(12), "2026-09-01")])
+
+    async def new_upn(self) -> None:
+        school, pupil = self.chance.choice(SCHOOLS), self.chance.randrange(12)
+        ends = [{"school": school, "upn": upn(pupil)}, {"school": school, "upn": upn(100 + self.version)}]
+        letter = self.house.letter(
+            school,
+            "learner",
+            rekeyed={"learner": [{"from": ends[0], "to": ends[1]}]},
+        )
+        assert not (await self.house.load(letter)).refused
+
+    async def school_moves(self) -> None:
+        urn, la = self.chance.choice(SCHOOLS), self.chance.choice(["997", "998"])
+        record = organisation(self.house.parties[urn], urn, la, version=self.version)
+        assert not (await self.house.load(self.house.letter(REGISTERS, "organisation", [record]))).refused
+
+    async def tables_tidied(self) -> None:
+        await loader.upkeep(self.house.connection, self.house.settings, every=True)
+
+    async def loader_killed(self) -> None:
+        """Rows were written, and the head was not."""
+        head = await heads.newest(self.house.connection)
+        version = head.tables.get("attendance_mark")
+        if version is None:
+            return
+        folder = tables.of("attendance_mark").folder(self.house.settings)
+        stored = self.house.duck.arrow(f"SELECT * FROM '{delta.files_of(folder, version)[0].path}' LIMIT 5")
+        delta.append(folder, stored, after=version, batch=Batch(head.number + 1, "lost"))
+
+    async def tell(self, school: str, entity: str, records: list[Record]) -> None:
+        outcome = await self.house.load(self.house.letter(school, entity, records))
+        assert not outcome.refused, outcome.refused
+        self.told += [(school, record) for record in records if entity == "attendance_mark"]
+
+    def some_told(self, entity: str) -> list[tuple[str, Record]]:
+        return self.chance.sample(self.told, min(3, len(self.told)))
+
+
+@pytest.mark.parametrize("seeds", [range(1), pytest.param(range(1, 40), marks=pytest.mark.soak)])
+async def test_what_is_kept_and_brought_up_to_date_gives_the_figures_of_all_facts(
+    house: House, seeds: range, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(partials, "_MOST_FILES", 3)  # so that merging happens
+    for seed in seeds:
+        story = Story(house, seed)
+        releases = open_releases(house)
+        for _ in range(5):
+            for _ in range(story.chance.randrange(1, 5)):
+                await story.goes_on()
+            if story.chance.random() < 0.3:  # another process goes on
+                releases = open_releases(house)
+            found = await all_numbers(house, releases, None)
+            assert found == await all_numbers(house, releases, END_OF_TODAY), f"seed {seed}"
+    kept = house.settings.folder("warehouse") / partials.FOLDER
+    assert list(kept.glob("attendance_mark-*/sums-*.parquet"))

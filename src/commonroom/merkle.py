@@ -152,18 +152,29 @@ def consistency_ranges(old: int, size: int) -> list[Range]:
 
 def inclusion_proofs(leaves: Sequence[bytes]) -> tuple[bytes, list[list[bytes]]]:
     """The root over these leaf hashes and the inclusion proof of each, for who holds all of them."""
+    root, paths = inclusion_paths(leaves)
+    return root, [[path[first : first + 32] for first in range(0, len(path), 32)] for path in paths]
+
+
+def inclusion_paths(leaves: Sequence[bytes]) -> tuple[bytes, list[bytes]]:
+    """The same with the hashes of each proof joined."""
     if not leaves:
         return EMPTY_ROOT, []
-    proofs: list[list[bytes]] = [[] for _ in leaves]
-    row, level = list(leaves), 0
-    while len(row) > 1:
-        for position, proof in enumerate(proofs):
-            sibling = (position >> level) ^ 1
-            if sibling < len(row):  # the last of an odd row goes up as it is
-                proof.append(row[sibling])
-        pairs = [node_hash(row[place], row[place + 1]) for place in range(0, len(row) - 1, 2)]
-        row, level = pairs + row[len(pairs) * 2 :], level + 1
-    return row[0], proofs
+    rows = [list(leaves)]
+    while len(row := rows[-1]) > 1:
+        pairs = zip(row[::2], row[1::2], strict=False)
+        above = [_sha256(b"\x01" + left + right).digest() for left, right in pairs]
+        rows.append([*above, row[-1]] if len(row) & 1 else above)
+    paths = [b""]
+    for row in rows[-2::-1]:
+        # Of each node its sibling, and then the way on from the node above, which both have in common.
+        below = [
+            path
+            for left, right, on in zip(row[::2], row[1::2], paths, strict=False)
+            for path in (right + on, left + on)
+        ]
+        paths = [*below, paths[-1]] if len(row) & 1 else below  # the last of an odd row goes up as it is
+    return rows[-1][0], paths
 
 
 def root_from(leaf: bytes, position: int, size: int, proof: Sequence[bytes]) -> bytes | None:

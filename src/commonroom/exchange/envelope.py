@@ -168,6 +168,20 @@ def encode_batch(messages: Iterable[tuple[Envelope, bytes]]) -> bytes:
     return msgspec.json.encode([check(envelope).to_batch_item(body) for envelope, body in messages])
 
 
+# The same without the pattern of `Text`: a regular expression for each of them took half the time of reading a batch.
+_UNCHECKED = Annotated[str, Meta(min_length=1, max_length=255)]
+_UNCHECKED_TYPES: dict[Any, Any] = {Text: _UNCHECKED, Text | None: _UNCHECKED | None}
+_PlainItem: Any = msgspec.defstruct(
+    "_PlainItem",
+    [
+        (field.encode_name, _UNCHECKED_TYPES.get(field.type, field.type), field.default)
+        for field in msgspec.structs.fields(BatchItem)
+    ],
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+)
+_PLAIN_ITEMS = msgspec.json.Decoder(list[_PlainItem])
 _GOOD_ITEMS = msgspec.json.Decoder(list[BatchItem])
 _RAW_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 _ITEM = msgspec.json.Decoder(BatchItem)
@@ -175,6 +189,10 @@ _ITEM = msgspec.json.Decoder(BatchItem)
 
 def _items(body: bytes) -> Sequence[msgspec.Raw | BatchItem]:
     try:
+        # Nothing but printable ASCII as it stands (the parser refuses what is below the space): every text is right then.
+        if body.isascii() and b"\\" not in body and b"\x7f" not in body:
+            plain: list[BatchItem] = _PLAIN_ITEMS.decode(body)
+            return plain
         return _GOOD_ITEMS.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # one of them is bad: then each is looked at by itself
@@ -186,7 +204,7 @@ def _items(body: bytes) -> Sequence[msgspec.Raw | BatchItem]:
 
 def _decode_item(item: msgspec.Raw | BatchItem, index: int) -> tuple[Envelope, bytes] | Problem:
     try:
-        return Envelope.from_batch_item(item if isinstance(item, BatchItem) else _ITEM.decode(item))
+        return Envelope.from_batch_item(_ITEM.decode(item) if isinstance(item, msgspec.Raw) else item)
     except msgspec.ValidationError as error:
         return _problem(_explain(error), f"item {index}, {_where(error, prefix='')}")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -314,6 +332,8 @@ def _convert(attributes: dict[str, Any], prefix: str) -> Envelope:
 
 def _in_utc(envelope: Envelope) -> Envelope:
     # One spelling of each moment, so that an envelope equals itself after any journey.
+    if envelope.time is None and envelope.expirytime is None:
+        return envelope
     changes = {
         name: _moment_in_utc(name, moment)
         for name, moment in (("time", envelope.time), ("expirytime", envelope.expirytime))

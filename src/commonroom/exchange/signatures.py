@@ -41,6 +41,7 @@ BATCH_FORM: Final = (
     "commonroom-batch-1"  # first line of what a batch signature signs, and `typ` of its header
 )
 REMEMBERED_HEADERS = 4096
+REMEMBERED_ORDERS = 1024
 
 _PLACE = struct.Struct(">HH")  # messages in the tree, and which of them this is
 _HASH_BYTES, _SIGNATURE_BYTES = 32, 64
@@ -95,7 +96,13 @@ def canonical(envelope: Envelope, digest: bytes) -> bytes:
     values.pop("signature", None)
     values["specversion"] = SPEC_VERSION
     values["bodydigest"] = digest_text(digest)
-    return "\n".join([FIRST_LINE, *[f"{name}:{values[name]}" for name in sorted(values)], ""]).encode("utf-8")
+    lines = [f"{name}:{values[name]}" for name in _in_order(tuple(values))]
+    return "\n".join([FIRST_LINE, *lines, ""]).encode("utf-8")
+
+
+@lru_cache(maxsize=REMEMBERED_ORDERS)  # most messages have the same attributes
+def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(names))
 
 
 def message_digest(envelope: Envelope, body: bytes) -> bytes:
@@ -148,20 +155,17 @@ def whole_batch(messages: Sequence[tuple[Envelope, bytes]]) -> Statement | None:
 
     None when they are not, or not in its order: then each must be asked for by itself, which costs twice as much.
     """
-    parts = [_parts(envelope) for envelope, _ in messages]
-    if (
-        not 2 <= len(parts) <= MAX_BATCH_ITEMS
-        or len({(header, signature) for header, signature, _ in parts}) > 1
-    ):
+    if not 2 <= len(messages) <= MAX_BATCH_ITEMS:
         return None
-    header, signature, _ = parts[0]
+    header, signature, proof = _parts(messages[0][0])
     kid = _kid(header, True)
-    if kid is None:
+    if kid is None or proof is None:
         return None
     root, proofs = _proofs([merkle.leaf_hash(canonical(envelope, digest)) for envelope, digest in messages])
-    if proofs != [proof for _, _, proof in parts]:
+    common = f"{header}..{signature}."
+    if [common + proof for proof in proofs] != [envelope.signature for envelope, _ in messages]:
         return None
-    return Statement(kid, header, signature, _batch_form(len(parts), root))
+    return Statement(kid, header, signature, _batch_form(len(messages), root))
 
 
 def is_right(envelope: Envelope, digest: bytes, key: Ed25519PublicKey) -> bool:
@@ -185,10 +189,8 @@ def _sign_tree(messages: Sequence[tuple[Envelope, bytes]], key: SigningKey) -> l
 
 def _proofs(leaves: Sequence[bytes]) -> tuple[bytes, list[str]]:
     """The root over these leaf hashes, and of each the proof as its message carries it."""
-    root, paths = merkle.inclusion_proofs(leaves)
-    return root, [
-        base64url(_PLACE.pack(len(leaves), place) + b"".join(path)) for place, path in enumerate(paths)
-    ]
+    root, paths = merkle.inclusion_paths(leaves)
+    return root, [base64url(_PLACE.pack(len(leaves), place) + path) for place, path in enumerate(paths)]
 
 
 def _batch_form(size: int, root: bytes) -> bytes:

@@ -52,6 +52,16 @@ class Signatures:
 
     async def judge(self, submissions: Sequence[Submission]) -> list[Problem | None]:
         """What is wrong with the signature of each, if anything."""
+        whole = signatures.whole_batch(
+            [(submission.envelope, submission.digest) for submission in submissions]
+        )
+        senders = {submission.end_point for submission in submissions}
+        if whole is not None and len(senders) == 1:  # one signature, one key, one verdict
+            key = await self._key(senders.pop(), whole.kid)
+            return [_verdict(signatures.Checker(), key, whole)] * len(submissions)
+        return await self._judge_each(submissions)
+
+    async def _judge_each(self, submissions: Sequence[Submission]) -> list[Problem | None]:
         names = [signatures.key_name(submission.envelope) for submission in submissions]
         wanted = {
             (submission.end_point, name)
@@ -59,14 +69,11 @@ class Signatures:
             if name is not None
         }
         found = {one: await self._key(*one) for one in wanted}
-        whole = signatures.whole_batch(
-            [(submission.envelope, submission.digest) for submission in submissions]
-        )
         checker, begun = signatures.Checker(), time.perf_counter()
         judged: list[Problem | None] = []
         for submission, name in zip(submissions, names, strict=True):
             key = found.get((submission.end_point, name)) if name is not None else None
-            judged.append(self._verdict(checker, submission, key, whole))
+            judged.append(self._verdict(checker, submission, key))
             # Not in a thread: checking holds the interpreter's lock, and the loop would wait longer for it than for this.
             if time.perf_counter() - begun > TURN_SECONDS:
                 await asyncio.sleep(0)
@@ -74,20 +81,11 @@ class Signatures:
         return judged
 
     def _verdict(
-        self,
-        checker: signatures.Checker,
-        submission: Submission,
-        key: Ed25519PublicKey | None,
-        whole: signatures.Statement | None,
+        self, checker: signatures.Checker, submission: Submission, key: Ed25519PublicKey | None
     ) -> Problem | None:
         if submission.envelope.signature is None:
             return _not_signed() if self._required else None
-        if key is None:
-            return _refused("No valid key of your end point has the name (kid) in the signature.")
-        stated = whole or signatures.statement(submission.envelope, submission.digest)
-        if stated is None or not checker.has_signed(key, stated):
-            return _refused("The signature does not fit the envelope and the body as they arrived.")
-        return None
+        return _verdict(checker, key, signatures.statement(submission.envelope, submission.digest))
 
     async def _key(self, end_point: str, kid: str) -> Ed25519PublicKey | None:
         """The key of this name, when it is a valid one of this end point."""
@@ -105,6 +103,16 @@ class Signatures:
             del self._keys[next(iter(self._keys))]
         self._keys[end_point, kid] = _Remembered(key, time.monotonic() + REMEMBER_SECONDS)
         return key
+
+
+def _verdict(
+    checker: signatures.Checker, key: Ed25519PublicKey | None, stated: signatures.Statement | None
+) -> Problem | None:
+    if key is None:
+        return _refused("No valid key of your end point has the name (kid) in the signature.")
+    if stated is None or not checker.has_signed(key, stated):
+        return _refused("The signature does not fit the envelope and the body as they arrived.")
+    return None
 
 
 def _not_signed() -> Problem:

@@ -24,12 +24,15 @@ class Cell(msgspec.Struct, frozen=True):
     sensitive: bool = False  # hidden whatever happens
     cost: float = 1.0  # of hiding it, when it need not be
     needs: int = 2  # hidden, it can be narrowed down to no fewer than this many steps from lowest to highest
+    never: bool = False  # it is shown, whatever happens
+    # A reader knows that only 0 is 0; where everything beside the total is hidden, noughts too, it may be 0 as well.
+    may_be_nought: bool = False
     at_most: int | None = None  # what a reader knows besides: a numerator is no more than its denominator
 
     @property
     def room_below(self) -> int:
         """How much lower a reader must think it possible. Only 0 is 0, and a reader knows it."""
-        return self.value - 1 if self.value > 0 else 0
+        return self.value - 1 if self.value > 0 and not self.may_be_nought else self.value
 
 
 class Range(msgspec.Struct, frozen=True):

@@ -133,11 +133,7 @@ def hidden(
     if calendar.sums and any(name[1][0] == "trust" for name in numbers):
         # Over time, two trees of places are too many to solve at once: trusts are decided after their schools.
         return _trusts_after_schools(family, numbers, places, calendar, bases_hidden_elsewhere, hide)
-    whole = family[0]
-    bases = bases_hidden_elsewhere or frozenset()
-    if whole.denominator is not None and bases_hidden_elsewhere is None:
-        chosen = hide(_table([whole], numbers, places, calendar, _base_cell))
-        bases = frozenset((name[1], name[2]) for name in chosen if name in numbers)
+    bases = dark_bases(family[0], numbers, places, calendar, bases_hidden_elsewhere, hide)
 
     def top_cell(measure: Measure, name: Name, parts: Parts) -> Cell:
         base_hidden = (name[1], name[2]) in bases
@@ -181,6 +177,21 @@ def _area_of_sum(place: Place) -> str:
     if place[0] == "trust":
         return _trust_area(place)
     return place[1] if place[0] == "authority" else ""
+
+
+def dark_bases(
+    whole: Measure,
+    numbers: Numbers,
+    places: Tree,
+    calendar: Calendar,
+    hidden_elsewhere: frozenset[tuple[Place, Time]] | None,
+    hide: Hide,
+) -> frozenset[tuple[Place, Time]]:
+    """Where the denominator is not shown."""
+    if hidden_elsewhere is not None or whole.denominator is None:
+        return hidden_elsewhere or frozenset()
+    chosen = hide(_table([whole], numbers, places, calendar, _base_cell))
+    return frozenset((name[1], name[2]) for name in chosen if name in numbers)
 
 
 def _trusts_after_schools(

@@ -21,10 +21,21 @@ from commonroom.engines import delta
 from commonroom.engines.duck import Duck
 from commonroom.settings import Settings
 from commonroom.standard import terms
-from commonroom.warehouse import analytics, measures, organisations, periods, publication, suppression, tables
+from commonroom.warehouse import (
+    analytics,
+    characteristics,
+    divisions,
+    measures,
+    organisations,
+    periods,
+    publication,
+    suppression,
+    tables,
+)  # fmt: skip
 from commonroom.warehouse.analytics import Engine, InProcess, Source
+from commonroom.warehouse.characteristics import MOMENTS
 from commonroom.warehouse.heads import Head
-from commonroom.warehouse.measures import MEMBERS, PERIODS, Grain, Level, Measure
+from commonroom.warehouse.measures import FACTS, MEMBERS, PERIODS, Grain, Level, Measure
 from commonroom.warehouse.organisations import School
 from commonroom.warehouse.partials import Partials
 from commonroom.warehouse.periods import Period
@@ -82,11 +93,85 @@ class Releases:
             found.update(dict.fromkeys(mine, release))
         return found
 
-    def _year(self, measure: Measure, year: Period, view: View) -> Release:
+    def divided(
+        self, measure: Measure, by: str, asked: Sequence[Period], view: View
+    ) -> dict[Period, Release]:
+        """The release of each period's figures by a characteristic, named by `divisions.series`."""
+        by_term: dict[tuple[date, date], list[Period]] = {}
+        found = {}
+        for period in asked:
+            if measure.adds_up_over_time and period.grain == "year":
+                found[period] = self._year(measure, period, view, by)
+            else:
+                by_term.setdefault(_term_of(period), []).append(period)
+        for term, mine in by_term.items():
+            release = self._division(measure, by, term, mine, view)
+            found.update(dict.fromkeys(mine, release))
+        return found
+
+    def _division(
+        self, measure: Measure, by: str, term: tuple[date, date], asked: Sequence[Period], view: View
+    ) -> Release:
+        family = measures.family(measure)
+        times = tuple(sorted({time_of(measure, one) for one in asked}))
+        entities = {*measures.entities_of(measures.divided(measure, by)).values(), organisations.ENTITY}
+        versions = tuple(view.head.tables.get(entity) for entity in sorted(entities))
+        key = (family[0].name, by, times, versions, view.known_at, view.today)
+        with self._working.alone(key):
+            found: Release | None = self._releases.get(key)
+            if found is None:
+                found = self._divide(family, by, term, asked, view)
+                self._releases.put(key, found)
+        return found
+
+    def _divide(
+        self, family: Sequence[Measure], by: str, term: tuple[date, date], asked: Sequence[Period], view: View
+    ) -> Release:
+        first = family[0]
+        whole = self._release(first, term, asked, view)
+        groups = _groups_of(whole.schools)
+        places = publication.tree(groups)
+        mine = {
+            (divisions.series(one.name, row["category"]), ("school", row["member"]), row["period"]): Parts(
+                row["numerator"], row.get("denominator"), row["units"]
+            )
+            for one in family
+            for row in self._rows(measures.divided(one, by), whole.schools, asked, view)
+        }
+        numbers = publication.rolled_up(mine, groups)
+        base, bases = None, None
+        if first.base is not None:
+            base_measure = measures.named(first.base)
+            undivided = self._release(base_measure, term, asked, view)
+            bases = frozenset((place, time) for _, place, time in undivided.hidden)
+            hidden_bases = self._division(base_measure, by, term, asked, view).hidden
+            base = frozenset(
+                (divisions.series(first.name, name.partition("=")[2]), place, time)
+                for name, place, time in hidden_bases
+            )
+        wanted = _all_of_term(first, term, asked, view)
+        dark = publication.dark_bases(
+            first,
+            _without_trusts(whole.numbers) if first.adds_up_over_time else whole.numbers,
+            places,
+            _calendar(first, wanted),
+            bases,
+            self._hide,
+        )
+        published = divisions.Whole(whole.numbers, whole.hidden, dark)
+        names = list(characteristics.named(by).titles())
+        hidden = divisions.hidden(family, names, numbers, published, places, base, self._hide)
+        return Release(whole.schools, numbers, hidden)
+
+    def _year(self, measure: Measure, year: Period, view: View, by: str | None = None) -> Release:
         """The year as the sum of its terms."""
         name = time_of(measure, year)
         terms_of_year = periods.between("term", year.start, year.end, view.today)
-        released = [(self._release(measure, _term_of(term), [term], view), term) for term in terms_of_year]
+        released = []
+        for term in terms_of_year:
+            span = _term_of(term)
+            found = self._release(measure, span, [term], view)
+            released.append((found if by is None else self._division(measure, by, span, [term], view), term))
         parts = []
         for release, term in released:
             mine = {key: value for key, value in release.numbers.items() if key[2] == time_of(measure, term)}
@@ -97,9 +182,7 @@ class Releases:
         self, measure: Measure, term: tuple[date, date], asked: Sequence[Period], view: View
     ) -> Release:
         family = measures.family(measure)
-        wanted = list(asked)
-        if measure.adds_up_over_time:
-            wanted = [one for grain in GRAINS for one in periods.between(grain, *term, view.today)]
+        wanted = _all_of_term(measure, term, asked, view)
         times = tuple(sorted({time_of(measure, one) for one in wanted}))
         versions = (*self._versions(measure, wanted, view), view.head.tables.get(organisations.ENTITY))
         key = (family[0].name, times, versions, view.known_at, view.today)
@@ -124,10 +207,7 @@ class Releases:
         whole = family[0]
         last = max(period.last_school_day for period in periods.between("term", *term, view.today) or wanted)
         schools = self._known_schools(view, last)
-        groups: dict[str, Mapping[Level, str | None]] = {
-            urn: {level: school.group(level)[0] for level in publication.LEVELS}
-            for urn, school in schools.items()
-        }
+        groups = _groups_of(schools)
         mine = {
             (measure.name, ("school", row["member"]), row["period"]): Parts(
                 row["numerator"], row.get("denominator"), row["units"]
@@ -156,17 +236,22 @@ class Releases:
             if kept is not None:
                 return [row for row in kept if row["member"] in schools]
         sources = {
-            name: self._source(measure, entity, wanted, view)
+            name: self._source(measure, entity, wanted, view, is_dated=name == FACTS)
             for name, entity in measures.entities_of(measure).items()
         }
         names = pa.array(sorted(schools), pa.string())
         members = pa.table({"school": names, "member": names})
-        return self._engine.rows(measure, sources, {PERIODS: _period_rows(measure, wanted), MEMBERS: members})
+        beside = {PERIODS: _period_rows(measure, wanted), MEMBERS: members}
+        if measure.by is not None:
+            beside[MOMENTS] = _moments(measure, wanted, view)
+        return self._engine.rows(measure, sources, beside)
 
-    def _source(self, measure: Measure, entity: str, wanted: Sequence[Period], view: View) -> Source:
+    def _source(
+        self, measure: Measure, entity: str, wanted: Sequence[Period], view: View, *, is_dated: bool
+    ) -> Source:
         """The facts that can matter: of these days and times, from the files that may hold them."""
         last = max(period.end for period in wanted)
-        is_flow = measure.taken == "over the period"
+        is_flow = measure.taken == "over the period" and is_dated
         first = min(period.start for period in wanted) if is_flow else date.min
         files = (
             file.path
@@ -256,6 +341,39 @@ def place_of(level: Level, unit: str) -> Place:
 def _term_of(period: Period) -> tuple[date, date]:
     term = terms.term_of(period.last_school_day)
     return (term.first, term.last) if term else (period.start, period.end)
+
+
+def _all_of_term(
+    measure: Measure, term: tuple[date, date], asked: Sequence[Period], view: View
+) -> list[Period]:
+    """The periods of a release."""
+    if not measure.adds_up_over_time:
+        return list(asked)
+    return [one for grain in GRAINS for one in periods.between(grain, *term, view.today)]
+
+
+def _groups_of(schools: Mapping[str, School]) -> dict[str, Mapping[Level, str | None]]:
+    return {
+        urn: {level: school.group(level)[0] for level in publication.LEVELS}
+        for urn, school in schools.items()
+    }
+
+
+def _without_trusts(numbers: Mapping[Name, Parts]) -> dict[Name, Parts]:
+    return {name: parts for name, parts in numbers.items() if name[1][0] != "trust"}
+
+
+def _moments(measure: Measure, wanted: Sequence[Period], view: View) -> Any:
+    """The day on which each period asks what its pupils are: a state on its own day, others at the end of what has come."""
+    if measure.taken == "over the period":
+        on = max(period.last_school_day for period in wanted)
+        begins, ends = _term_of(max(wanted, key=lambda one: one.last_school_day))
+        on = max([on, *(one.last_school_day for one in periods.between("term", begins, ends, view.today))])
+        rows = dict.fromkeys((on, time_of(measure, period)) for period in wanted)
+    else:
+        rows = dict.fromkeys((period.last_school_day, time_of(measure, period)) for period in wanted)
+    days, names = zip(*rows, strict=True)
+    return pa.table({"on": pa.array(days, pa.date32()), "period": pa.array(names, pa.string())})
 
 
 def _without(

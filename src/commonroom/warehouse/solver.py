@@ -35,9 +35,9 @@ class Programme:
         self._model.setOptionValue("mip_max_nodes", _NODES)
         self._size = 0
 
-    def binary(self, *, cost: float, fixed: bool) -> int:
-        """A new variable, set from the start when `fixed`; its number."""
-        self._model.addCol(cost, 1.0 if fixed else 0.0, 1.0, 0, [], [])
+    def binary(self, *, cost: float, fixed: bool, never: bool = False) -> int:
+        """A new variable, set from the start when `fixed`, not to be set when `never`; its number."""
+        self._model.addCol(cost, 1.0 if fixed else 0.0, 0.0 if never and not fixed else 1.0, 0, [], [])
         self._model.changeColIntegrality(self._size, highspy.HighsVarType.kInteger)
         self._size += 1
         return self._size - 1

@@ -134,7 +134,7 @@ def _solve(form: _Form) -> frozenset[int]:
         chosen = programme.solve()
         if chosen is None:
             # Nothing protects some cell as well as it needs: what is left is to show nothing.
-            return frozenset(range(len(form.cells)))
+            return form.hidden | {number for number, cell in enumerate(form.cells) if not cell.never}
         # What was hidden stays so: then what was found free need not be tried again.
         hidden = hidden | {number for number in chosen if number < len(form.cells)}
         for number in hidden:
@@ -145,7 +145,7 @@ def _programme(form: _Form) -> Programme:
     """One yes-or-no variable a cell, and what every answer must at least satisfy."""
     programme = Programme()
     for number, cell in enumerate(form.cells):
-        programme.binary(cost=cell.cost, fixed=number in form.hidden)
+        programme.binary(cost=cell.cost, fixed=number in form.hidden, never=cell.never)
     for one in form.sums:
         # Nothing of a sum is hidden, or at least two of its cells.
         any_hidden = programme.binary(cost=0.0, fixed=False)

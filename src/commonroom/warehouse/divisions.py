@@ -1,0 +1,191 @@
+"""What to hide of a measure divided by a characteristic, so that neither its groups nor its whole is given away.
+
+The whole is decided first and without its groups (`publication`): a cell of it is hidden in every answer or in none,
+whatever characteristics exist. Then each characteristic is solved by itself, against the whole as it is shown. What hangs
+together: the groups, which add up to the whole; places; the measure and those it is the sum of.
+
+- Where the whole is hidden, every group is.
+- Where a group is small and all groups together are few, all are hidden, the noughts among them.
+- A trust's group is shown where it is shown of all its schools, a year's where it is of all its terms.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from commonroom.warehouse import suppression
+from commonroom.warehouse.attack import Cell, Sum
+from commonroom.warehouse.disclosure import is_sensitive
+from commonroom.warehouse.measures import Measure
+from commonroom.warehouse.publication import Hide, Name, Numbers, Parts, Place, Time, Tree
+from commonroom.warehouse.suppression import Table
+
+# Fewer than this in all groups together are not divided where one of the groups is small.
+FEW = 10
+_HALF, _LEAST = 2, 2
+_COST_OF_LEVEL = {"school": 1, "authority": 40, "region": 200, "national": 1000}
+
+
+class Whole(msgspec.Struct, frozen=True):
+    """The undivided measure as it is published: its numbers, and where it and its denominator are not shown."""
+
+    numbers: Numbers
+    hidden: frozenset[Name]
+    dark: frozenset[tuple[Place, Time]]
+
+
+def series(measure: str, group: str) -> str:
+    """The name that a group's figures of a measure have in a release."""
+    return f"{measure}={group}"
+
+
+def hidden(
+    family: Sequence[Measure],
+    groups: Sequence[str],
+    numbers: Numbers,
+    whole: Whole,
+    places: Tree,
+    dark_elsewhere: frozenset[Name] | None = None,
+    hide: Hide = suppression.hide,
+) -> frozenset[Name]:
+    """The figures to hide among `numbers`, which are by `series`, place and time.
+
+    `dark_elsewhere` names those whose denominator is the hidden figure of another measure, which is published so too.
+    """
+    schools = {name: parts for name, parts in numbers.items() if name[1][0] != "trust"}
+    first = family[0]
+    dark = dark_elsewhere or frozenset()
+    if first.denominator is not None and dark_elsewhere is None:
+        dark = _dark(first, groups, schools, whole, places, hide)
+
+    def is_dark(group: str, place: Place, time: Time) -> bool:
+        return (series(first.name, group), place, time) in dark
+
+    cells = _Cells(family, groups, places)
+    for measure in family:
+        for place, time in sorted({(name[1], name[2]) for name in schools}):
+            mine = {
+                group: schools[name]
+                for group in groups
+                if (name := (series(measure.name, group), place, time)) in schools
+            }
+            total = whole.numbers[measure.name, place, time]
+            sensitive = {
+                group
+                for group, parts in mine.items()
+                if is_dark(group, place, time) or is_sensitive(measure, parts)
+            }
+            limits = {
+                group: None if is_dark(group, place, time) else parts.denominator
+                for group, parts in mine.items()
+            }
+            cells.add(
+                measure.name, place, time,
+                {group: parts.numerator for group, parts in mine.items()}, total.numerator, sensitive, limits,
+                (measure.name, place, time) in whole.hidden,
+            )  # fmt: skip
+    chosen = frozenset(name for name in hide(cells.table(parts=True)) if name in schools)
+    return chosen | _of_trusts(numbers, chosen, places)
+
+
+def _dark(
+    measure: Measure, groups: Sequence[str], numbers: Numbers, whole: Whole, places: Tree, hide: Hide
+) -> frozenset[Name]:
+    """The figures whose denominator is not shown, by the first measure's series."""
+    cells = _Cells([measure], groups, places)
+    for place, time in sorted({(name[1], name[2]) for name in numbers}):
+        mine = {
+            group: numbers[name]
+            for group in groups
+            if (name := (series(measure.name, group), place, time)) in numbers
+        }
+        values = {group: parts.denominator or 0 for group, parts in mine.items()}
+        small = {
+            group
+            for group, parts in mine.items()
+            if values[group] and is_sensitive(measure, Parts(0, None, parts.units))
+        }
+        total = whole.numbers[measure.name, place, time].denominator or 0
+        cells.add(measure.name, place, time, values, total, small, {}, (place, time) in whole.dark)
+    return frozenset(name for name in hide(cells.table(parts=False)) if name in numbers)
+
+
+class _Cells:
+    """The cells of one characteristic, gathered place by place, and the sums between them."""
+
+    def __init__(self, family: Sequence[Measure], groups: Sequence[str], places: Tree) -> None:
+        self._family, self._groups, self._places = [one.name for one in family], groups, places
+        self._cells: dict[Any, Cell] = {}
+        self._wholes: dict[Name, tuple[Name, ...]] = {}
+
+    def add(
+        self, measure: str, place: Place, time: Time, values: Mapping[str, int], total: int,
+        sensitive: Collection[str], limits: Mapping[str, int | None], whole_is_hidden: bool,
+    ) -> None:  # fmt: skip
+        """The groups of one figure, with their whole."""
+        needs = {
+            group: max(_LEAST, -(-values[group] // _HALF)) if group in sensitive else _LEAST
+            for group in values
+        }
+        nonzero = sum(value > 0 for value in values.values())
+        tight = total < FEW or total - nonzero < max(needs.values(), default=0)
+        all_dark = whole_is_hidden or (bool(sensitive) and tight)
+        if total == 0 and not whole_is_hidden:
+            needs = dict.fromkeys(needs, 0)  # that all are 0 is told by the whole
+        cost = _COST_OF_LEVEL[place[0]]
+        for group, value in values.items():
+            self._cells[series(measure, group), place, time] = Cell(
+                value=value,
+                sensitive=all_dark or group in sensitive,
+                needs=min(needs[group], max(total, 1)) if all_dark else needs[group],
+                may_be_nought=all_dark,
+                cost=float((1 + value.bit_length()) * cost),
+                at_most=limits.get(group),
+            )
+        name = (measure, place, time)
+        self._cells[name] = Cell(
+            value=total,
+            sensitive=whole_is_hidden,
+            never=not whole_is_hidden,
+            needs=_LEAST if whole_is_hidden else 0,
+        )
+        self._wholes[name] = tuple((series(measure, group), place, time) for group in values)
+
+    def table(self, *, parts: bool) -> Table:
+        """All of it. `parts`: the first measure of the family is the sum of the others."""
+        blocks: dict[tuple[bool, str, str], list[Sum]] = defaultdict(list)
+        for name, divided in self._wholes.items():
+            blocks[False, self._places.area(name[1]), name[2]].append((name, *divided))
+        for name in list(self._cells):
+            figure, place, time = name
+            below = [(figure, child, time) for child in self._places.children.get(place, ())]
+            self._add(
+                blocks[place[0] != "authority", place[1] if place[0] == "authority" else "", time],
+                name,
+                below,
+            )
+            first, _, group = figure.partition("=")
+            if parts and first == self._family[0] and len(self._family) > 1:
+                others = [series(one, group) if group else one for one in self._family[1:]]
+                area = self._places.area(place)
+                self._add(blocks[not area, area, time], name, [(other, place, time) for other in others])
+        return Table(self._cells, tuple(tuple(blocks[key]) for key in sorted(blocks) if blocks[key]))
+
+    def _add(self, block: list[Sum], total: Name, parts: Iterable[Name]) -> None:
+        mine = [part for part in parts if part in self._cells]
+        # What is published as a sum of less, or more, is none.
+        if mine and sum(self._cells[part].value for part in mine) == self._cells[total].value:
+            block.append((total, *mine))
+
+
+def _of_trusts(numbers: Numbers, chosen: frozenset[Name], places: Tree) -> frozenset[Name]:
+    return frozenset(
+        name
+        for name in numbers
+        if name[1][0] == "trust"
+        and any((name[0], school, name[2]) in chosen for school in places.children.get(name[1], ()))
+    )

@@ -50,7 +50,10 @@ SELECT entity, names, old, new, known_position, known_from, message, sender FROM
 _NEW_REKEYED = """
 INSERT INTO warehouse.rekeyed (names, old, new, known_position, known_from, message, sender, entity)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-ON CONFLICT (entity, names, old, new) DO NOTHING
+ON CONFLICT (entity, names, old, new) DO UPDATE
+SET known_position = excluded.known_position, known_from = excluded.known_from,
+    message = excluded.message, sender = excluded.sender
+WHERE rekeyed.known_position < excluded.known_position
 """
 
 
@@ -74,6 +77,7 @@ async def load(connection: Any, settings: Settings, duck: Duck, incoming: Sequen
     followed = _followed(_by_entity(readings), keys, moves)
     changes = await _with_learners(connection, followed)
     ended = {entity: rows for entity, (rows, _) in moves.items()}
+    readings = [letters.noting(reading, keys.superseded) for reading in readings]
     batch = Batch(head.number + 1, str(ids.uuid7()))
     written = await asyncio.to_thread(_append_all, settings, duck, head, batch, changes, ended)
     position = max([head.position, *(letter.position for letter in incoming)])
@@ -138,7 +142,10 @@ def newest_stored(
     stored = table.relation([file.path for file in files], [column.name for column in table.columns], where)
     found = duck.query(
         f"""
-        SELECT * FROM ({stored}) AS stored SEMI JOIN named USING ({slot})
+        SELECT * FROM (
+            SELECT *, sum(weight) OVER (PARTITION BY {slot}) AS lives
+            FROM ({stored}) AS stored SEMI JOIN named USING ({slot})
+        ) AS of_slots
         QUALIFY row_number() OVER (PARTITION BY {slot} ORDER BY {_newest_first(table)}) = 1
         """,  # noqa: S608 - names are the standard's, values are quoted
         tables={"named": _slots(table, changes)},
@@ -148,12 +155,16 @@ def newest_stored(
 
 
 def _newest_first(table: FactTable) -> str:
-    """The order of the rows of a slot, as `Fact.rank` has it: by version, then by the key as sent.
+    """The order of the rows of a slot, as `Fact.rank` has it: by version, then by the key as sent. `lives`: whether one does.
 
-    What moved to another key has ended here for good. Of a correction's two rows the live one says what is true now.
+    Of equal ones the live row is the newest, where one lives: a fact may have moved away and come back. Where none does,
+    it is the row that moved.
     """
-    sent = f"coalesce(origin, concat_ws(' ', {', '.join(table.key)}))"
-    return f"version DESC, origin IS NOT DISTINCT FROM '{MOVED}' DESC, {sent} DESC, known_position DESC, weight DESC"
+    sent = f"coalesce(replace(origin, '{MOVED}', ''), concat_ws(' ', {', '.join(table.key)}))"
+    return (
+        f"(lives > 0 AND weight > 0) DESC, version DESC, {sent} DESC, "
+        f"coalesce(starts_with(origin, '{MOVED}'), false) DESC, known_position DESC, weight DESC"
+    )
 
 
 async def _known_rekeyed(connection: Any) -> list[Rekeyed]:
@@ -199,8 +210,11 @@ def _stored_under(
     slot = ", ".join([*table.key, "valid_from"])
     found = duck.query(
         f"""
-        SELECT stored.* FROM ({table.relation(files, [column.name for column in table.columns])}) AS stored
-        SEMI JOIN gone ON {match}
+        SELECT * FROM (
+            SELECT stored.*, sum(weight) OVER (PARTITION BY {slot}) AS lives
+            FROM ({table.relation(files, [column.name for column in table.columns])}) AS stored
+            SEMI JOIN gone ON {match}
+        ) AS of_slots
         QUALIFY row_number() OVER (PARTITION BY {slot} ORDER BY {_newest_first(table)}) = 1
         """,  # noqa: S608 - names are the standard's
         tables={

@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 
 Slot = tuple[tuple[Any, ...], date]
-# The `origin` of a row that ended because its key changed.
-MOVED = "moved"
+# So begins the `origin` of a row that ended because its key changed; then comes the key as sent.
+MOVED = "moved\x1f"
 
 
 class Fact(msgspec.Struct, frozen=True, gc=False):
@@ -47,7 +47,12 @@ class Fact(msgspec.Struct, frozen=True, gc=False):
     @property
     def sent_key(self) -> str:
         """The key under which it was sent, as text."""
-        return self.origin or " ".join(map(str, self.key))
+        return (self.origin or "").removeprefix(MOVED) or " ".join(map(str, self.key))
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether it ended here because its key changed: what it says is told under another."""
+        return (self.origin or "").startswith(MOVED)
 
     @property
     def rank(self) -> tuple[int, str]:
@@ -65,7 +70,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
 def plan(changes: Iterable[Change], newest: Mapping[Slot, Fact]) -> list[Fact]:
     """The rows to append for `changes`, given the newest stored row of each slot they name.
 
-    The newest row of a slot is the one with the highest version; of those, what was known last; of two, the live one.
+    The newest row of a slot is the one with the highest version; of those, what was known last; of two, the live one. One
+    that moved to another key keeps nothing out: it comes back with the key, and with what has replaced it meanwhile.
     Changes are taken in the order in which the hub accepted them, so that cutting them into batches otherwise changes
     nothing.
     """
@@ -74,7 +80,7 @@ def plan(changes: Iterable[Change], newest: Mapping[Slot, Fact]) -> list[Fact]:
     for change in sorted(changes, key=lambda change: change.fact.known_position):
         slot = change.fact.slot
         last = state.get(slot) or newest.get(slot)
-        if last is not None and change.fact.rank <= last.rank:
+        if last is not None and change.fact.rank <= last.rank and not last.has_moved:
             continue
         new = _steps(change, last)
         rows.extend(new)

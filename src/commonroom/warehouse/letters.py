@@ -269,6 +269,20 @@ def _rekeyed(letter: Letter, content: RecordSet) -> tuple[list[Rekeyed], list[Fi
     return good, bad
 
 
+def noting(reading: Reading, superseded: Sequence[Rekeyed]) -> Reading:
+    """The same with a finding for each of its changes of keys that a newer one has overtaken."""
+    findings = [
+        Finding(
+            severity="query", rule="fact.rekeyed", entity=one.entity, record=None, key={}, item=None, value=None,
+            message="A changed key was not followed: a newer message says that the new key became the old one again.",
+            remedy="If this change holds after all, send it again as a new message.",
+        )
+        for one in reading.rekeyed
+        if one in superseded
+    ]  # fmt: skip
+    return msgspec.structs.replace(reading, findings=[*reading.findings, *findings][:_MAX_FINDINGS])
+
+
 def _values(entity: standard.Entity, names: Sequence[str], end: Any) -> tuple[str, ...] | None:
     """The values of a whole key as text, None when it is not one or no record could have it."""
     if not isinstance(end, Mapping) or set(end) != set(names):

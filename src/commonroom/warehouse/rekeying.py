@@ -4,7 +4,8 @@ A change of a person's key holds for every entity whose key has its items: the n
 of the marks. A key with a day in it is one record's: its change holds for its own entity alone. Facts already stored under
 the old key are ended there and told under the new one; those that come later under the old key are stored under the new one
 at once. Where both keys have a fact, the higher version wins, and of equal ones the one whose key as sent is the higher
-text: so any order of letters comes to the same state. A change that would go round in a circle is refused. Pure.
+text: so any order of letters comes to the same state. Where changes go round in a circle (A became B, later B became A) the
+newest hold, in whatever order they arrive, and the oldest that would close the circle does not. Pure.
 """
 
 from __future__ import annotations
@@ -39,16 +40,26 @@ class Rekeyed(msgspec.Struct, frozen=True):
         """Of which keys it is a change."""
         return self.entity, self.names
 
+    @property
+    def said(self) -> tuple[Kind, Values, Values]:
+        """What it says, whoever says it and when."""
+        return self.kind, self.old, self.new
+
 
 class Keys:
     """Which keys became which."""
 
     def __init__(self, changes: Iterable[Rekeyed]) -> None:
         self._next: dict[tuple[Kind, Values], set[Values]] = {}
-        self.refused: list[Rekeyed] = []
-        for change in sorted(changes, key=lambda one: (one.kind, one.old, one.new)):
+        self.superseded: list[Rekeyed] = []  # newer changes lead back from where they went
+        newest: dict[tuple[Kind, Values, Values], Rekeyed] = {}
+        for change in changes:
+            before = newest.get(change.said)
+            if before is None or before.known_position < change.known_position:
+                newest[change.said] = change
+        for change in sorted(newest.values(), key=lambda one: (-one.known_position, *one.said)):
             if change.old in self._reached(change.kind, change.new):
-                self.refused.append(change)  # it would go round in circles
+                self.superseded.append(change)
             else:
                 self._next.setdefault((change.kind, change.old), set()).add(change.new)
 
@@ -105,14 +116,14 @@ def move(
     newest = max(said, key=lambda one: one.known_position)
     by_key = {one.old: one for one in sorted(said, key=lambda one: one.known_position)}
     for fact in stored:
-        if fact.origin == MOVED:
+        if fact.has_moved:
             continue
         because = by_key.get(_values(table, fact, newest.names), newest)
         since = max((fact.known_from, fact.known_position), (because.known_from, because.known_position))
         if fact.weight > 0:
             ended.append(
                 msgspec.structs.replace(
-                    fact, weight=-1, origin=MOVED, known_from=since[0], known_position=since[1],
+                    fact, weight=-1, origin=MOVED + fact.sent_key, known_from=since[0], known_position=since[1],
                     message=because.message, sender=because.sender,
                 )
             )  # fmt: skip

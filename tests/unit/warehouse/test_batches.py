@@ -253,6 +253,35 @@ async def test_the_order_in_which_marks_and_changed_keys_come_leaves_no_trace(
     assert {key[0] for key in states[0]} == {upn(3)}
 
 
+async def test_a_key_that_comes_back_brings_all_with_it_in_whatever_order_its_sender_is_told(
+    house: House, settings: Settings, tmp_path: Path
+) -> None:
+    """1 became 2, and later 1 again; meanwhile marks came under both."""
+    letters = [
+        house.letter(A, "attendance_mark", [mark(A, 1, "2026-09-07", "AM", "/")]),
+        new_upn(house, 1, 2),
+        house.letter(
+            A,
+            "attendance_mark",
+            [mark(A, 2, "2026-09-07", "AM", "I", 2), mark(A, 2, "2026-09-07", "PM", "N")],
+        ),
+        new_upn(house, 2, 1),
+        house.letter(A, "attendance_mark", [mark(A, 1, "2026-09-07", "PM", "\\", 2)]),
+    ]
+    findings = "SELECT count(*) FROM warehouse.finding WHERE severity = 'query' AND rule = 'fact.rekeyed'"
+    noted = []
+    for number, order in enumerate([(0, 1, 2, 3, 4), (3, 1, 4, 2, 0), (2, 3, 0, 1, 4), (1, 2, 0, 4, 3)]):
+        await house.connection.execute("TRUNCATE warehouse.head, warehouse.rekeyed, warehouse.finding")
+        house.settings = msgspec.structs.replace(settings, data=tmp_path / str(number))
+        house.duck = Duck(house.settings, [house.settings.folder("warehouse")])
+        for place in order:
+            await house.load(letters[place])
+        assert await live(house, "attendance_mark") == {(upn(1), "AM", "I"): 1, (upn(1), "PM", "\\"): 1}
+        noted.append(await house.connection.fetchval(findings))
+    # Told second, the newer change simply holds; told first, the older one is not followed, and its sender hears it.
+    assert noted == [0, 1, 1, 0]
+
+
 async def test_a_changed_key_that_is_none_or_somebody_elses_is_refused(house: House) -> None:
     half = {"from": {"school": A}, "to": {"school": A, "upn": upn(2)}}
     letter = house.letter(A, "learner", rekeyed={"learner": [half]})

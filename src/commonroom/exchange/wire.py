@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import ssl
+from functools import cache
 from typing import Any, TypeVar
 
 import httpx2
@@ -25,6 +27,7 @@ def make_http_client(connections: int = 100) -> httpx2.AsyncClient:
         max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=60
     )
     return httpx2.AsyncClient(
+        verify=_trusted(),
         timeout=TIMEOUT,
         limits=limits,
         follow_redirects=False,
@@ -33,6 +36,12 @@ def make_http_client(connections: int = 100) -> httpx2.AsyncClient:
             f"all://{host}": None for host in LOOPBACK
         },  # a proxy of the machine's is not for its own hub
     )
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The machine's trusted authorities: to read them takes longer than many a request, so once a process."""
+    return httpx2.create_ssl_context()
 
 
 async def call(

@@ -155,7 +155,7 @@ def newest_stored(
 
 
 def _newest_first(table: FactTable) -> str:
-    """The order of the rows of a slot, as `Fact.rank` has it: by version, then by the key as sent. `lives`: whether one does.
+    """The order of the rows of a slot, as `Fact.rank` has it: by version, then by the key sent. `lives` counts the live.
 
     Of equal ones the live row is the newest, where one lives: a fact may have moved away and come back. Where none does,
     it is the row that moved.

@@ -1,0 +1,115 @@
+"""A school year, worked out from nothing, and then one more day: its marks, and corrections of the days before."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from commonroom.standard import terms
+from commonroom.warehouse import measures, periods
+from commonroom.warehouse.partials import Partials
+from commonroom.warehouse.releases import time_of
+from warehouse_bench.nation import Nation
+from warehouse_bench.store import MARKS, REGISTER, Store, Took
+
+MEASURES = (
+    "absence_overall",
+    "absence_authorised",
+    "absence_unauthorised",
+    "persistent_absence",
+    "severe_absence",
+)
+DAYS, NEW_DAYS = 190, 3
+
+
+async def measure(store: Store, maker: duckdb.DuckDBPyConnection, nation: Nation, say: Any) -> dict[str, Any]:
+    """Load all days of a year but the last ones, work all figures out; then day after day, and what each one costs."""
+    days = terms.school_days(date(2025, 9, 1), date(2026, 8, 31))[:DAYS]
+    store.append(REGISTER, nation.register())
+    rows = 0
+    for month in range(0, DAYS - NEW_DAYS, 10):
+        chunks = [
+            chunk
+            for day in days[month : min(month + 10, DAYS - NEW_DAYS)]
+            for chunk in nation.day(maker, day)
+        ]
+        rows += sum(chunk.num_rows for chunk in chunks)
+        store.append(MARKS, pa.concat_tables(chunks))
+    head = await store.announce()
+    say(f"a year of {rows:,} rows stored")
+    wanted = _periods(days)
+    full = Took()
+    partials = Partials(store.settings, store.duck)
+    with full.more():
+        before = {name: partials.rows(measures.named(name), head, wanted) for name in MEASURES}
+    say(f"worked out in {full.wall:.1f} s")
+    refreshes = []
+    for day in days[DAYS - NEW_DAYS :]:
+        late = [_corrected(chunk) for old in days[-20:-15] for chunk in nation.day(maker, old)]
+        store.append(MARKS, pa.concat_tables([*nation.day(maker, day), *late]))
+        head = await store.announce()
+        took = Took()
+        with took.more():
+            after = {name: partials.rows(measures.named(name), head, wanted) for name in MEASURES}
+        refreshes.append(took)
+        if after == before:
+            raise RuntimeError("a new day changed nothing")
+        before = after
+    anew = Took()
+    with anew.more():
+        scratch = Partials(_elsewhere(store), store.duck)
+        assert _by_cell(scratch.rows(measures.named(MEASURES[3]), head, wanted)) == _by_cell(
+            after[MEASURES[3]]
+        )
+    return {
+        "schools": nation.schools,
+        "rows": rows,
+        "periods": len(wanted),
+        "measures": len(MEASURES),
+        "year_s": {"wall": round(full.wall, 3), "cpu": round(full.cpu, 3)},
+        "new_day_s": {
+            "wall": round(statistics.median(one.wall for one in refreshes), 3),
+            "cpu": round(statistics.median(one.cpu for one in refreshes), 3),
+        },
+        "year_to_new_day": {
+            "wall": round(full.wall / statistics.median(one.wall for one in refreshes), 1),
+            "cpu": round(full.cpu / statistics.median(one.cpu for one in refreshes), 1),
+        },
+    }
+
+
+def _periods(days: list[date]) -> Mapping[str, list[date]]:
+    """Every day, week and term of the year, by name."""
+    named = measures.named(MEASURES[0])
+    return {
+        time_of(named, period): period.days()
+        for grain in ("day", "week", "term")
+        for period in periods.between(grain, days[0], days[-1], days[-1])
+    }
+
+
+def _corrected(chunk: pa.Table) -> pa.Table:
+    """One school in fifty tells some marks of that day anew."""
+    some = chunk.filter(pc.equal(pc.bit_wise_and(chunk["known_position"], 63), 7)).slice(0, 200)
+    index = some.schema.get_field_index("weight")
+    undone = some.set_column(index, "weight", pc.negate(some["weight"]))
+    code = some.schema.get_field_index("code")
+    told = some.set_column(code, "code", pa.array(["I"] * some.num_rows, pa.string()))
+    return pa.concat_tables([undone, told])
+
+
+def _elsewhere(store: Store) -> Any:
+    """The same facts, with nothing kept: `.partials` under another name."""
+    folder = store.settings.folder("warehouse") / ".partials"
+    folder.rename(folder.with_name(".partials-before"))
+    return store.settings
+
+
+def _by_cell(rows: Any) -> set[tuple[Any, ...]]:
+    return {tuple(row.values()) for row in rows}

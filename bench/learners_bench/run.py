@@ -13,10 +13,10 @@ from commonroom.registers.learners.matching.blocking import Index
 from commonroom.registers.learners.matching.columns import EXISTING, NEW, Batch, decide_batch
 from commonroom.registers.learners.matching.people_columns import (
     Table,
-    Vocabulary,
     frequencies_of,
     people_of,
 )
+from commonroom.registers.learners.matching.vocabulary import Vocabulary
 from learners_bench import population
 
 

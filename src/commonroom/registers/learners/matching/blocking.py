@@ -7,17 +7,21 @@ from collections.abc import Iterator
 import msgspec
 import numpy as np
 
-from commonroom.registers.learners.matching.people_columns import Bools, Ints, People
+from commonroom.registers.learners.matching.name_levels import NameLevels
+from commonroom.registers.learners.matching.people_columns import People
+from commonroom.registers.learners.matching.vocabulary import Bools, Ints
 
 Keyed = tuple[str, Ints, Ints]
 
+# An odd number whose multiples scatter keys over the buckets.
+_SCATTER = np.uint64(0x9E3779B97F4A7C15)
+
 
 class Index:
-    """A register's keys, sorted, so that a batch finds its candidates at once."""
+    """A register's keys in buckets, so that a batch finds its candidates at once."""
 
     def __init__(self, register: People) -> None:
         self.register = register
-        self._passes: dict[str, tuple[Ints, Ints]] = {}
         gathered: dict[str, list[tuple[Ints, Ints]]] = {}
         form = _Form.of(register)
         nobody = register.year[form.rows] == 0
@@ -27,41 +31,60 @@ class Index:
         )
         for name, rows, keys in stored:
             gathered.setdefault(name, []).append((rows, keys))
+        self._passes: dict[str, _Pass] = {}
         for name, parts in gathered.items():
-            rows = np.concatenate([part[0] for part in parts])
-            keys = np.concatenate([part[1] for part in parts])
-            order = np.argsort(keys, kind="stable")
-            self._passes[name] = (keys[order], rows[order].astype(np.int32))
+            rows, keys = (np.concatenate([part[side] for part in parts]) for side in (0, 1))
+            if len(rows):
+                self._passes[name] = _Pass(rows, keys)
         # What batches will ask of the register's names is worked out before the first one comes.
-        register.vocabulary.rarity("given", register.given)
-        register.vocabulary.rarity("family", register.family)
-        register.vocabulary.together(register.given[:1], register.family[:1])
+        vocabulary = register.vocabulary
+        for kind, codes in (("given", register.given), ("family", register.family)):
+            NameLevels(vocabulary, kind).prepare(np.unique(codes))
+        vocabulary.packed(np.unique(register.postcodes.codes))
+        vocabulary.together(register.given[:1], register.family[:1])
 
     def candidates(self, queries: People) -> tuple[Ints, Ints]:
         """Positions of queries and of registered persons that share a key, each pair once."""
         found = [
-            self._found(name, rows, keys)
+            self._passes[name].find(rows, keys)
             for form in _forms(queries)
-            for name, rows, keys in (*_keys(queries, form), *_asked_without_year(queries, form))
+            for name, rows, keys in (*_keys(queries, form), *self._asked_without_year(queries, form))
             if name in self._passes
         ]
-        pairs = (
-            np.concatenate([(rows << 32) | others for rows, others in found])
-            if found
-            else np.zeros(0, np.int64)
-        )
+        pairs = np.concatenate(found) if found else np.zeros(0, np.int64)
         pairs.sort()
         pairs = pairs[np.concatenate([np.ones(min(1, len(pairs)), np.bool_), pairs[1:] != pairs[:-1]])]
         return pairs >> 32, pairs & 0xFFFFFFFF
 
-    def _found(self, name: str, rows: Ints, keys: Ints) -> tuple[Ints, Ints]:
-        held, people = self._passes[name]
-        # In order, so that the look-ups stay near each other in memory.
-        order = np.argsort(keys)
-        rows, keys = rows[order], keys[order]
-        first = np.searchsorted(held, keys, "left")
-        count = np.searchsorted(held, keys, "right") - first
-        return np.repeat(rows, count), people[spread(first, count)].astype(np.int64)
+    def _asked_without_year(self, queries: People, form: _Form) -> Iterator[Keyed]:
+        nobody = queries.year[form.rows] == 0
+        if form.birth_alone or not (nobody.any() or "fg0" in self._passes):
+            return iter(())
+        return _without_year(queries, form, ("fg", nobody), ("fg0", np.ones_like(nobody)))
+
+
+class _Pass:
+    """The keys of one pass: those of bucket i are `keys[start[i]:start[i + 1]]`, and their persons in `rows`."""
+
+    def __init__(self, rows: Ints, keys: Ints) -> None:
+        self._shift = np.uint64(64 - max(1, (len(keys) - 1).bit_length()))
+        buckets = self._buckets(keys)
+        order = np.argsort(buckets, kind="stable")
+        self._keys, self._rows = keys[order], rows[order].astype(np.int32)
+        count = np.bincount(buckets, minlength=1 << (64 - int(self._shift)))
+        self._start = np.concatenate([np.zeros(1, np.int64), np.cumsum(count)]).astype(np.int32)
+
+    def _buckets(self, keys: Ints) -> Ints:
+        return ((keys.view(np.uint64) * _SCATTER) >> self._shift).view(np.int64)
+
+    def find(self, rows: Ints, keys: Ints) -> Ints:
+        """Pairs (row << 32) | person for each row whose key a person has."""
+        buckets = self._buckets(keys)
+        first = self._start[buckets].astype(np.int64)
+        count = self._start[buckets + 1] - first
+        places = spread(first, count)
+        same = np.flatnonzero(self._keys[places] == np.repeat(keys, count))
+        return (np.repeat(rows, count)[same] << 32) | self._rows[places[same]]
 
 
 def spread(first: Ints, count: Ints) -> Ints:
@@ -123,15 +146,15 @@ def _forms(queries: People) -> Iterator[_Form]:
 
 def _keys(people: People, form: _Form) -> Iterator[Keyed]:
     vocabulary = people.vocabulary
-    whole_family = _whole(people, form.family)
+    whole_family = vocabulary.whole(form.family)
     alone = np.where(form.given != 0, form.given, whole_family)
-    sound = vocabulary.soundex(alone)[alone]
+    sound = vocabulary.soundex(alone)
     born = form.year * 10_000 + form.month * 100 + form.day
     known = (form.day != 0) & (form.month != 0)
     dated = known[form.rows] & (sound != 0)
     rows = form.rows[dated]
     for part_rows, part in _family_parts(people, form):
-        sounds = vocabulary.soundex(part)[part]
+        sounds = vocabulary.soundex(part)
         kept = known[part_rows] & (sounds != 0)
         yield "bf", part_rows[kept], (born[part_rows[kept]] << 15) | sounds[kept]
         if not form.birth_alone:
@@ -139,7 +162,7 @@ def _keys(people: People, form: _Form) -> Iterator[Keyed]:
             yield from _at_home(people, part_rows[sounding], sounds[sounding])
     yield "bg", rows, (born[rows] << 15) | sound[dated]
     homes = np.repeat(np.arange(people.size), np.diff(people.postcodes.start))
-    places = vocabulary.district(people.postcodes.codes)[people.postcodes.codes]
+    places = vocabulary.district(people.postcodes.codes)
     homed = known[homes]
     yield "bd", homes[homed], (born[homes[homed]] << 32) | places[homed]
     if form.birth_alone:
@@ -168,37 +191,26 @@ def _with_postcodes(people: People, rows: Ints, sounds: Ints) -> tuple[Ints, Int
     return np.repeat(rows, count), (np.repeat(sounds, count) << 32) | codes
 
 
-def _asked_without_year(queries: People, form: _Form) -> Iterator[Keyed]:
-    if form.birth_alone:
-        return iter(())
-    nobody = queries.year[form.rows] == 0
-    return _without_year(queries, form, ("fg", nobody), ("fg0", np.ones_like(nobody)))
-
-
 def _without_year(people: People, form: _Form, *passes: tuple[str, Bools]) -> Iterator[Keyed]:
     """Family name and sound of the given name, for the rows of each pass."""
     named = (form.given != 0) & (form.family != 0)
-    keys = (people.vocabulary.soundex(form.given)[form.given] << 32) | _whole(people, form.family)
+    keys = (people.vocabulary.soundex(form.given) << 32) | people.vocabulary.whole(form.family)
     for name, wanted in passes:
         kept = named & wanted
         yield name, form.rows[kept], keys[kept]
 
 
-def _whole(people: People, family: Ints) -> Ints:
-    different, places = np.unique(family, return_inverse=True)
-    texts = people.vocabulary.texts
-    return people.vocabulary.codes([texts[code].replace(" ", "") for code in different.tolist()])[places]
-
-
 def _family_parts(people: People, form: _Form) -> Iterator[tuple[Ints, Ints]]:
     """The rows of each family name and of each part of one."""
     yield form.rows, form.family
-    different, places = np.unique(form.family, return_inverse=True)
-    texts = people.vocabulary.texts
-    split = [texts[code].split() for code in different.tolist()]
-    for part in range(max((len(words) for words in split), default=0)):
-        codes = people.vocabulary.codes(
-            words[part] if len(words) > 1 and part < len(words) else "" for words in split
-        )[places]
-        held = np.flatnonzero(codes)
-        yield form.rows[held], codes[held]
+    vocabulary = people.vocabulary
+    # The name from its second word on, and from there again: what stands in front is a part.
+    rows, rest = form.rows, form.family
+    held = np.flatnonzero(vocabulary.other_words(rest))
+    while len(held):
+        rows, rest = rows[held], rest[held]
+        yield rows, vocabulary.first_word(rest)
+        rest = vocabulary.other_words(rest)
+        last = np.flatnonzero(vocabulary.other_words(rest) == 0)
+        yield rows[last], rest[last]
+        held = np.flatnonzero(vocabulary.other_words(rest))

@@ -9,10 +9,10 @@ import msgspec
 import numpy as np
 
 from commonroom.registers.learners.matching import levels as level
-from commonroom.registers.learners.matching.blocking import spread
 from commonroom.registers.learners.matching.decide import NO_OVERRIDES
 from commonroom.registers.learners.matching.guards_columns import GUARDS, LevelColumns, guard_columns
-from commonroom.registers.learners.matching.name_columns import NameColumns, first_best
+from commonroom.registers.learners.matching.name_columns import NameColumns
+from commonroom.registers.learners.matching.name_levels import NAME, Small
 from commonroom.registers.learners.matching.parameters import Frequencies, parameters, prior
 from commonroom.registers.learners.matching.people import (
     Decision,
@@ -24,23 +24,23 @@ from commonroom.registers.learners.matching.people import (
     Weighed,
 )
 from commonroom.registers.learners.matching.people_columns import (
-    Bools,
-    Floats,
-    Ints,
     People,
-    Vocabulary,
     people_of,
     table_of,
     table_of_known,
 )
+from commonroom.registers.learners.matching.rest_columns import Rest, rest_of
+from commonroom.registers.learners.matching.vocabulary import Bools, Floats, Ints, Vocabulary
 
 OUTCOMES: tuple[Outcome, ...] = ("new", "existing", "review", "too_many")
 NEW, EXISTING, REVIEW, TOO_MANY = range(4)
+# So many pairs are looked at together: as many as the processor's cache holds.
+AT_ONCE = 1 << 15
 # Nothing is passed over that the last digit of a sum could bring back.
 _LEEWAY = 1e-6
 _ORDERS = {
-    "given": level.NAME,
-    "family": level.NAME,
+    "given": NAME,
+    "family": NAME,
     "names": level.TOGETHER,
     "birth": level.BIRTH,
     "gender": level.EQUAL,
@@ -58,11 +58,11 @@ class Scored(msgspec.Struct, frozen=True):
     query: Ints
     known: Ints
     weight: Floats
-    guard: level.Small
+    guard: Small
     optional: Bools
     same_upn: Bools
     # By field of the waterfall: level and weight.
-    fields: Mapping[str, tuple[level.Small, Floats]]
+    fields: Mapping[str, tuple[Small, Floats]]
     prior: float
 
 
@@ -70,9 +70,9 @@ class Batch(msgspec.Struct, frozen=True):
     """The decisions on a batch: by query its outcome, the best candidate's place in `scored`, the guard that held."""
 
     scored: Scored
-    outcome: level.Small
+    outcome: Small
     best: Ints
-    guard: level.Small
+    guard: Small
     # Candidates of query i, best first: scored rows order[start[i]:start[i + 1]].
     start: Ints
     order: Ints
@@ -166,112 +166,57 @@ def score_pairs(
     queries: People, register: People, one: Ints, other: Ints, *, registered: int | None, forced: Bools
 ) -> Scored:
     """Weigh the pairs. Those whose weight cannot reach a clerk, however alike the names, are left out."""
-    scales = parameters()
-    names = NameColumns(queries, register, one, other)
-    birth, birth_bits, near = level.birth(queries, register, one, other)
-    gender = level.equal(queries.gender[one], register.gender[other])
-    home, home_bits, postcode = _home(queries, register, one, other)
-    upn = _upn(queries, register, one, other)
-    place = level.equal(queries.place_of_birth[one], register.place_of_birth[other])
-    school = level.equal(queries.school_at_16[one], register.school_at_16[other])
-    bits = {
-        "gender": level.weights(scales.gender, level.EQUAL)[gender],
-        "upn": level.weights(scales.upn, level.UPN)[upn],
-        "place": level.weights(scales.place, level.EQUAL)[place],
-        "school": level.weights(scales.school, level.EQUAL)[school],
-    }
-    middle_weights = level.weights(scales.middle, level.MIDDLE)
-    spoken = (queries.middle[one, 0] != 0) & (register.middle[other, 0] != 0)
+    names = NameColumns(queries, register)
     size = prior(registered)
-    most = size + birth_bits + home_bits + sum(bits.values()) + np.where(spoken, max(middle_weights), 0.0)
-    kept = np.flatnonzero(
-        (most + names.most() >= scales.bands.review - _LEEWAY) | (upn == level.UPN.index("same")) | forced
-    )
-    one, other = one[kept], other[kept]
-    given, given_bits, family, family_bits, together, shared = NameColumns(
-        queries, register, one, other
-    ).best()
+    kept, rests = [], []
+    for first in range(0, max(1, len(one)), AT_ONCE):
+        some = slice(first, first + AT_ONCE)
+        rest = rest_of(queries, register, one[some], other[some])
+        least = parameters().bands.review - _LEEWAY
+        within = names.reach(one[some], other[some], size + rest.most(), least)
+        rows = np.flatnonzero(within | (rest.upn == level.UPN.index("same")) | forced[some])
+        kept.append(first + rows)
+        rests.append(rest.only(rows))
+    rows = np.concatenate(kept)
+    return _weighed(names, one[rows], other[rows], Rest.together(rests), size)
+
+
+def _weighed(names: NameColumns, one: Ints, other: Ints, rest: Rest, size: float) -> Scored:
+    """Pairs within reach, weighed whole."""
+    queries, register = names.queries, names.register
+    found = names.best(one, other)
+    together = found.together(queries)
     middle = level.middle(queries, register, one, other)
-    middle[level.member(given, level.NAME, ("other", "middle"))] = 0
+    middle[level.member(found.given, NAME, ("other", "middle"))] = 0
     fields = {
-        "given": (given, given_bits),
-        "family": (family, family_bits),
+        "given": (found.given, found.given_bits),
+        "family": (found.family, found.family_bits),
         "names": ((together != 0).astype(np.int8), together),
-        "birth": (birth[kept], birth_bits[kept]),
-        "gender": (gender[kept], bits["gender"][kept]),
-        "home": (home[kept], home_bits[kept]),
-        "upn": (upn[kept], bits["upn"][kept]),
-        "middle": (middle, middle_weights[middle]),
-        "place": (place[kept], bits["place"][kept]),
-        "school": (school[kept], bits["school"][kept]),
+        **rest.fields(),
+        "middle": (middle, level.weights(parameters().middle, level.MIDDLE)[middle]),
     }
-    weight = np.full(len(kept), size)
+    fields = {name: fields[name] for name in _ORDERS}
+    weight = np.full(len(one), size)
     for _, field_bits in fields.values():
         weight = weight + field_bits
-    strong = ~level.member(home[kept], level.HOME, ("town", "district"))
+    strong = ~level.member(rest.home, level.HOME, ("town", "district"))
     columns = LevelColumns(
-        given=given,
-        family=family,
-        birth=birth[kept],
-        near=near[kept],
-        gender=gender[kept],
-        postcode=postcode[kept],
-        home=(home_bits[kept] > 0) & strong,
-        upn=upn[kept],
+        given=found.given,
+        family=found.family,
+        birth=rest.birth,
+        near=rest.near,
+        gender=rest.gender,
+        postcode=rest.postcode,
+        home=(rest.home_bits > 0) & strong,
+        upn=rest.upn,
         middle=middle,
-        shared=shared,
+        shared=found.shared_by_brothers(queries),
     )
-    optional = level.member(home[kept], level.HOME, ("house", "email", "town")) | (upn[kept] != 0)
-    optional |= (middle != 0) | (place[kept] != 0) | (school[kept] != 0)
-    same_upn = upn[kept] == level.UPN.index("same")
+    optional = level.member(rest.home, level.HOME, ("house", "email", "town")) | (rest.upn != 0)
+    optional |= (middle != 0) | (rest.place != 0) | (rest.school != 0)
+    same_upn = rest.upn == level.UPN.index("same")
     guard = guard_columns(columns)
     return Scored(one, other, np.round(weight, 6), guard, optional, same_upn, fields, size)
-
-
-def _home(
-    queries: People, register: People, one: Ints, other: Ints
-) -> tuple[level.Small, Floats, level.Small]:
-    """The home's level and weight, and the level of the best postcode."""
-    weights = level.home_weights()
-    postcode = np.zeros(len(one), np.int8)
-    has = queries.postcodes.count(one) > 0
-    count = np.where(has, register.postcodes.count(other), 0)
-    rows = np.repeat(np.arange(len(one)), count)
-    yours = register.postcodes.codes[spread(register.postcodes.start[other], count)]
-    mine = queries.postcodes.codes[queries.postcodes.start[one[rows]]]
-    levels = level.postcode(queries.vocabulary, mine, yours)
-    best = first_best(rows, weights[levels])
-    postcode[rows[best]] = levels[best]
-    home, bits = postcode.copy(), weights[postcode]
-    for name in ("house", "email", "town"):
-        left, right = getattr(queries, name)[one], getattr(register, name)[other]
-        better = (left != 0) & (left == right) & (weights[level.HOME.index(name)] > bits)
-        home[better] = level.HOME.index(name)
-        bits = np.where(better, weights[level.HOME.index(name)], bits)
-    return home, bits, postcode
-
-
-def _upn(queries: People, register: People, one: Ints, other: Ints) -> level.Small:
-    levels = np.zeros(len(one), np.int8)
-    permanent = queries.vocabulary.derived(
-        "permanent",
-        lambda text: float(len(text) == 13 and text[-1].isdigit()),
-        np.float64,
-        np.concatenate([queries.upns.codes, register.upns.codes]),
-    )
-    held = np.flatnonzero((queries.upns.count(one) > 0) & (register.upns.count(other) > 0))
-    if not len(held):
-        return levels
-    left, right = one[held], other[held]
-    mine, yours = queries.upns.count(left), register.upns.count(right)
-    rows = np.repeat(np.arange(len(held)), mine * yours)
-    step = spread(np.zeros(len(held), np.int64), mine * yours)
-    my_codes = queries.upns.codes[queries.upns.start[left][rows] + step // yours[rows]]
-    your_codes = register.upns.codes[register.upns.start[right][rows] + step % yours[rows]]
-    both = np.bincount(rows, (permanent[my_codes] > 0) & (permanent[your_codes] > 0), len(held)) > 0
-    same = np.bincount(rows, my_codes == your_codes, len(held)) > 0
-    levels[held] = np.where(same, level.UPN.index("same"), np.where(both, level.UPN.index("differ"), 0))
-    return levels
 
 
 def choose_batch(scored: Scored, size: int, overrides: Mapping[int, Overrides], *, one_file: bool) -> Batch:
@@ -319,9 +264,7 @@ def _likely(scored: Scored, overrides: Mapping[int, Overrides]) -> tuple[Bools, 
     return same & likely, likely
 
 
-def _one_number_each(
-    scored: Scored, outcome: level.Small, best: Ints, guard: level.Small, count: Ints
-) -> None:
+def _one_number_each(scored: Scored, outcome: Small, best: Ints, guard: Small, count: Ints) -> None:
     """Two learners in one provider's file never get one number: the first has it, a clerk sees the others."""
     asking = np.flatnonzero(best >= 0)
     persons = scored.known[best[asking]]

@@ -16,13 +16,13 @@ from commonroom.registers.learners.matching.keys import block_keys, query_keys
 from commonroom.registers.learners.matching.normalise import Prepared, normalise
 from commonroom.registers.learners.matching.people import Decision, Weighed
 from commonroom.registers.learners.matching.people_columns import (
-    Vocabulary,
     frequencies_of,
     people_of,
     table_of,
 )
 from commonroom.registers.learners.matching.score import weigh
 from commonroom.registers.learners.matching.tables import Row
+from commonroom.registers.learners.matching.vocabulary import Vocabulary
 
 Pair = frozenset[str]
 

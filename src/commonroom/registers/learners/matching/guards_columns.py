@@ -6,8 +6,9 @@ import msgspec
 import numpy as np
 
 from commonroom.registers.learners.matching.compare import SAME_FAMILY, SAME_GIVEN
-from commonroom.registers.learners.matching.levels import BIRTH, EQUAL, HOME, MIDDLE, NAME, UPN, Small, member
-from commonroom.registers.learners.matching.people_columns import Bools
+from commonroom.registers.learners.matching.levels import BIRTH, EQUAL, HOME, MIDDLE, UPN, member
+from commonroom.registers.learners.matching.name_levels import NAME, Small
+from commonroom.registers.learners.matching.vocabulary import Bools
 
 GUARDS = (None, "twin", "different", "upn", "birth", "names", "margin", "file")
 

@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
-from rapidfuzz.distance import JaroWinkler
-from rapidfuzz.process import cpdist
 
 from commonroom.registers.learners.matching import compare, score
-from commonroom.registers.learners.matching.parameters import Level, names, parameters
-from commonroom.registers.learners.matching.people_columns import (
-    HOWS,
-    POSTCODE_LETTERS,
-    Bools,
-    Floats,
-    Ints,
-    People,
-    Vocabulary,
-)
+from commonroom.registers.learners.matching.name_levels import Small
+from commonroom.registers.learners.matching.parameters import Level, parameters
+from commonroom.registers.learners.matching.people_columns import HOWS, People
+from commonroom.registers.learners.matching.spelling_columns import one_letter_apart
+from commonroom.registers.learners.matching.vocabulary import Bools, Floats, Ints, Vocabulary
 
-NAME = (
-    "missing",
-    "exact",
-    "variant",
-    "typo",
-    "other",
-    "initial",
-    "similar",
-    "disagree",
-    "part",
-    "swapped",
-    "middle",
-)
 TOGETHER = ("missing", "together")
 BIRTH = ("missing", "exact", "month", "year", "swapped", "slip", "near", "disagree")
 EQUAL = ("missing", "agree", "disagree")
@@ -41,111 +20,29 @@ HOME = ("missing", "exact", "slip", "district", "disagree", "house", "email", "t
 UPN = ("missing", "same", "differ")
 MIDDLE = ("missing", "agree", "initial", "conflict")
 
-Small = NDArray[np.int8]
-_COMPARE: dict[str, Callable[[str, str], str]] = {
-    "given": compare.given_level,
-    "family": compare.family_level,
-}
-
 
 def member(levels: Small, order: Sequence[str], wanted: frozenset[str] | tuple[str, ...]) -> Bools:
     """Whether each level is one of `wanted`."""
     return np.array([name in wanted for name in order])[levels]
 
 
-class NameLevels:
-    """Levels and weights of names, each pair of different names compared once."""
-
-    def __init__(self, vocabulary: Vocabulary, kind: str) -> None:
-        self._vocabulary, self._kind = vocabulary, kind
-        scales = parameters().given if kind == "given" else parameters().family
-        self._exact: float = scales.exact.bits
-        self._base = np.array([_base(scales, level) for level in NAME])
-        self._by_rarity = np.array(
-            [_base(scales, level) != 0.0 and getattr(scales, level).u is None for level in NAME]
-        )
-
-    def of(self, one: Ints, other: Ints) -> tuple[Small, Floats]:
-        """Levels and weights of pairs of names, by their numbers."""
-        rarity = self._vocabulary.rarity(self._kind, np.concatenate([one, other]))
-        levels = np.zeros(len(one), np.int8)
-        named = (one != 0) & (other != 0)
-        levels[named & (one == other)] = NAME.index("exact")
-        open_ = np.flatnonzero(named & (one != other))
-        # A pair and its mirror image are one.
-        low, high = np.minimum(one[open_], other[open_]), np.maximum(one[open_], other[open_])
-        different, places = np.unique((low << 32) | high, return_inverse=True)
-        found = self._compared(different >> 32, different & 0xFFFFFFFF)
-        levels[open_] = found[places]
-        bits = self._base[levels]
-        counted = self._by_rarity[levels]
-        bits[counted] += np.minimum(rarity[one[counted]], rarity[other[counted]])
-        self._weigh_parts(levels, bits, one, other)
-        return levels, bits
-
-    def _compared(self, one: Ints, other: Ints) -> Small:
-        texts = self._vocabulary.texts
-        left, right = [texts[code] for code in one.tolist()], [texts[code] for code in other.tolist()]
-        levels = np.full(len(left), NAME.index("disagree"), np.int8)
-        if not left:
-            return levels
-        alike = cpdist(left, right, scorer=JaroWinkler.similarity, score_cutoff=compare.LEAST_LIKENESS) > 0
-        groups = names().groups[self._kind]
-        held = self._vocabulary.derived(
-            f"special {self._kind}",
-            lambda text: float(text.replace(" ", "") in groups or " " in text or len(text) == 1),
-            np.float64,
-            np.concatenate([one, other]),
-        )
-        special = (held[one] + held[other]) > 0
-        judge = _COMPARE[self._kind]
-        for place in np.flatnonzero(alike | special).tolist():
-            levels[place] = NAME.index(judge(left[place], right[place]))
-        return levels
-
-    def _weigh_parts(self, levels: Small, bits: Floats, one: Ints, other: Ints) -> None:
-        texts = self._vocabulary.texts
-        for place in np.flatnonzero(levels == NAME.index("part")).tolist():
-            bits[place] = compare.name_bits(
-                self._vocabulary.frequencies, self._kind, "part", texts[one[place]], texts[other[place]]
-            )
-
-    def exact_bits(self, codes: Ints) -> Floats:
-        """What agreement on each name weighs."""
-        rarity = self._vocabulary.rarity(self._kind, codes)[codes]
-        return self._exact + rarity
-
-    def most_bits(self, one: Ints, other: Ints) -> Floats:
-        """No level of these two can weigh more."""
-        rarity = self._vocabulary.rarity(self._kind, np.concatenate([one, other]))
-        best = max(0.0, float(self._base[[NAME.index("similar"), NAME.index("initial")]].max()))
-        near = max(self._base[NAME.index(level)] for level in ("variant", "typo", "other", "middle", "part"))
-        # A name that two double names share is no rarer than the rarest there is.
-        part = float(np.max(rarity[other], initial=0.0)) if self._kind == "family" else 0.0
-        same = self._exact + rarity[one]
-        loose = np.maximum(best, near + np.maximum(np.minimum(rarity[one], rarity[other]), 0.0))
-        if self._kind == "family":
-            spaced = self._spaced(one) | self._spaced(other)
-            loose = np.where(spaced, np.maximum(loose, near + max(part, _rarest(self._kind))), loose)
-        return np.where((one == 0) | (other == 0), 0.0, np.where(one == other, same, loose))
-
-    def _spaced(self, codes: Ints) -> Bools:
-        values = self._vocabulary.derived("spaced", lambda text: float(" " in text), np.float64, codes)
-        return values[codes] > 0
-
-
-def _rarest(kind: str) -> float:
-    scales = parameters().given if kind == "given" else parameters().family
-    return float(-np.log2(scales.rarest))
-
-
-def _base(scales: object, level: str) -> float:
-    found = getattr(scales, level, None)
-    return found.bits if isinstance(found, Level) else 0.0
-
-
 def birth(queries: People, register: People, one: Ints, other: Ints) -> tuple[Small, Floats, Bools]:
     """Levels and weights of dates of birth, and whether they are near enough for twins."""
+    mine = queries.born[one]
+    same = (mine != 0) & (mine == register.born[other])
+    levels = np.where(same, BIRTH.index("exact"), 0).astype(np.int8)
+    near = same.copy()
+    open_ = np.flatnonzero(~same)
+    levels[open_], near[open_] = _unequal_births(queries, register, one[open_], other[open_])
+    bits = np.array([score.birth_bits(level, (1, 2, 3)) for level in BIRTH])[levels]
+    # Only of dates known whole is it told that they are exact.
+    first = (levels == BIRTH.index("exact")) & (mine % 10_000 == 101)
+    bits[first] += parameters().birth.first_of_january
+    return levels, bits, near
+
+
+def _unequal_births(queries: People, register: People, one: Ints, other: Ints) -> tuple[Small, Bools]:
+    """Levels of dates that are not known whole or not the same, and whether they are near."""
     year, month, day = queries.year[one], queries.month[one], queries.day[one]
     years, months, days = register.year[other], register.month[other], register.day[other]
     differ_year = year != years
@@ -174,9 +71,7 @@ def birth(queries: People, register: People, one: Ints, other: Ints) -> tuple[Sm
         [BIRTH.index(level) for level in ("missing", "year", "month", "exact", "swapped", "slip", "near")],
         BIRTH.index("disagree"),
     ).astype(np.int8)
-    bits = np.array([score.birth_bits(level, (1, 2, 3)) for level in BIRTH])[levels]
-    first = (levels == BIRTH.index("exact")) & (month == 1) & (day == 1)
-    return levels, np.where(first, bits + parameters().birth.first_of_january, bits), near
+    return levels, near
 
 
 def _one_slip(one: Ints, other: Ints) -> Bools:
@@ -198,27 +93,22 @@ def _one_slip(one: Ints, other: Ints) -> Bools:
 def postcode(vocabulary: Vocabulary, one: Ints, other: Ints) -> Small:
     """Levels of pairs of postcodes."""
     levels = np.full(len(one), HOME.index("disagree"), np.int8)
-    districts = vocabulary.district(np.concatenate([one, other]))
-    levels[districts[one] == districts[other]] = HOME.index("district")
+    levels[vocabulary.district(one) == vocabulary.district(other)] = HOME.index("district")
     unlike = np.flatnonzero((one != other) & (one != 0) & (other != 0))
-    codes, places = np.unique(np.concatenate([one[unlike], other[unlike]]), return_inverse=True)
-    texts = [vocabulary.texts[code] for code in codes.tolist()]
-    letters = np.array(
-        texts, f"S{POSTCODE_LETTERS}" if all(map(str.isascii, texts)) else f"U{POSTCODE_LETTERS}"
-    )
-    width = np.uint8 if letters.dtype.kind == "S" else np.uint32
-    matrix = (
-        letters.view(width).reshape(len(letters), -1)
-        if len(letters)
-        else np.zeros((0, POSTCODE_LETTERS), width)
-    )
-    length = (matrix != 0).sum(axis=1)
-    left, right = places[: len(unlike)], places[len(unlike) :]
-    slip = (length[left] == length[right]) & ((matrix[left] != matrix[right]).sum(axis=1) == 1)
-    levels[unlike[slip]] = HOME.index("slip")
+    mine, yours = vocabulary.packed(one[unlike]), vocabulary.packed(other[unlike])
+    levels[unlike[one_letter_apart(mine, yours)]] = HOME.index("slip")
+    for place in unlike[(mine < 0) | (yours < 0)].tolist():
+        texts = vocabulary.texts[one[place]], vocabulary.texts[other[place]]
+        levels[place] = HOME.index(compare.postcode_level(*texts))
     levels[one == other] = HOME.index("exact")
     levels[(one == 0) | (other == 0)] = HOME.index("missing")
     return levels
+
+
+def agreeing(queries: People, register: People, field: str, one: Ints, other: Ints) -> Small:
+    """Agree, disagree or missing in a column that many batches do not have."""
+    mine = getattr(queries, field)
+    return equal(mine[one], getattr(register, field)[other]) if mine.any() else np.zeros(len(one), np.int8)
 
 
 def equal(one: Ints, other: Ints) -> Small:

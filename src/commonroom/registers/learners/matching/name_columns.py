@@ -2,113 +2,183 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 
 from commonroom.registers.learners.matching import levels as level
 from commonroom.registers.learners.matching.blocking import spread
 from commonroom.registers.learners.matching.compare import AGREEING, SAME_FAMILY, SAME_GIVEN
+from commonroom.registers.learners.matching.name_levels import NAME, NameLevels, Small
 from commonroom.registers.learners.matching.parameters import parameters
-from commonroom.registers.learners.matching.people_columns import Bools, Floats, Ints, People
+from commonroom.registers.learners.matching.people_columns import People
+from commonroom.registers.learners.matching.vocabulary import Bools, Floats, Ints
 
 
-def first_best(rows: Ints, bits: Floats) -> Ints:
-    """Of each run of equal `rows` the place of the first with most bits."""
-    if not len(rows):
-        return rows
-    order = np.lexsort((-bits, rows)) if (rows[1:] == rows[:-1]).any() else np.arange(len(rows))
-    first: Bools = np.concatenate([np.ones(1, np.bool_), rows[order][1:] != rows[order][:-1]])
-    return np.asarray(order[first], np.int64)
+class Beside(msgspec.Struct, frozen=True):
+    """One name of each of two people, a row for each pair: the people, and the places of the names."""
+
+    one: Ints
+    other: Ints
+    mine: Ints
+    yours: Ints
+
+    def only(self, rows: Ints) -> Beside:
+        """Some of the rows."""
+        return Beside(self.one[rows], self.other[rows], self.mine[rows], self.yours[rows])
+
+
+class NamesWeighed(msgspec.Struct, frozen=True):
+    """Levels and weights of given and family name, and which names of the register they are of."""
+
+    given: Small
+    given_bits: Floats
+    family: Small
+    family_bits: Floats
+    # The two given names that were compared, and the registered family name.
+    left: Ints
+    right: Ints
+    registered_family: Ints
+
+    @property
+    def total(self) -> Floats:
+        """What both names weigh."""
+        return self.given_bits + self.family_bits
+
+    def together(self, queries: People) -> Floats:
+        """What agreement on both names tells less because the two are often borne together."""
+        both = level.member(self.given, NAME, AGREEING) & level.member(self.family, NAME, SAME_FAMILY)
+        bits = np.zeros(len(both))
+        held = np.flatnonzero(both)
+        bits[held] = queries.vocabulary.together(self.right[held], self.registered_family[held])
+        return bits
+
+    def shared_by_brothers(self, queries: People) -> Bools:
+        """Whether either given name is one that brothers or sisters share."""
+        names = parameters().guards.shared_by_brothers
+        left, right = (
+            queries.vocabulary.each(
+                "shared", lambda texts: [text in names for text in texts], np.float64, codes
+            )
+            for codes in (self.left, self.right)
+        )
+        shared: Bools = (left + right) > 0
+        return shared
 
 
 class NameColumns:
-    """Every name of one beside every name of the other."""
+    """The names of queries beside those of the register."""
 
-    def __init__(self, queries: People, register: People, one: Ints, other: Ints) -> None:
-        self.queries, self.register, self.one, self.other = queries, register, one, other
-        mine, yours = queries.names.count(one), register.names.count(other)
-        self.rows = np.repeat(np.arange(len(one)), mine * yours)
-        step = spread(np.zeros(len(one), np.int64), mine * yours)
-        # The order of the scalar scorer: the query's names outside, the register's inside.
-        self.mine = queries.names.start[one][self.rows] + step // yours[self.rows]
-        self.yours = register.names.start[other][self.rows] + step % yours[self.rows]
+    def __init__(self, queries: People, register: People) -> None:
+        self.queries, self.register = queries, register
+        self.given = NameLevels(queries.vocabulary, "given")
+        self.family = NameLevels(queries.vocabulary, "family")
+
+    def reach(self, one: Ints, other: Ints, rest: Floats, least: float) -> Bools:
+        """Which pairs can weigh `least`, when everything but the names weighs `rest`."""
+        found = self._reach(self._current(one, other), rest, least)
+        rows, older = self._older(one, other)
+        within = self._reach(older, rest[rows] + self._cost(older), least)
+        found[rows[within]] = True
+        return found
+
+    def best(self, one: Ints, other: Ints) -> NamesWeighed:
+        """Of each pair the two names that weigh most."""
+        found = self._weigh(self._current(one, other), np.zeros(len(one)))
+        rows, beside = self._older(one, other)
+        if not len(rows):
+            return found
+        older = self._weigh(beside, self._cost(beside))
+        # Current names stand first: an older one must weigh more.
+        heaviest = np.lexsort((np.arange(len(rows)), -older.total, rows))
+        heaviest = heaviest[np.concatenate([np.ones(1, np.bool_), np.diff(rows[heaviest]) != 0])]
+        heaviest = heaviest[older.total[heaviest] > found.total[rows[heaviest]]]
+        for field in NamesWeighed.__struct_fields__:
+            getattr(found, field)[rows[heaviest]] = getattr(older, field)[heaviest]
+        return found
+
+    def _current(self, one: Ints, other: Ints) -> Beside:
+        return Beside(one, other, self.queries.names.start[one], self.register.names.start[other])
+
+    def _older(self, one: Ints, other: Ints) -> tuple[Ints, Beside]:
+        """Every other name of one beside every name of the other, and the pair that each row is of.
+
+        In the order of the scalar scorer: the query's names outside, the register's inside.
+        """
+        mine, yours = self.queries.names, self.register.names
+        if mine.most <= 1 and yours.most <= 1:
+            nothing = np.zeros(0, np.int64)
+            return nothing, Beside(nothing, nothing, nothing, nothing)
+        several = np.flatnonzero((mine.count(one) > 1) | (yours.count(other) > 1))
+        each = yours.count(other[several])
+        count = mine.count(one[several]) * each - 1
+        rows, step = np.repeat(several, count), spread(np.ones(len(several), np.int64), count)
+        each = np.repeat(each, count)
+        left, right = mine.start[one[rows]] + step // each, yours.start[other[rows]] + step % each
+        return rows, Beside(one[rows], other[rows], left, right)
+
+    def _cost(self, beside: Beside) -> Floats:
+        """What names of the past weigh less."""
         older = level.older()
-        self.older = older[queries.how[self.mine]] + older[register.how[self.yours]]
-        self.given = level.NameLevels(queries.vocabulary, "given")
-        self.family = level.NameLevels(queries.vocabulary, "family")
+        return older[self.queries.how[beside.mine]] + older[self.register.how[beside.yours]]
 
-    def _swapped(self) -> tuple[Bools, Floats, Floats]:
-        mine, yours = self.queries, self.register
-        whole, wholes = mine.whole_given[self.one][self.rows], yours.whole_given[self.other][self.rows]
-        found = (whole != 0) & (wholes != 0)
-        found &= (whole == yours.family_whole[self.yours]) & (wholes == mine.family_whole[self.mine])
-        given = self.given.exact_bits(yours.given[self.yours]) + parameters().swapped
-        family = self.family.exact_bits(yours.family[self.yours]) + self.older
-        return found, given, family
+    def _reach(self, beside: Beside, rest: Floats, least: float) -> Bools:
+        left, right = self.queries.given[beside.mine], self.register.given[beside.yours]
+        family = self.family.most_bits(self.queries.family[beside.mine], self.register.family[beside.yours])
+        rest = rest + family
+        found = (rest + self.given.most_bits(left, right) >= least) | self._swapped(beside)
+        # Whether they go by another name is looked up of those alone whom it would bring that far.
+        unsure = np.flatnonzero(~found)
+        left, right = left[unsure], right[unsure]
+        forms = [self.given.form_bits(form, left, right) for form in ("other", "middle")]
+        unsure = unsure[rest[unsure] + np.maximum(*forms) >= least]
+        other, middle = self._goes_by_another(beside.only(unsure))
+        found[unsure] = other | middle
+        return found
 
-    def most(self) -> Floats:
-        """The most that the names of each pair can weigh."""
+    def _weigh(self, beside: Beside, cost: Floats) -> NamesWeighed:
         mine, yours = self.queries, self.register
-        bits = self.given.most_bits(mine.given[self.mine], yours.given[self.yours])
-        bits = bits + self.family.most_bits(mine.family[self.mine], yours.family[self.yours]) + self.older
-        swapped, given, family = self._swapped()
-        bits = np.where(swapped, np.maximum(bits, given + family), bits)
-        return bits[first_best(self.rows, bits)]
-
-    def best(self) -> tuple[level.Small, Floats, level.Small, Floats, Floats, Bools]:
-        """Levels and weights of given and family name where both weigh most, what they tell less together, and
-        whether brothers share the given name."""
-        mine, yours = self.queries, self.register
-        left, right = mine.given[self.mine], yours.given[self.yours]
+        left, right = mine.given[beside.mine], yours.given[beside.yours]
         given, given_bits = self.given.of(left, right)
-        unlike = ~level.member(given, level.NAME, SAME_GIVEN)
-        for name, found in self._goes_by_another(left, right).items():
-            given[unlike & found] = level.NAME.index(name)
-            given_bits = np.where(unlike & found, self._form_bits(name, left, right), given_bits)
-        family, family_bits = self.family.of(mine.family[self.mine], yours.family[self.yours])
-        family_bits = family_bits + self.older
-        swapped, swapped_given, swapped_family = self._swapped()
-        better = swapped & (swapped_given + swapped_family > given_bits + family_bits)
-        given[better] = family[better] = level.NAME.index("swapped")
-        given_bits = np.where(better, swapped_given, given_bits)
-        family_bits = np.where(better, swapped_family, family_bits)
-        best = first_best(self.rows, given_bits + family_bits)
-        shared = self._shared(np.where(better, right, left)[best], right[best])
-        both = level.member(given[best], level.NAME, AGREEING) & level.member(
-            family[best], level.NAME, SAME_FAMILY
-        )
-        lift = self.queries.vocabulary.together(right[best], yours.family[self.yours][best])
-        return (
-            given[best],
-            given_bits[best],
-            family[best],
-            family_bits[best],
-            np.where(both, lift, 0.0),
-            shared,
-        )
+        unlike = np.flatnonzero(~level.member(given, NAME, SAME_GIVEN))
+        forms = self._goes_by_another(beside.only(unlike))
+        for name, found in zip(("other", "middle"), forms, strict=True):
+            rows = unlike[found]
+            given[rows] = NAME.index(name)
+            given_bits[rows] = self.given.form_bits(name, left[rows], right[rows])
+        registered = yours.family[beside.yours]
+        family, family_bits = self.family.of(mine.family[beside.mine], registered)
+        family_bits = family_bits + cost
+        swapped = np.flatnonzero(self._swapped(beside))
+        swapped_given = self.given.exact_bits(right[swapped]) + parameters().swapped
+        swapped_family = self.family.exact_bits(registered[swapped]) + cost[swapped]
+        better = swapped_given + swapped_family > given_bits[swapped] + family_bits[swapped]
+        rows = swapped[better]
+        given[rows] = family[rows] = NAME.index("swapped")
+        given_bits[rows], family_bits[rows] = swapped_given[better], swapped_family[better]
+        left[rows] = right[rows]
+        return NamesWeighed(given, given_bits, family, family_bits, left, right, registered)
 
-    def _form_bits(self, name: str, left: Ints, right: Ints) -> Floats:
-        """What a form of a name weighs: by the commoner of the two."""
-        rarity = self.queries.vocabulary.rarity("given", np.concatenate([left, right]))
-        bits: float = getattr(parameters().given, name).bits
-        return bits + np.minimum(rarity[left], rarity[right])
+    def _swapped(self, beside: Beside) -> Bools:
+        """Whether given and family name stand in each other's place."""
+        mine, yours = self.queries, self.register
+        whole = mine.whole_given[beside.one]
+        found: Bools = (whole != 0) & (whole == yours.family_whole[beside.yours])
+        rows = np.flatnonzero(found)
+        wholes = yours.whole_given[beside.other[rows]]
+        found[rows] = (wholes != 0) & (wholes == mine.family_whole[beside.mine[rows]])
+        return found
 
-    def _goes_by_another(self, left: Ints, right: Ints) -> dict[str, Bools]:
-        mine, yours = self.one[self.rows], self.other[self.rows]
+    def _goes_by_another(self, beside: Beside) -> tuple[Bools, Bools]:
+        """As `score.goes_by_another`: which rows are of one person called otherwise, and which may be of twins."""
+        left, right = self.queries.given[beside.mine], self.register.given[beside.yours]
+        mine, yours = beside.one, beside.other
         preferred = (left == self.register.preferred[yours]) | (right == self.queries.preferred[mine])
         my_middle, your_middle = self.queries.middle[mine].T, self.register.middle[yours].T
         first, second, shared = (np.zeros(len(left), np.bool_) for _ in range(3))
         for place in range(len(my_middle)):
             first |= left == your_middle[place]
             second |= right == my_middle[place]
-            for other in your_middle:
-                shared |= (my_middle[place] == other) & (other != 0)
+            for name in your_middle:
+                shared |= (my_middle[place] == name) & (name != 0)
         other = preferred | ((first | second) & ((first & second) | shared))
-        return {"other": other, "middle": (first | second) & ~other}
-
-    def _shared(self, left: Ints, right: Ints) -> Bools:
-        names = parameters().guards.shared_by_brothers
-        wanted = np.concatenate([left, right])
-        held = self.queries.vocabulary.derived(
-            "shared", lambda text: float(text in names), np.float64, wanted
-        )
-        return np.asarray((held[left] + held[right]) > 0)
+        return other, (first | second) & ~other

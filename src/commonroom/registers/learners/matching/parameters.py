@@ -26,7 +26,12 @@ class Level(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def bits(self) -> float:
         """The weight, less what the frequency of the name adds."""
-        return log2(self.m) - (log2(self.u) if self.u else self.spread)
+        return _bits(self.m, self.u, self.spread)
+
+
+@cache
+def _bits(m: float, u: float | None, spread: float) -> float:
+    return log2(m) - (log2(u) if u else spread)
 
 
 class Bands(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

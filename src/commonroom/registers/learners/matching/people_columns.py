@@ -1,100 +1,20 @@
-"""People in columns: every text once in a vocabulary, every record a row of numbers."""
+"""People in columns: every record a row of numbers, which stand for the texts of a vocabulary."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from commonroom.registers.learners.matching import normalise as plain
-from commonroom.registers.learners.matching.compare import district
-from commonroom.registers.learners.matching.parameters import Frequencies, parameters, table_frequencies
+from commonroom.registers.learners.matching.parameters import Frequencies, parameters
 from commonroom.registers.learners.matching.people import Details, Known
-from commonroom.registers.learners.matching.phonetics import soundex
+from commonroom.registers.learners.matching.vocabulary import Ints, Vocabulary
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 HOWS = ("current", "former", "previous")
 MIDDLES = plain.MOST_MIDDLE_NAMES
-POSTCODE_LETTERS = 9
-
-
-class Vocabulary:
-    """Each text has one number, 0 for none. What is computed of a text is computed once."""
-
-    def __init__(self, frequencies: Frequencies | None = None) -> None:
-        self.frequencies = frequencies or table_frequencies()
-        self.texts: list[str] = [""]
-        self._codes: dict[str, int] = {"": 0}
-        self._derived: dict[str, tuple[int, NDArray[Any]]] = {}
-        self._lifts: tuple[Ints, Floats] | None = None
-
-    def code(self, text: str) -> int:
-        """The number of a text."""
-        found = self._codes.get(text)
-        if found is None:
-            found = self._codes[text] = len(self.texts)
-            self.texts.append(text)
-        return found
-
-    def codes(self, texts: Iterable[str]) -> Ints:
-        """The numbers of texts."""
-        return np.fromiter(map(self.code, texts), np.int64)
-
-    def derived(self, name: str, make: Callable[[str], float], kind: Any, wanted: Ints) -> NDArray[Any]:
-        """`make` of every text among `wanted` (others may be unset), by number."""
-        done, values = self._derived.get(name, (0, np.zeros(0, kind)))
-        if done < len(self.texts):
-            values = np.concatenate([values, np.full(len(self.texts) - done, _UNSET, kind)])
-            self._derived[name] = (len(self.texts), values)
-        missing = np.unique(wanted)
-        missing = missing[values[missing] == _UNSET]
-        texts = self.texts
-        values[missing] = [make(texts[code]) for code in missing.tolist()]
-        return values
-
-    def rarity(self, kind: str, wanted: Ints) -> Floats:
-        """What agreement on a name is worth, by number."""
-        return self.derived(
-            f"rarity {kind}", lambda text: self.frequencies.rarity(kind, text), np.float64, wanted
-        )
-
-    def together(self, given: Ints, family: Ints) -> Floats:
-        """What agreement on both names tells less than on each."""
-        if self._lifts is None:
-            pairs = list(self.frequencies.lifts.items())
-            keys = np.array(
-                [(self.code(one) << 32) | self.code(other) for (one, other), _ in pairs], np.int64
-            )
-            order = np.argsort(keys)
-            self._lifts = keys[order], np.array([lift for _, lift in pairs], np.float64)[order]
-        keys, lifts = self._lifts
-        if not len(keys):
-            return np.zeros(len(given))
-        wanted = (given << 32) | family
-        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        return np.where(keys[place] == wanted, lifts[place], 0.0)
-
-    def soundex(self, wanted: Ints) -> Ints:
-        """Soundex as a number, by number; 0 for none."""
-        return self.derived("soundex", soundex_number, np.int64, wanted)
-
-    def district(self, wanted: Ints) -> Ints:
-        """The number of the district of a postcode, by number."""
-        return self.derived("district", lambda text: self.code(district(text)), np.int64, wanted)
-
-
-_UNSET = -99_999
-
-
-def soundex_number(text: str) -> int:
-    """Soundex as one number of at most 26,999."""
-    sound = soundex(text)
-    return (ord(sound[0]) - 64) * 1000 + int(sound[1:]) if sound else 0
 
 
 class Histories(msgspec.Struct, frozen=True):
@@ -102,6 +22,19 @@ class Histories(msgspec.Struct, frozen=True):
 
     start: Ints
     codes: Ints
+    # The current one of each row, 0 for none, and how many the row with most has.
+    first: Ints
+    most: int
+
+    @staticmethod
+    def of(owners: Ints, codes: Ints, size: int) -> Histories:
+        """Codes that stand in the order of their owners."""
+        count = np.bincount(owners, minlength=size)
+        start = np.concatenate([np.zeros(1, np.int64), np.cumsum(count)])
+        first = np.zeros(size, np.int64)
+        held = np.flatnonzero(count)
+        first[held] = codes[start[held]]
+        return Histories(start, codes, first, int(count.max(initial=0)))
 
     def count(self, rows: Ints) -> Ints:
         """How many each row has."""
@@ -138,6 +71,8 @@ class People(msgspec.Struct, frozen=True):
     year: Ints
     month: Ints
     day: Ints
+    # Of dates that are known whole year, month and day in one number, 0 of others.
+    born: Ints
     gender: Ints
     postcodes: Histories
     upns: Histories
@@ -186,14 +121,15 @@ def people_of(table: Table, vocabulary: Vocabulary) -> People:
         names=names[0],
         given=names[1],
         family=names[2],
-        family_whole=made.mapped(names[2], lambda text: text.replace(" ", "")),
+        family_whole=vocabulary.whole(names[2]),
         how=names[3],
-        whole_given=made.mapped(made.given, lambda text: text.replace(" ", "")),
-        preferred=made.text("preferred_given_name", lambda text: plain.fold(text).partition(" ")[0]),
+        whole_given=vocabulary.whole(made.given),
+        preferred=vocabulary.first_word(made.text("preferred_given_name", plain.fold)),
         middle=made.middle(),
         year=birth[0],
         month=birth[1],
         day=birth[2],
+        born=birth[3],
         gender=made.text("gender", lambda text: text if text in ("1", "2") else ""),
         postcodes=made.history("postcode", plain.postcode, table.former_postcodes),
         upns=made.history("upn", plain.upn, table.former_upns),
@@ -203,6 +139,17 @@ def people_of(table: Table, vocabulary: Vocabulary) -> People:
         place_of_birth=made.text("place_of_birth", plain.compact),
         school_at_16=made.text("school_at_16", plain.compact),
     )
+
+
+# Fields that are read by the same function, and of which values come again and again.
+_READ_ALIKE = {
+    "given_name": "name",
+    "family_name": "name",
+    "previous_family_name": "name",
+    "preferred_given_name": "name",
+    "middle_names": "name",
+    "postcode": "postcode",
+}
 
 
 class _Maker:
@@ -218,19 +165,19 @@ class _Maker:
 
     def text(self, field: str, make: Callable[[str | None], str]) -> Ints:
         """A column of numbers of `make` of each value."""
-        values, places = self.table.fields.get(field, ((None,), np.zeros(self.table.size, np.int64)))
-        return self.vocabulary.codes(make(value) for value in values)[places]
-
-    def mapped(self, codes: Ints, make: Callable[[str], str]) -> Ints:
-        """`make` of each text of a column."""
-        different, places = np.unique(codes, return_inverse=True)
-        texts = self.vocabulary.texts
-        return self.vocabulary.codes([make(texts[code]) for code in different.tolist()])[places]
+        held = self.table.fields.get(field)
+        if held is None:
+            return np.zeros(self.table.size, np.int64)
+        values, places = held
+        read = _READ_ALIKE.get(field)
+        if read:
+            return self.vocabulary.read(read, make, values)[places]
+        return self.vocabulary.codes(map(make, values))[places]
 
     def names(self) -> tuple[Histories, Ints, Ints, Ints]:
         """Current, former and previous names, as `normalise` orders them."""
         rows = [np.arange(self.table.size)]
-        given = [self.mapped(self.given, lambda text: text.partition(" ")[0])]
+        given = [self.vocabulary.first_word(self.given)]
         family, hows = [self.family], [np.zeros(self.table.size, np.int64)]
         former = [(row, *plain.named(first, last)) for row, first, last in self.table.former_names]
         rows.append(np.array([row for row, _, _ in former], np.int64))
@@ -245,26 +192,29 @@ class _Maker:
         hows.append(np.full(len(held), HOWS.index("previous")))
         owner = np.concatenate(rows)
         order = np.argsort(owner, kind="stable")
-        history = Histories(_starts(owner, self.table.size), np.arange(len(owner)))
+        history = Histories.of(owner[order], np.arange(len(owner)), self.table.size)
         columns = [np.concatenate(column)[order] for column in (given, family, hows)]
         return history, columns[0], columns[1], columns[2]
 
     def middle(self) -> NDArray[np.int64]:
         """The first middle names: what stands behind the first given name, then the middle names."""
-        rest = self.mapped(self.given, lambda text: text.partition(" ")[2])
+        rest = self.vocabulary.other_words(self.given)
         names = self.text("middle_names", plain.fold)
         together = self.vocabulary.texts
-        different, places = np.unique(np.stack([rest, names]), axis=1, return_inverse=True)
-        split = np.zeros((different.shape[1], MIDDLES), np.int64)
-        for place, (one, other) in enumerate(different.T.tolist()):
-            words = f"{together[one]} {together[other]}".split()[:MIDDLES]
+        different, places = np.unique((rest << 32) | names, return_inverse=True)
+        split = np.zeros((len(different), MIDDLES), np.int64)
+        for place, pair in enumerate(different.tolist()):
+            words = f"{together[pair >> 32]} {together[pair & 0xFFFFFFFF]}".split()[:MIDDLES]
             split[place, : len(words)] = self.vocabulary.codes(words)
         return split[places]
 
-    def birth(self) -> NDArray[np.int64]:
-        """Year, month and day."""
+    def birth(self) -> tuple[Ints, Ints, Ints, Ints]:
+        """Year, month and day, and all three in one number."""
         values, places = self.table.fields["date_of_birth"]
-        return np.array([plain.birth_date(value) for value in values], np.int64).reshape(-1, 3).T[:, places]
+        dates = [plain.birth_date(value) for value in values]
+        year, month, day = np.array(dates, np.int64).reshape(-1, 3).T
+        born = np.where((year != 0) & (month != 0) & (day != 0), year * 10_000 + month * 100 + day, 0)
+        return year[places], month[places], day[places], born[places]
 
     def history(
         self, field: str, make: Callable[[str | None], str], former: Sequence[tuple[int, str]]
@@ -281,11 +231,7 @@ class _Maker:
             rows, codes = rows[first], codes[first]
             order = np.argsort(rows, kind="stable")
             rows, codes = rows[order], codes[order]
-        return Histories(_starts(rows, self.table.size), codes)
-
-
-def _starts(owners: Ints, size: int) -> Ints:
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(owners, minlength=size))])
+        return Histories.of(rows, codes, self.table.size)
 
 
 def frequencies_of(people: People) -> Frequencies:

@@ -21,11 +21,11 @@ from commonroom.registers.learners.matching import (
 )
 from commonroom.registers.learners.matching.blocking import Index
 from commonroom.registers.learners.matching.people_columns import (
-    Vocabulary,
     people_of,
     table_of,
     table_of_known,
 )
+from commonroom.registers.learners.matching.vocabulary import Vocabulary
 from tests.unit.registers.learners.matching.pairs import pairs
 
 # Few values, so that records often agree in part.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -59,13 +59,24 @@ def measure(
         typer.Option(formats=["%Y-%m-%d"], help="The one day asked for, or in the period asked for."),
     ] = None,
     level: Annotated[
-        str, typer.Option("--level", "--by", help="school, authority, region or national.")
+        str, typer.Option("--level", "--by", help="school, trust, authority, region or national.")
     ] = "national",
-    grain: Annotated[str, typer.Option(help="day, week or term.")] = "term",
+    grain: Annotated[str, typer.Option(help="day, week, term or year.")] = "term",
     unit: Annotated[
         list[str] | None, typer.Option(help="Code of a unit; repeat for more. None: all.")
     ] = None,
     known_at: Annotated[str | None, typer.Option(help="As known then, such as 2026-09-13T00:00Z.")] = None,
+    characteristic: Annotated[
+        str | None,
+        typer.Option(
+            "--characteristic",
+            "--by-characteristic",
+            help="Each group of one: sex, fsm, sen, ethnicity, language or year_group.",
+        ),
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option("--for", help="One group of a characteristic, such as sex=F.")
+    ] = None,
     form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
     output: Annotated[Path | None, typer.Option(help="The file to write, for parquet.")] = None,
     data: Data = None,
@@ -76,8 +87,11 @@ def measure(
         raise Problem("CR-063", "no day is asked for", remedy="Give --on, or --first and --last.")
     if form is Format.PARQUET and output is None:
         raise Problem("CR-063", "parquet is written to a file", remedy="Give --output.")
-    asked = _figures(data, name, level, grain, unit, begins.date(), ends.date(), _moment(known_at))
-    figures = asyncio.run(asked)
+    question = {
+        "measure": name, "level": level, "grain": grain, "units": unit or None, "first": begins.date(),
+        "last": ends.date(), "known_at": _moment(known_at), **_division(characteristic, only),
+    }  # fmt: skip
+    figures = asyncio.run(_figures(data, question))
     if output is not None and form is Format.PARQUET:
         _write_parquet(figures, output)
         return
@@ -173,24 +187,22 @@ async def _verify(data: Path | None) -> list[checks.Checked]:
         await connection.close()
 
 
-async def _figures(
-    data: Path | None,
-    name: str,
-    level: str,
-    grain: str,
-    units: list[str] | None,
-    first: date,
-    last: date,
-    known_at: datetime | None,
-) -> list[Figure]:
+def _division(characteristic: str | None, only: str | None) -> dict[str, Any]:
+    """What is asked about characteristics."""
+    if only is None:
+        return {"characteristic": characteristic}
+    name, _, group = only.partition("=")
+    if not group or characteristic not in (None, name):
+        raise Problem("CR-063", "--for names one group of one characteristic", remedy="Write --for sex=F.")
+    return {"characteristic": name, "groups": [group]}
+
+
+async def _figures(data: Path | None, question: dict[str, Any]) -> list[Figure]:
     chosen = settings.load(data)
     connection = await database.connect(chosen)
     reader = open_reader(chosen)
     try:
-        return await reader.figures(
-            connection, PUBLIC, measure=name, level=level, grain=grain, units=units or None,
-            first=first, last=last, known_at=known_at, purpose="command line",
-        )  # fmt: skip
+        return await reader.figures(connection, PUBLIC, purpose="command line", **question)
     finally:
         reader.close()
         await connection.close()
@@ -267,6 +279,8 @@ def _print_csv(figures: list[Figure]) -> None:
 
 def _print_figures(figures: list[Figure]) -> None:
     columns = ["unit", "unit_name", "period_label", "numerator", "denominator", "value"]
+    if any(figure.group for figure in figures):
+        columns.insert(3, "group")
     _print_table(columns, [[_cells(figure)[name] for name in columns] for figure in figures])
 
 

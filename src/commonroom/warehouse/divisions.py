@@ -43,6 +43,22 @@ def series(measure: str, group: str) -> str:
     return f"{measure}={group}"
 
 
+def filled(
+    family: Sequence[Measure], groups: Sequence[str], numbers: Numbers, whole: Numbers
+) -> dict[Name, Parts]:
+    """The numbers of every group wherever the whole has one: a group of nobody is 0, and can be hidden like others."""
+    times = {time for _, _, time in numbers}
+    found = {}
+    for measure in family:
+        nobody = Parts(0, None if measure.denominator is None else 0, 0)
+        for name, place, time in whole:
+            if name == measure.name and time in times:
+                for group in groups:
+                    key = (series(name, group), place, time)
+                    found[key] = numbers.get(key, nobody)
+    return found
+
+
 def hidden(
     family: Sequence[Measure],
     groups: Sequence[str],

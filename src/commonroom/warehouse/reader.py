@@ -18,7 +18,7 @@ from commonroom.engines.duck import Duck
 from commonroom.identity import Principal
 from commonroom.problems import Problem, add_codes
 from commonroom.settings import Settings
-from commonroom.warehouse import disclosure, heads, measures, periods, suppression
+from commonroom.warehouse import characteristics, disclosure, divisions, heads, measures, periods, suppression
 from commonroom.warehouse.disclosure import Shown
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.history import DATASET as FACTS
@@ -37,6 +37,8 @@ MAX_UNITS = 1000  # that one may ask for by code; None asks for all of a level
 MAX_DAYS = 800
 LINEAGE = "figures.lineage"
 MAX_ROWS = 1000  # of facts of one entity, in one answer
+# Of sums over days, by characteristic: what a pupil is, is taken once a term.
+DIVIDED_GRAINS = ("term", "year")
 _CACHED = 512
 _TRACED = 64
 
@@ -59,6 +61,9 @@ class Figure(msgspec.Struct, frozen=True):
     batch: int = 0
     position: int = 0
     as_of: datetime | None = None
+    # Of which pupils alone: a characteristic and one of its groups; empty: of all.
+    characteristic: str = ""
+    group: str = ""
 
 
 class Lineage(msgspec.Struct, frozen=True):
@@ -80,6 +85,8 @@ class Question(msgspec.Struct, frozen=True):
     first: date
     last: date
     known_at: datetime | None  # UTC without a zone; None for now
+    characteristic: str | None = None
+    groups: tuple[str, ...] | None = None
 
 
 class Reader:
@@ -169,9 +176,13 @@ class Reader:
         first: date,
         last: date,
         known_at: datetime | None = None,
+        characteristic: str | None = None,
+        groups: Sequence[str] | None = None,
         purpose: str = "published figures",
     ) -> list[Figure]:
         """The figures of a measure, by unit and period. `units` None: every unit of the level that has any.
+
+        With a `characteristic`, each group's (those in `groups` alone, where given) after one another.
 
         A unit asked for by its code has a figure in every period, if only a symbol. `known_at` asks for what was known
         at that time. Periods are whole, and those that have not begun are left out.
@@ -179,6 +190,8 @@ class Reader:
         Raises Problem CR-063 (no such measure, level, grain or unit), CR-111 (not granted), CR-092 (no calendar).
         """
         question = _question(measure, level, grain, units, first, last, known_at)
+        if characteristic is not None:
+            question = _divided(question, characteristic, groups)
         scope = access.rows(principal, DATASET, "duckdb")
         if known_at is None:
             self.lately.note(Asked(measure, grain, first, last))
@@ -205,15 +218,19 @@ class Reader:
         if not wanted:
             return []
         measure = measures.named(question.measure)
-        releases = self._releases.of(measure, wanted, view)
+        if question.characteristic is None:
+            releases = self._releases.of(measure, wanted, view)
+        else:
+            releases = self._releases.divided(measure, question.characteristic, wanted, view)
         names = _names(question, releases[wanted[-1]])
         granted = self._granted(question, scope, names)
         figures = []
         for unit in granted:
             for period in wanted:
-                cell = _cell(measure, question, releases[period], unit, period)
-                if cell is not None:
-                    figures.append(_figure(question, unit, names[unit], period, cell))
+                for group in question.groups or ("",):
+                    cell = _cell(measure, question, releases[period], unit, period, group)
+                    if cell is not None:
+                        figures.append(_figure(question, unit, names[unit], period, cell, group))
         return figures
 
     def _trace(
@@ -266,6 +283,8 @@ def _question(
     known_at: datetime | None,
 ) -> Question:
     declared = measures.named(measure)
+    if declared.by is not None:
+        raise _no_such("a measure with its characteristic in its name", ["the characteristic by itself"])
     if level not in declared.levels:
         raise _no_such(f"{measure} is not made by {level[:40]!r}", declared.levels)
     if grain not in declared.grains:
@@ -287,6 +306,19 @@ def _question(
         last,
         known_at.astimezone(UTC).replace(tzinfo=None) if known_at else None,
     )
+
+
+def _divided(question: Question, name: str, groups: Sequence[str] | None) -> Question:
+    """The question by a characteristic. Raises Problem CR-063 where the measure is not divided so."""
+    measure = measures.named(question.measure)
+    measures.divided(measure, name)
+    known = tuple(characteristics.named(name).titles())
+    if groups is not None and not set(groups) <= set(known):
+        raise _no_such(f"{name} has no such group", known)
+    if measure.adds_up_over_time and question.grain not in DIVIDED_GRAINS:
+        raise _no_such(f"by characteristic {measure.name} is not made by {question.grain}", DIVIDED_GRAINS)
+    chosen = known if groups is None else tuple(group for group in known if group in groups)
+    return msgspec.structs.replace(question, characteristic=name, groups=chosen)
 
 
 def _right_to_facts(principal: Principal) -> Scope | None:
@@ -333,17 +365,21 @@ def _names(question: Question, release: Release) -> dict[str, str]:
     return {unit: known.get(unit, unit) for unit in wanted}
 
 
-def _cell(measure: Measure, question: Question, release: Release, unit: str, period: Period) -> Shown | None:
+def _cell(
+    measure: Measure, question: Question, release: Release, unit: str, period: Period, group: str = ""
+) -> Shown | None:
     """A unit's figure of a period. Units asked for by code have one in every period, others where anything is known."""
-    name = (measure.name, place_of(question.level, unit), time_of(measure, period))
+    figure = divisions.series(measure.name, group) if group else measure.name
+    name = (figure, place_of(question.level, unit), time_of(measure, period))
     parts = release.numbers.get(name)
     if parts is not None:
         return disclosure.show(measure, parts, hidden=name in release.hidden)
     return None if question.units is None else disclosure.nothing(measure)
 
 
-def _figure(question: Question, unit: str, name: str, period: Period, cell: Shown) -> Figure:
+def _figure(question: Question, unit: str, name: str, period: Period, cell: Shown, group: str = "") -> Figure:
     return Figure(
         question.measure, question.level, unit, name, question.grain, period.start, period.label,
         cell.numerator, cell.denominator, cell.value, cell.symbol,
+        characteristic=question.characteristic or "", group=group,
     )  # fmt: skip

@@ -138,7 +138,8 @@ class Releases:
             for one in family
             for row in self._rows(measures.divided(one, by), whole.schools, asked, view)
         }
-        numbers = publication.rolled_up(mine, groups)
+        names = list(characteristics.named(by).titles())
+        numbers = divisions.filled(family, names, publication.rolled_up(mine, groups), whole.numbers)
         base, bases = None, None
         if first.base is not None:
             base_measure = measures.named(first.base)
@@ -159,7 +160,6 @@ class Releases:
             self._hide,
         )
         published = divisions.Whole(whole.numbers, whole.hidden, dark)
-        names = list(characteristics.named(by).titles())
         hidden = divisions.hidden(family, names, numbers, published, places, base, self._hide)
         return Release(whole.schools, numbers, hidden)
 

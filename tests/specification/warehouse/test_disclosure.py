@@ -17,7 +17,7 @@ import pytest
 from commonroom.engines import clock
 from commonroom.identity import PUBLIC
 from commonroom.settings import Settings
-from commonroom.warehouse import Figure, measures, open_reader, publication, suppression
+from commonroom.warehouse import Figure, divisions, measures, open_reader, publication, suppression
 from commonroom.warehouse.publication import Calendar, Name, Parts
 from tests.unit.warehouse.attacker import Sums, by_solver
 from tests.unit.warehouse.house import House, mark
@@ -239,3 +239,101 @@ def test_a_years_figures_say_nothing_that_its_terms_do_not() -> None:
         shown, withheld = shown + known_by_all, withheld + (not known_by_all)
     assert shown > 0
     assert withheld > 0
+
+
+# The pupils of each school by three characteristics; some groups are small, and some schools too.
+DIVISIONS = {
+    "sex": ("F", "M", "unknown"),
+    "fsm": ("eligible", "not_eligible"),
+    "ethnicity": ("w", "m", "a", "b", "o"),
+}
+
+
+CHARACTERISTIC_OF = {group: name for name, groups in DIVISIONS.items() for group in groups}
+
+
+def shared_out(chance: random.Random, total: int, groups: int) -> list[int]:
+    """A number in parts, the later ones small."""
+    parts = []
+    for place in range(groups - 1):
+        parts.append(chance.randint(0, total if place else total // 2) // (1 + place))
+        total -= parts[-1]
+    return [total, *parts]
+
+
+def divided_world(
+    seed: int, schools: int
+) -> tuple[dict[str, Any], dict[Name, Parts], dict[str, dict[Name, Parts]]]:
+    """Headcounts of schools, whole and by characteristic."""
+    chance = random.Random(seed)
+    _, groups, _ = invented(seed, schools, 1)
+    whole: dict[Name, Parts] = {}
+    by: dict[str, dict[Name, Parts]] = {name: {} for name in DIVISIONS}
+    for urn in groups:
+        pupils = chance.choice([2, 5, 14, 60, 200])
+        whole["headcount", ("school", urn), "t"] = Parts(pupils, None, pupils)
+        for name, kinds in DIVISIONS.items():
+            for group, number in zip(kinds, shared_out(chance, pupils, len(kinds)), strict=True):
+                if number:
+                    by[name][divisions.series("headcount", group), ("school", urn), "t"] = Parts(
+                        number, None, number
+                    )
+    total = publication.rolled_up(whole, groups)
+    headcount = [measures.named("headcount")]
+    return (
+        groups,
+        total,
+        {
+            name: divisions.filled(headcount, DIVISIONS[name], publication.rolled_up(numbers, groups), total)
+            for name, numbers in by.items()
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    "seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(3, 23))]
+)
+def test_no_subtraction_between_characteristics_recovers_a_hidden_cell(seed: int) -> None:
+    groups, whole, by = divided_world(seed, 9)
+    headcount = [measures.named("headcount")]
+    calendar = Calendar.of({"t": "term"}, {})
+    tree = publication.tree(groups)
+    hidden_whole = publication.hidden(headcount, whole, tree, calendar)
+    published = divisions.Whole(whole, hidden_whole, frozenset())
+    values = {name: parts.numerator for name, parts in whole.items()}
+    sums = sums_of(whole, groups, calendar, parts=False)
+    dark, alone = set(hidden_whole), set(hidden_whole)
+    for name, numbers in by.items():
+        kinds = DIVISIONS[name]
+        dark |= divisions.hidden(headcount, kinds, numbers, published, tree)
+        alone |= {one for one, parts in numbers.items() if 0 < parts.numerator < 3}
+        values |= {one: parts.numerator for one, parts in numbers.items()}
+        for group in kinds:
+            mine = {
+                one: parts for one, parts in numbers.items() if one[0] == divisions.series("headcount", group)
+            }
+            sums += [
+                tuple(part for part in one if part in mine)
+                for one in sums_of(mine, groups, calendar, parts=False)
+                if one[0] in mine
+            ]
+        sums += [
+            (total, *((divisions.series("headcount", group), *total[1:]) for group in kinds))
+            for total in whole
+        ]
+    # Where every group is hidden, so are those of nobody: there each may be nought.
+    lowest = {
+        name: 0
+        for name in dark
+        for figure, _, group in [name[0].partition("=")]
+        if group
+        and all((f"{figure}={other}", *name[1:]) in dark for other in DIVISIONS[CHARACTERISTIC_OF[group]])
+    }
+    open_cells, closed_cells = by_solver(values, sums, alone), by_solver(values, sums, dark, lowest=lowest)
+    print(
+        f"{len(values)} cells; small ones alone: {len(alone)} hidden, {len(open_cells)} worked out; "
+        f"with the further ones: {len(dark)} hidden, {len(closed_cells)} worked out"
+    )
+    assert open_cells
+    assert {name for name in closed_cells if values[name] and 0 < values[name] < 3} == set()
+    assert closed_cells == set()

@@ -14,6 +14,7 @@ import pytest
 
 from commonroom.engines import clock
 from commonroom.identity import PUBLIC
+from commonroom.problems import Problem
 from commonroom.settings import Settings
 from commonroom.warehouse import Figure, open_reader
 from commonroom.warehouse.suppression import sensitive_only
@@ -309,6 +310,45 @@ async def test_what_is_known_of_a_pupil_counts_while_the_pupil_is_on_the_roll(ho
         (figure,) = await figures(house, measure)
         found[measure] = shown(figure)
     assert found == NEEDS
+
+
+# Twenty on the roll of A. Girls are 1 to 9 and boys 10 to 19, of 20 nothing is known; meals for 1 to 6 and 10 to 13.
+# Week's absence: 1 to 4 (girls) and 10 to 12, 14 and 15 (boys) miss the Monday, 13 the Monday morning.
+BY_CHARACTERISTIC = [
+    ("headcount", "sex", "week", {"F": "9", "M": "10", "unknown": "c"}),
+    ("headcount", "fsm", "week", {"eligible": "10", "not_eligible": "9", "unknown": "c"}),
+    ("headcount", "year_group", "week", {"7": "20"}),
+    ("fsm_eligible", "sex", "week", {"F": "6/9 = 66.7", "M": "4/10 = 40.0", "unknown": "c"}),
+    ("absence_overall", "sex", "term", {"F": "8/90 = 8.9", "M": "11/100 = 11.0", "unknown": "c"}),
+    ("absence_overall", "sex", "year", {"F": "8/90 = 8.9", "M": "11/100 = 11.0", "unknown": "c"}),
+    ("persistent_absence", "sex", "week", {"F": "4/9 = 44.4", "M": "6/10 = 60.0", "unknown": "c"}),
+]
+
+
+async def test_by_characteristic_of_the_pupil(house: House) -> None:
+    stays = [enrolment(A, pupil, "2026-09-01") for pupil in range(1, 21)]
+    pupils = [
+        {
+            "school": A, "upn": upn(pupil), "given_name": "Robin", "family_name": "Ash", "date_of_birth": "2014-05-01",
+            "sex": "F" if pupil < 10 else "M", "fsm": pupil < 7 or 10 <= pupil < 14, "valid_from": "2026-09-01",
+            "version": 1,
+        }
+        for pupil in range(1, 20)
+    ]  # fmt: skip
+    await house.load(house.letter(A, "enrolment", stays), house.letter(A, "learner", pupils))
+    monday = {**dict.fromkeys((1, 2, 3, 4, 10, 11, 12, 14, 15), "II"), 13: "I/"}
+    await load_registers(house, A, "\n".join(f"{p}: {monday.get(p, '//')} // // // //" for p in range(1, 21)))
+    for measure, characteristic, grain, expected in BY_CHARACTERISTIC:
+        found = await figures(house, measure, grain=grain, characteristic=characteristic)
+        told = {f.group: shown(f) for f in found if f.symbol not in ("x", "z")}
+        assert (measure, characteristic, grain, told) == (measure, characteristic, grain, expected)
+    (girls,) = await figures(house, "headcount", characteristic="sex", groups=["F"])
+    assert (girls.characteristic, girls.group, shown(girls)) == ("sex", "F", "9")
+    for wrong in ({"characteristic": "shoe_size"}, {"characteristic": "sex", "groups": ["X"]}):
+        with pytest.raises(Problem, match="CR-063"):
+            await figures(house, "headcount", **wrong)
+    with pytest.raises(Problem, match="CR-063"):  # sums over days are divided by term and year
+        await figures(house, "absence_overall", grain="week", characteristic="sex")
 
 
 HIDDEN = [

@@ -46,6 +46,7 @@ def by_solver(
     sums: Sums,
     hidden: Collection[Name],
     at_most: Mapping[Name, int] | None = None,
+    lowest: Mapping[Name, int] | None = None,
 ) -> set[Name]:
     """The same for larger tables: the lowest and the highest whole number that each hidden cell can be."""
     model = highspy.Highs()
@@ -53,7 +54,8 @@ def by_solver(
     place = {name: number for number, name in enumerate(sorted(hidden, key=str))}
     for number, name in enumerate(place):
         high = (at_most or {}).get(name, highspy.kHighsInf)
-        model.addCol(0.0, float(min(values[name], 1)), high, 0, [], [])
+        low = (lowest or {}).get(name, min(values[name], 1))
+        model.addCol(0.0, float(low), high, 0, [], [])
         model.changeColIntegrality(number, highspy.HighsVarType.kInteger)
     for one in sums:
         signs = [1.0] + [-1.0] * (len(one) - 1)

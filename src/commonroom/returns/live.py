@@ -10,6 +10,8 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from commonroom.collections import live, loader
 from commonroom.collections.engine import Engine
 from commonroom.collections.live import Maker
@@ -20,22 +22,29 @@ from commonroom.collections.tables import Tables
 from commonroom.engines import clock
 from commonroom.engines.duck import Duck
 from commonroom.problems import Problem
-from commonroom.returns import checking, codes, content, local_rules, steps, uploads
+from commonroom.returns import checking, codes, content, local_rules, parties, steps, uploads
 from commonroom.returns.checking import Checked, Ruleset
 from commonroom.returns.parties import Actor
 from commonroom.returns.steps import Source
 from commonroom.returns.store import Return, Version
 from commonroom.settings import Settings
-from commonroom.warehouse import heads
+from commonroom.warehouse import heads, record
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.record import Holder, Record
 
-# The numbers by which records name their holder.
-_NUMBERS = """
-SELECT split_part(alias, ':', 5) AS number FROM hub.party_alias
-WHERE party = $1 AND split_part(alias, ':', 4) IN ('urn', 'la', 'ukprn')
-ORDER BY 1
-"""
+
+class Reader(msgspec.Struct, frozen=True):
+    """Who has a return made, as access knows them."""
+
+    kind: str
+    id: str
+    role: str
+    party: str | None = None
+
+
+_KINDS = "SELECT kinds FROM hub.party WHERE urn = $1"
+# As what the policy of the record knows parties of a kind.
+_ROLES = {"school": "school", "local authority": "authority", "learning provider": "college"}
 
 
 async def make(
@@ -59,12 +68,14 @@ async def make(
     steps.decided(found, actor, "load")
     ruleset = await local_rules.ruleset_of(settings, connection, found)
     last = await uploads.previous(settings, connection, found)
-    holder = await holder_of(connection, found.party)
+    who = await _reader(connection, actor)
+    holder = await record.holder_of(connection, who, found.party)
     head = await heads.newest(connection)
     moment = known_at or await clock.now(connection)
-    checked = await asyncio.to_thread(
+    checked, rows = await asyncio.to_thread(
         _check, settings, ruleset, head, holder, moment, reference, period, last
     )
+    await record.note(connection, who, f"return {found.collection} {found.year}", rows)
     return await steps.add_version(
         connection,
         found,
@@ -88,15 +99,22 @@ async def made_again(settings: Settings, connection: Any, found: Return, version
         if version.first_day is not None and version.last_day is not None
         else None
     )
-    head, holder = await heads.newest(connection), await holder_of(connection, found.party)
-    return await asyncio.to_thread(
+    who = Reader("person", parties.COMMAND_LINE, "operator")
+    head, holder = await heads.newest(connection), await record.holder_of(connection, who, found.party)
+    digest, rows = await asyncio.to_thread(
         _digest, settings, found, head, holder, version.known_at, version.reference_date, period
     )
+    await record.note(connection, who, f"return {found.collection} {found.year} made again", rows)
+    return digest
 
 
-async def holder_of(connection: Any, party: str) -> Holder:
-    """The party with the numbers that its records name it by."""
-    return Holder(party, tuple(row["number"] for row in await connection.fetch(_NUMBERS, party)))
+async def _reader(connection: Any, actor: Actor) -> Reader:
+    """The actor as the policy of the record knows them."""
+    if actor.party is None:
+        return Reader("person", actor.who, "operator")
+    kinds = await connection.fetchval(_KINDS, actor.party) or []
+    role = next((_ROLES[kind] for kind in kinds if kind in _ROLES), "")
+    return Reader("person", actor.who, role, actor.party)
 
 
 def fill(
@@ -106,8 +124,11 @@ def fill(
     head: Head,
     holder: Holder,
     known_at: datetime | None,
-) -> None:
-    """Fill the empty tables of a return from the warehouse. Raises Problem CR-180, CR-182, CR-184 or CR-208."""
+) -> int:
+    """Fill the empty tables of a return from the warehouse; how many rows of it were read.
+
+    Raises Problem CR-180, CR-182, CR-184 or CR-208.
+    """
     if not collection.live:
         raise _nothing(
             f"{collection.name} {collection.year} does not say how it is made from the record",
@@ -116,7 +137,8 @@ def fill(
     maker = Maker(collection)
     duck = Duck(settings, [settings.folder("warehouse")])
     try:
-        maker.fill(tables, _facts(collection, Record(settings, duck, head, holder, known_at)))
+        source = Record(settings, duck, head, holder, known_at)
+        maker.fill(tables, _facts(collection, source))
     finally:
         duck.close()
     if not tables.filled:
@@ -124,15 +146,16 @@ def fill(
             "the warehouse has no record of this party at that time",
             "Wait until its records have arrived, or upload a file.",
         )
+    return source.rows
 
 
-def _facts(collection: Collection, record: Record) -> live.Facts:
+def _facts(collection: Collection, source: Record) -> live.Facts:
     period = collection.period
 
     def facts(entity: str, when: When) -> Any:
         if when == "over the period":
-            return record.over(entity, period.start, period.end)
-        ask = record.on if when == "on the reference date" else record.until
+            return source.over(entity, period.start, period.end)
+        ask = source.on if when == "on the reference date" else source.until
         return ask(entity, collection.reference_date)
 
     return facts
@@ -147,11 +170,11 @@ def _check(
     reference: date | None,
     period: Period | None,
     last: Path | None,
-) -> Checked:
+) -> tuple[Checked, int]:
     collection = ruleset.load()
     with Session(Engine(collection)) as session:
-        fill(settings, session.tables, live.on(collection, reference, period), head, holder, known_at)
-        return checking.check_session(settings, ruleset, session, last)
+        rows = fill(settings, session.tables, live.on(collection, reference, period), head, holder, known_at)
+        return checking.check_session(settings, ruleset, session, last), rows
 
 
 def _digest(
@@ -162,12 +185,12 @@ def _digest(
     known_at: datetime,
     reference: date | None,
     period: Period | None,
-) -> str:
+) -> tuple[str, int]:
     collection = loader.load(found.collection, found.year)
     tables = Tables(collection)
     try:
-        fill(settings, tables, live.on(collection, reference, period), head, holder, known_at)
-        return content.digest_of(tables)
+        rows = fill(settings, tables, live.on(collection, reference, period), head, holder, known_at)
+        return content.digest_of(tables), rows
     finally:
         tables.close()
 

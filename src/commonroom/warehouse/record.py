@@ -1,6 +1,7 @@
 """The record of one holder at a time: what it held of an entity, as true on a day and as known at a moment.
 
-Who may ask for it is the caller's affair: here is no policy.
+It is asked for as somebody, with a purpose: the policy `warehouse.record` is part of every query, and a line in the trail of
+reads says who read how much and why. A holder's names come from the directory, so nobody gets more by naming more.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import Any
 
 import msgspec
 
-from commonroom import standard
+from commonroom import access, standard
+from commonroom.access import Scope
+from commonroom.access.policies import Asker
 from commonroom.engines import delta
 from commonroom.engines.duck import Duck
 from commonroom.settings import Settings
@@ -19,12 +22,20 @@ from commonroom.warehouse import organisations, tables
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.tables import FactTable
 
+DATASET = "warehouse.record"
 ORGANISATION = "organisation"
+# The numbers by which records name their holder.
+_NUMBERS = """
+SELECT split_part(alias, ':', 5) AS number FROM hub.party_alias
+WHERE party = $1 AND split_part(alias, ':', 4) IN ('urn', 'la', 'ukprn')
+ORDER BY 1
+"""
 _VALIDITY = ("valid_from", "valid_to")
 # What is true: the rows whose weights sum to more than nothing.
 _LIVE = """
 SELECT {columns}
-FROM ({facts}) AS facts
+FROM (SELECT *, ? AS holder FROM ({facts})) AS facts
+WHERE {scope}
 GROUP BY {columns}
 HAVING sum(weight) > 0
 """
@@ -53,10 +64,23 @@ QUALIFY row_number() OVER (
 
 
 class Holder(msgspec.Struct, frozen=True):
-    """Whose record is asked for: the party, and its numbers by which records name it (URN, authority, UKPRN)."""
+    """Whose record is asked for, and by what right. Records name the party by its numbers: URN, authority, UKPRN."""
 
     party: str
     numbers: tuple[str, ...]
+    scope: Scope
+
+
+async def holder_of(connection: Any, who: Asker, party: str) -> Holder:
+    """The party with the numbers that its records name it by, for somebody to read. Raises Problem CR-111."""
+    scope = access.rows(who, DATASET, "duckdb")
+    numbers = tuple(row["number"] for row in await connection.fetch(_NUMBERS, party))
+    return Holder(party, numbers, scope)
+
+
+async def note(connection: Any, who: Asker, purpose: str, rows: int) -> None:
+    """A line in the trail of reads."""
+    await access.audit(connection, who, DATASET, purpose, rows)
 
 
 class Record:
@@ -70,6 +94,7 @@ class Record:
         self._duck = duck
         self._head = head
         self._holder = holder
+        self.rows = 0  # read so far
         self._known_at = known_at.astimezone(UTC).replace(tzinfo=None) if known_at else None
 
     def on(self, entity: str, day: date) -> Any:
@@ -79,15 +104,20 @@ class Record:
         sql = form.format(
             columns=_columns(table), key=", ".join(table.key), live=self._live(table, date.min, date.max)
         )
-        return self._duck.arrow(sql, [day, day])
+        return self._read(sql, [day, day])
 
     def over(self, entity: str, first: date, last: date) -> Any:
         """Every state that began on one of these days, such as the marks of a period."""
-        return self._duck.arrow(self._live(tables.of(entity), first, last))
+        return self._read(self._live(tables.of(entity), first, last))
 
     def until(self, entity: str, day: date) -> Any:
         """Every state that had begun by a day."""
-        return self._duck.arrow(self._live(tables.of(entity), date.min, day))
+        return self._read(self._live(tables.of(entity), date.min, day))
+
+    def _read(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        found = self._duck.arrow(sql, [self._holder.party, *self._holder.scope.params, *values])
+        self.rows += found.num_rows
+        return found
 
     def _live(self, table: FactTable, first: date, last: date) -> str:
         where = f"valid_from BETWEEN DATE '{first}' AND DATE '{last}'"
@@ -103,7 +133,7 @@ class Record:
             and (not values or file.may_hold(column, min(values), max(values)))
         ]
         facts = table.relation(kept, [*table.items, *_VALIDITY, "weight"], where)
-        return _LIVE.format(columns=_columns(table), facts=facts)
+        return _LIVE.format(columns=_columns(table), facts=facts, scope=self._holder.scope.sql)
 
     def _whose(self, entity: str) -> tuple[str, Sequence[str]]:
         """The item that says whose record it is, and the holder's names in it."""

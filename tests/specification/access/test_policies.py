@@ -29,6 +29,7 @@ hub.traffic         -       -       -          all       -           -        - 
 authority.schools   -       -       own        -         -           -        -        -      -
 learner.records     -       own     own        -         -           -        -        -      -
 warehouse.facts     -       own     own        -         -           all      -        -      -
+warehouse.record    -       own     own        all       -           -        -        -      -
 learners.find       -       all     own        -         -           -        -        all    -
 learners.check      -       all     all        -         -           -        -        all    -
 learners.register   -       all     all        -         -           -        -        all    -
@@ -47,6 +48,8 @@ OWNER = {
     ("authority.schools", "authority"): "authority",
     ("warehouse.facts", "school"): "sender",
     ("warehouse.facts", "authority"): "sender",
+    ("warehouse.record", "school"): "holder",
+    ("warehouse.record", "authority"): "holder",
     ("learner.records", "school"): "school",
     ("learner.records", "authority"): "authority",
     ("learners.find", "authority"): "authority",

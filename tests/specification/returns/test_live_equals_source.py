@@ -23,7 +23,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from commonroom import returns
+from commonroom import access, returns
 from commonroom.collections.live import on
 from commonroom.collections.loader import load
 from commonroom.collections.model import Collection, Period
@@ -94,7 +94,9 @@ class County(msgspec.Struct, frozen=True):
         chosen = collection or self.collection
         tables = Tables(self.collection)
         try:
-            holder = Holder(self.parties[school.urn], (school.urn,))
+            party = self.parties[school.urn]
+            who = live.Reader("person", "test", "school", party)
+            holder = Holder(party, (school.urn,), access.rows(who, "warehouse.record", "duckdb"))
             live.fill(self.settings, tables, chosen, self.head, holder, known_at)
             return read_back(tables)
         finally:

@@ -137,7 +137,7 @@ async def decide(connection: Any, name: str, approve: bool, who: Asker, why: str
 
 async def trial(settings: Settings, connection: Any, duck: Duck, name: str, who: Asker) -> list[packing.File]:
     """Within the checking window: what would be frozen now, counted and hashed and thrown away."""
-    found = await _found(connection, name)
+    found = await visible(connection, name, who)
     _at(found, "approved")
     today = await clock.today(connection)
     if today < found.declaration.checking_from:
@@ -160,6 +160,7 @@ async def freeze(settings: Settings, connection: Any, duck: Duck, name: str, who
 
     Raises Problem CR-267 when it is not the day, or letters accepted before now are still on their way in.
     """
+    await visible(connection, name, who)
     async with connection.transaction():
         found = await _locked(connection, name, "approved")
         if await clock.today(connection) < found.declaration.freeze_on:

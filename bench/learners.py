@@ -37,15 +37,20 @@ COUNTED = ("decided", "known", "automatic", "review", "wrong_merges", "false_new
 
 def one(registered: int, seed: int, names: Path, splink: str | None, methods: list[str]) -> dict[str, Any]:
     """This process: one seed, with five fields and with optional ones."""
-    from learners_bench import run
+    from learners_bench import population, run
 
     everybody = run.world(registered, INCOMING, seed, names)
-    answer: dict[str, Any] = {
-        name: run.measure(everybody, registered, INCOMING, seed, names, optional=name == "optional_fields")
-        for name in methods
-    }
+    answer: dict[str, Any] = {}
     if splink:
         answer["splink"] = beside(everybody, registered, seed, names, splink)
+    for name in methods:
+        drawn = population.sample(
+            everybody, registered, INCOMING, seed, names, optional=name == "optional_fields"
+        )
+        if name == methods[-1]:
+            # A register of ten millions needs the room.
+            del everybody
+        answer[name] = run.measure(drawn, registered, seed, optional=name == "optional_fields")
     return answer
 
 

@@ -25,23 +25,18 @@ def world(registered: int, incoming: int, seed: int, folder: Path) -> population
     return population.make(int(registered * 1.04) + 2 * incoming, seed, folder)
 
 
-def measure(
-    everybody: population.Population,
-    registered: int,
-    incoming: int,
-    seed: int,
-    folder: Path,
-    *,
-    optional: bool,
-) -> dict[str, Any]:
+def measure(drawn: population.Sample, registered: int, seed: int, *, optional: bool) -> dict[str, Any]:
     """Decide the batch and compare with the truth. CPU counts from text as given to decisions."""
-    drawn = population.sample(everybody, registered, incoming, seed, folder, optional=optional)
     register_table = Table(registered, population.columns(drawn.registered))
     table = Table(len(drawn.truth), population.columns(drawn.incoming))
+    # What is coded is not needed as text in rows.
+    drawn.registered.clear()
+    drawn.incoming.clear()
     began = time.process_time()
     vocabulary = Vocabulary()
     register = people_of(register_table, vocabulary)
     vocabulary.frequencies = frequencies_of(register)
+    del register_table
     index = Index(register)
     loaded = time.process_time()
     wall = time.perf_counter()
@@ -62,6 +57,8 @@ def measure(
         "score_cpu": decided - blocked,
         "batch_cpu": decided - loaded,
         "batch_seconds": time.perf_counter() - wall,
+        # Of the whole process, which has made the population before; and when the batch was decided.
+        "resident_mb": int(Path("/proc/self/statm").read_text("ascii").split()[1]) * 4096 // 2**20,
         "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         **counts(batch, drawn),
         "groups": groups(batch, drawn),

@@ -4,7 +4,8 @@
 
 A population is made with a fixed seed (names by their frequencies in the United Kingdom, households, siblings, twins, moves)
 and loaded by COPY into a server of its own with the settings of a real one; nothing is served over HTTP. Half of the
-look-ups are of people who are registered, a third of those with a slip or after a move.
+look-ups are of people who are registered, a third of those with a slip or after a move. The event loop is the portal's.
+`cpu_ms` is what a look-up costs in our processes and in PostgreSQL's, which a busy machine distorts less than its times.
 """
 
 from __future__ import annotations
@@ -13,22 +14,25 @@ import argparse
 import asyncio
 import csv
 import json
+import multiprocessing
 import os
 import random
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import uvloop
 
 from commonroom.engines.database import connect, migrate
 from commonroom.engines.postgres import LocalServer
 from commonroom.ids import uuid7
-from commonroom.registers.learners import matching, store
+from commonroom.registers.learners import matching, store, upkeep
 from commonroom.registers.learners.matching import Details
 from commonroom.registers.learners.numbers import Numbers
 from commonroom.registers.learners.store import Caller, Registration, persons
@@ -39,7 +43,8 @@ SEED = 20_240_901
 BORN = (1996, 2011)
 CHUNK = 20_000
 WHO = Caller(party="urn:commonroom:org:bench", person=None, purpose="enrolment", role="college")
-CLIENTS = 4
+CLIENTS = 4  # of a process
+PROCESSES = 2
 SAME = 8
 
 
@@ -163,23 +168,69 @@ async def single(
     settings: Settings, queries: Sequence[Details], clients: int, seconds: float
 ) -> dict[str, Any]:
     """Look-ups one after the other on each of so many connections."""
-    taken, codes = list[float](), dict[str, int]()
-    until = time.perf_counter() + seconds
+    taken, codes, backends = list[float](), dict[str, int](), dict[int, float]()
+    until, cpu = time.perf_counter() + seconds, time.process_time()
 
     async def client(number: int) -> None:
         conn = await connect(settings)
+        backend = await conn.fetchval("SELECT pg_backend_pid()")
+        before = _cpu_of(backend)
         place = number
         while (began := time.perf_counter()) < until:
             found = await store.find(conn, WHO, queries[place % len(queries)])
             taken.append(time.perf_counter() - began)
             codes[found.code] = codes.get(found.code, 0) + 1
             place += clients
+        backends[backend] = _cpu_of(backend) - before
         await conn.close()
 
     began = time.perf_counter()
     await asyncio.gather(*map(client, range(clients)))
     whole = time.perf_counter() - began
-    return {"clients": clients, "a_second": round(len(taken) / whole), **_percentiles(taken), "codes": codes}
+    return {
+        "clients": clients,
+        "a_second": round(len(taken) / whole),
+        **_percentiles(taken),
+        "cpu_ms": {
+            "ours": round(1000 * (time.process_time() - cpu) / len(taken), 3),
+            "postgres": round(1000 * sum(backends.values()) / len(taken), 3),
+        },
+        "codes": codes,
+        "taken": taken,
+    }
+
+
+def in_processes(settings: Settings, queries: Sequence[Details], seconds: float) -> dict[str, Any]:
+    """The same from several processes at once, as portal processes would ask."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(PROCESSES, mp_context=context) as pool:
+        started = [
+            pool.submit(_one_process, settings, queries[number::PROCESSES], seconds)
+            for number in range(PROCESSES)
+        ]
+        found = [one.result() for one in started]
+    taken = [each for one in found for each in one["taken"]]
+    return {
+        "processes": PROCESSES,
+        "clients": CLIENTS * PROCESSES,
+        "a_second": sum(one["a_second"] for one in found),
+        **_percentiles(taken),
+        "cpu_ms": {
+            whose: round(sum(one["cpu_ms"][whose] for one in found) / PROCESSES, 3)
+            for whose in ("ours", "postgres")
+        },
+    }
+
+
+def _one_process(settings: Settings, queries: Sequence[Details], seconds: float) -> dict[str, Any]:
+    uvloop.run(single(settings, queries, CLIENTS, 1))  # plans, caches and name counts get warm
+    return uvloop.run(single(settings, queries, CLIENTS, seconds))
+
+
+def _cpu_of(process: int) -> float:
+    """CPU seconds that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text("ascii").rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def registering(settings: Settings, numbers: Numbers, new: Sequence[Details]) -> dict[str, Any]:
@@ -245,13 +296,23 @@ async def run(settings: Settings, count: int, seconds: float) -> dict[str, Any]:
     known = [altered(one, dice) if dice.random() < 1 / 3 else one for one in sample]
     queries = [one for pair in zip(known, strangers, strict=True) for one in pair]
     dice.shuffle(queries)
+    conn = await connect(settings)
+    counted = await store.count_names(conn, upkeep.ITSELF)
+    await conn.close()
     await single(settings, queries, 1, 1)  # plans and pages get warm
+    one = await single(settings, queries, 1, seconds)
+    several = await single(settings, queries, CLIENTS, seconds)
+    processes = await asyncio.to_thread(in_processes, settings, queries, seconds)
+    for each in (one, several):
+        del each["taken"]
     return {
         "persons": count,
         "load_seconds": round(loaded),
         "database": size,
-        "one": await single(settings, queries, 1, seconds),
-        "several": await single(settings, queries, CLIENTS, seconds),
+        "names": msgspec.structs.asdict(counted),
+        "one": one,
+        "several": several,
+        "processes": processes,
         "register": await registering(settings, numbers, list(population(6_000, SEED + 3))),
         "simultaneous": await simultaneous(settings, numbers, list(population(500, SEED + 4))),
     }
@@ -286,7 +347,7 @@ def main() -> None:
         try:
             settings = Settings(data=Path(folder), database=server.dsn)
             migrate(settings)
-            found = asyncio.run(run(settings, chosen.persons, chosen.seconds))
+            found = uvloop.run(run(settings, chosen.persons, chosen.seconds))
         finally:
             server.stop()
     print(json.dumps(found, indent=2))

@@ -9,27 +9,29 @@ from uuid import UUID
 import msgspec
 
 from commonroom.registers.learners import matching
-from commonroom.registers.learners.matching import Frequencies
+from commonroom.registers.learners.matching import Frequencies, Prepared
 from commonroom.registers.learners.matching.parameters import parameters
 from commonroom.registers.learners.matching.people import Decision, Details, Known, Overrides, Weighed
 from commonroom.registers.learners.store import name_counts
 from commonroom.registers.learners.store.persons import fingerprint, hashed
 
-# What a clerk said of these very details comes along, and a person whom the clerk named is a candidate in any case.
-_ONE = """
-WITH marked AS MATERIALIZED (
-    SELECT learners.current(person) AS person, verdict FROM learners.marker WHERE fingerprint = $2
+_COLUMNS = "p.id, p.uln, p.linked, p.version, p.known, p.more, p.created_at, p.updated_at"
+# One row at least, with what is known of the register; everybody who shares a key beside it. Few have verdicts of clerks,
+# so those are asked for only when there are any.
+_ONE = f"""
+SELECT {_COLUMNS}, counter.last_value * 10 / 11 AS persons, (SELECT version FROM learners.name_count) AS names,
+    EXISTS (SELECT FROM learners.marker m WHERE m.fingerprint = $2) AS marked
+FROM learners.uln_counter AS counter
+LEFT JOIN learners.person p
+    ON p.id = ANY (ARRAY(SELECT b.person FROM learners.block b WHERE b.key = ANY ($1::bigint[])))
+"""  # noqa: S608 - constants
+# A person whom a clerk named is a candidate in any case.
+_VERDICTS = f"""
+WITH marked AS (
+    SELECT learners.current(person) AS person, verdict FROM learners.marker WHERE fingerprint = $1
 )
-SELECT p.id, p.uln, p.linked, p.version, p.known, p.more, p.created_at, p.updated_at,
-    m.verdict, counter.last_value * 10 / 11 AS persons, (SELECT version FROM learners.name_count) AS names
-FROM learners.uln_counter AS counter, (
-    SELECT person FROM learners.block WHERE key = ANY ($1::bigint[])
-    UNION
-    SELECT person FROM marked WHERE verdict = 'same'
-) AS shared
-JOIN learners.person p ON p.id = shared.person
-LEFT JOIN marked m ON m.person = p.id
-"""
+SELECT {_COLUMNS}, m.verdict FROM marked m JOIN learners.person p ON p.id = m.person
+"""  # noqa: S608 - constants
 _SHARED = """
 SELECT DISTINCT asked.place, b.person
 FROM unnest($1::integer[], $2::bigint[]) AS asked (place, key)
@@ -72,16 +74,17 @@ class Many(msgspec.Struct, frozen=True):
 class One(msgspec.Struct, frozen=True):
     """The candidates of one query."""
 
+    query: Prepared
     known: list[RegisteredPerson]
     rows: dict[UUID, Any]  # of each of them, as views.learner_of reads it
     overrides: Overrides
     registered: int  # how many the register holds; at least as many as the parameters declare
     frequencies: Frequencies | None
 
-    def decision(self, details: Details, taken: Set[UUID] = frozenset()) -> Decision:
+    def decision(self, taken: Set[UUID] = frozenset()) -> Decision:
         """What is done with the query."""
         return matching.decide(
-            details,
+            self.query,
             self.known,
             overrides=self.overrides,
             taken=taken,
@@ -92,17 +95,19 @@ class One(msgspec.Struct, frozen=True):
 
 async def of_one(conn: Any, details: Details) -> One:
     """Everybody who shares a block key with the query, and what clerks said about it."""
-    keys = [hashed(*key) for key in matching.query_keys(matching.normalise(details))]
-    rows = await conn.fetch(_ONE, keys, fingerprint(details))
-    known = [_DECODE(row["known"]) for row in rows]
-    verdicts = [(one.person, row["verdict"]) for one, row in zip(known, rows, strict=True) if row["verdict"]]
-    size, names = (rows[0]["persons"], rows[0]["names"]) if rows else (0, None)
+    query, mark = matching.normalise(details), fingerprint(details)
+    keys = [hashed(step, key) for step, key in matching.query_keys(query)]
+    rows = await conn.fetch(_ONE, keys, mark)
+    found = {row["id"]: row for row in rows if row["id"] is not None}
+    verdicts = await conn.fetch(_VERDICTS, mark) if rows[0]["marked"] else []
+    found |= {row["id"]: row for row in verdicts if row["verdict"] == "same"}
     return One(
-        known,
-        {row["id"]: row for row in rows},
-        _overrides(verdicts) if verdicts else Overrides(),
-        _at_least_declared(size),
-        await name_counts.of_version(conn, names),
+        query,
+        [_DECODE(row["known"]) for row in found.values()],
+        found,
+        _overrides([(row["id"], row["verdict"]) for row in verdicts]) if verdicts else Overrides(),
+        _at_least_declared(rows[0]["persons"]),
+        await name_counts.of_version(conn, rows[0]["names"]) if found else None,
     )
 
 

@@ -9,6 +9,7 @@ current values. What came with a merge never replaces anything, except that a re
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -20,6 +21,7 @@ from commonroom.registers.learners import matching
 from commonroom.registers.learners.matching.people import Details, Known
 from commonroom.registers.learners.store.values import Registration
 
+_BIG_ENDIAN = struct.Struct(">q").unpack
 MOST_FORMER = 20
 REFUSED = "2"
 DETAILS = Details.__struct_fields__
@@ -92,8 +94,8 @@ def block_hashes(known: Known) -> list[int]:
 
 def hashed(step: str, key: str) -> int:
     """A block key as the index has it: 64 bits. Two keys of one hash only cost a comparison."""
-    digest = hashlib.blake2b(f"{step}\x1f{key}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
+    found: int = _BIG_ENDIAN(hashlib.blake2b(f"{step}\x1f{key}".encode(), digest_size=8).digest())[0]
+    return found
 
 
 def fingerprint(details: Details) -> bytes:

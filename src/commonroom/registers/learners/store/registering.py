@@ -169,7 +169,7 @@ async def _decide(conn: Any, entries: Sequence[_Entry], claimed: set[UUID], one_
     if len(entries) == 1:
         (one,) = entries
         found = await candidates.of_one(conn, one.registration.details)
-        one.decision = found.decision(one.registration.details, claimed)
+        one.decision = found.decision(claimed)
     elif entries:
         queries = [one.registration.details for one in entries]
         decided = await decide_chunk(conn, queries, [one.id for one in entries], claimed, one_file=one_file)

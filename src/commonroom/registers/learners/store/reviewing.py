@@ -175,7 +175,7 @@ async def _place(
         # Somebody may have been registered since the case was opened.
         await locks.lock(conn, [matching.normalise(registration.details)])
         found = await candidates.of_one(conn, registration.details)
-        decision = found.decision(registration.details)
+        decision = found.decision()
         if decision.outcome == "existing" and isinstance(decision.person, UUID):
             person = decision.person
         elif decision.outcome == "review":

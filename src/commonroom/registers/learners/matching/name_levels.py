@@ -146,17 +146,26 @@ class NameLevels:
 
     def _related(self, one: Ints, other: Ints) -> Bools:
         """Whether the table holds the two as forms of one name."""
-        groups = names().groups[self._kind]
-        held = self._vocabulary.each(
-            f"in a group {self._kind}", lambda texts: [text in groups for text in texts], np.float64, one
-        )
-        found = held > 0
+        found = self._in_group(one) & self._in_group(other)
         places = np.flatnonzero(found)
+        if not len(places):
+            return found
         keys = self._vocabulary.pairs(f"related {self._kind}", lambda: _related_names(self._kind))
         low, high = np.minimum(one[places], other[places]), np.maximum(one[places], other[places])
         wanted = (low << 32) | high
         found[places] = keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
         return found
+
+    def _in_group(self, codes: Ints) -> Bools:
+        groups = names().groups[self._kind]
+        held = self._vocabulary.each(
+            f"in a group {self._kind}",
+            lambda texts: [text in groups for text in texts],
+            np.float64,
+            codes,
+        )
+        in_group: Bools = held > 0
+        return in_group
 
     def _weigh_parts(self, levels: Small, bits: Floats, one: Ints, other: Ints) -> None:
         texts = self._vocabulary.texts

@@ -19,6 +19,11 @@ def texts(values: Sequence[str]) -> str:
     return joined
 
 
+def json_texts(values: Iterable[bytes]) -> str:
+    """`texts` of JSON, in which the separator is always written as an escape."""
+    return _SEPARATOR.encode("ascii").join(values).decode("utf-8")
+
+
 def numbers(values: Iterable[object]) -> str:
     """Numbers or ids as one text."""
     return ",".join(map(str, values))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from itertools import repeat
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +19,7 @@ from asyncpg.pgproto.pgproto import UUID as DatabaseUUID  # noqa: N811 - a UUID 
 from commonroom.engines.database import connect
 from commonroom.exchange import Envelope
 from commonroom.hub import bodies, ledger
-from commonroom.hub.columns import numbers, of_numbers, of_texts, texts
+from commonroom.hub.columns import json_texts, numbers, of_numbers, of_texts, texts
 from commonroom.hub.ledger_form import accepted_digests, canonical_envelope
 from commonroom.hub.master_keys import KEY_BYTES, OVERHEAD, MasterKeys
 from commonroom.hub.routing import Way
@@ -237,7 +236,7 @@ async def _write(
         texts(sources),
         texts([envelope.id for envelope in envelopes]),
         texts([envelope.type for envelope in envelopes]),
-        texts([text.decode("utf-8") for text in written]),
+        json_texts(written),
         b"".join([submission.digest for submission in submissions]),
         numbers(sizes),
         texts([submission.end_point for submission in submissions]),
@@ -255,29 +254,35 @@ async def _write(
         numbers([stop.needs for _, stop in stops]),
         texts(list(places)),
         numbers([places[source] for source in sources]),
-        b"".join(map(_vouched, written, routed, repeat(now), sizes)),
+        _vouched(written, routed, now, sizes),
         timeout=COMMAND_SECONDS,
     )
     if found is None:
         raise Stale
 
 
-def _vouched(envelope: bytes, routed: Routed, now: datetime, size: int) -> bytes:
-    """What the ledger's entry says of the message beside its body: the row that is written, in the order of FACTS."""
-    submission, said = routed.submission, routed.submission.envelope
-    ends = now + timedelta(days=routed.way.route.retention_days)
-    facts = (
-        now,
-        said.id,
-        submission.end_point,
-        routed.id,
-        routed.position,
-        ends,
-        size,
-        said.source,
-        said.type,
-    )
-    return accepted_digests(envelope, facts)
+def _vouched(
+    envelopes: Sequence[bytes], routed: Sequence[Routed], now: datetime, sizes: Sequence[int]
+) -> bytes:
+    """What the ledger's entries say of messages beside their bodies: the rows that are written, in the order of FACTS."""
+    days = {one.way.route.retention_days for one in routed}
+    ends = {one: now + timedelta(days=one) for one in days}
+    digests = []
+    for envelope, one, size in zip(envelopes, routed, sizes, strict=True):
+        submission, said = one.submission, one.submission.envelope
+        facts = (
+            now,
+            said.id,
+            submission.end_point,
+            one.id,
+            one.position,
+            ends[one.way.route.retention_days],
+            size,
+            said.source,
+            said.type,
+        )
+        digests.append(accepted_digests(envelope, facts))
+    return b"".join(digests)
 
 
 def _sparse(values: list[Any]) -> list[Any]:

@@ -39,12 +39,14 @@ class Counted(Protocol):
     def denominator(self) -> int | None: ...
     @property
     def units(self) -> int: ...
+    @property
+    def tells(self) -> bool: ...
 
 
 def is_sensitive(measure: Measure, parts: Counted) -> bool:
-    """Primary suppression: a group of few, or a small count that is not 0."""
+    """Primary suppression: a group of few, a small count that is not 0, or what would tell such a one elsewhere."""
     rule = measure.suppression
-    return 0 < parts.units < rule.units_below or 0 < parts.numerator < rule.numerator_below
+    return parts.tells or 0 < parts.units < rule.units_below or 0 < parts.numerator < rule.numerator_below
 
 
 def show(measure: Measure, parts: Counted, *, hidden: bool) -> Shown:
@@ -70,9 +72,9 @@ def nothing(measure: Measure) -> Shown:
 def rounded(measure: Measure, numerator: int, denominator: int | None) -> Decimal:
     """The value as the measure shows it."""
     if denominator is None:
-        return Decimal(numerator)
-    hundred = 100 if measure.shown_as == "percent" else 1
-    return ratio(hundred * numerator, denominator, measure.decimals)
+        return ratio(numerator, measure.scale, measure.decimals)
+    hundred = 100 if measure.shown_as == "percent" else measure.times
+    return ratio(hundred * numerator, denominator * measure.scale, measure.decimals)
 
 
 def percent(numerator: int, denominator: int, decimals: int) -> Decimal:

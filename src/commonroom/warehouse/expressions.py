@@ -3,6 +3,7 @@
     code.category in ('authorised_absence', 'unauthorised_absence')     an attribute that the code set gives to the code
     entry_date <= on and (leaving_date is None or leaving_date >= on)   `on` is the day a state is taken
     sum(missed), count(missed * 10 >= possible)                         over the rows of a stage; conditions count as 1 or 0
+    sum(hundredths(hours) * 100 // hundredths(full) if end is None else 0)     decimals become whole hundredths
 
 All arithmetic is on whole numbers, so that every engine gives the same answer to the last digit.
 """
@@ -27,9 +28,10 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt, ast.GtE: operator.ge,
 }  # fmt: skip
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul,
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
 }  # fmt: skip
 _FUNCTIONS = ("sum", "count")
+_HUNDREDTHS = "hundredths"
 
 
 class Expression:
@@ -84,7 +86,17 @@ class _Compiler:
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return ~self.value(operand)
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-                return _ARITHMETIC[type(op)](self.value(left), self.value(right))
+                divisor = self.value(right)
+                if isinstance(op, ast.FloorDiv) and not isinstance(divisor, int):
+                    divisor = divisor.nullif(0)  # nothing over nought is nothing, in every engine
+                return _ARITHMETIC[type(op)](self.value(left), divisor)
+            case ast.IfExp(test=test, body=body, orelse=orelse):
+                return ibis.ifelse(self.value(test), self.value(body), self.value(orelse))
+            case ast.Call(func=ast.Name(id=name), args=[ast.Name(id=column)], keywords=[]) if (
+                name == _HUNDREDTHS
+            ):
+                # A decimal is kept as its digits; nothing of it is lost, so every engine finds the same.
+                return (self._column(column).cast("decimal(18, 2)") * 100).cast("int64")
             case ast.Compare(left=left, ops=[op], comparators=[right]):
                 return self._comparison(left, op, right)
             case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in _FUNCTIONS:

@@ -43,6 +43,13 @@ class Suppression(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unreliable_below: int = 0  # of fewer units the value is not shown (u), its parts are
 
 
+class BoundedBy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Counts the units whose own numerator in `measure` is a `part`-th of their own denominator there, or more."""
+
+    measure: str
+    part: int
+
+
 class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One measure, as declared."""
 
@@ -56,13 +63,17 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unit: tuple[str, ...]  # stage 1: one row per these items and period
     each: dict[str, str]  # what is known of a unit, whole numbers
     numerator: str  # stage 2: over the units of a group
-    shown_as: Literal["count", "percent"]
+    shown_as: Literal["count", "percent", "ratio"]
     levels: tuple[Level, ...]
     grains: tuple[Grain, ...]
     suppression: Suppression
     population: str | None = None  # which units take part
     denominator: str | None = None
     decimals: int = 0
+    # The numerator is counted in parts of one: in halves (2), hundredths (100). A ratio is of so many (`times`).
+    scale: int = 1
+    times: int = 1
+    place: str = "school"  # the item that names the school, where it is called otherwise
     # Another entity whose state on the same day is laid beside each unit, by the unit's items, and what is taken of it.
     beside: str | None = None
     each_beside: dict[str, str] = {}
@@ -70,6 +81,8 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sum_of: tuple[str, ...] = ()  # the measures that add up to it, over the same denominator
     base: str | None = None  # the measure whose figure is its denominator
     adds_up_over_time: bool = False  # a week's figure is the sum of its days'
+    # The measure whose shown figures say between what bounds this one lies (see `bounds`).
+    bounded_by: BoundedBy | None = None
     # Never declared: the characteristic by which a measure is divided (see `divided`).
     by: str | None = None
 
@@ -104,6 +117,11 @@ def divided(measure: Measure, by: str) -> Measure:
             remedy="Ask for it without a characteristic.",
         )
     return msgspec.structs.replace(measure, name=f"{measure.name}{_BY}{by}", by=by)
+
+
+def bounded_by(measure: Measure) -> list[Measure]:
+    """The measures of which its figures say between what bounds they lie."""
+    return [one for one in load().values() if one.bounded_by and one.bounded_by.measure == measure.name]
 
 
 def named(name: str) -> Measure:
@@ -160,6 +178,7 @@ def columns_of(measure: Measure, entity: str) -> list[str]:
     elif entity == measure.beside:
         each = measure.each_beside
     used = {name for text in each.values() for name in Expression(text, measure.name).names()}
+    used |= set(measure.unit)
     if measure.by is not None:
         used |= {one.item for one in [characteristics.named(measure.by)] if one.entity == entity}
     items = [name for name in table.items if name in {*used, *table.key}]
@@ -251,7 +270,7 @@ def _groups(measure: Measure, units: Any) -> Any:
     same = ["period", "member"]
     if measure.by is not None:
         units, same = _with_group(measure, units, measure.by), [*same, "category"]
-    grouped = units.join(members, "school")
+    grouped = units.join(members, units[measure.place] == members.school)
     numerator = Expression(measure.numerator, f"measure {measure.name}, numerator").compile(grouped)
     parts = {"numerator": numerator, "units": grouped.count()}
     if measure.denominator is not None:
@@ -285,8 +304,8 @@ def _check(measure: Measure, path: Path) -> None:
         raise _fault(path, f"the file is called {path.stem}, the measure {measure.name}")
     if entity is None:
         raise _fault(path, f"the standard has no entity {measure.entity}")
-    if "school" not in measure.unit or not set(measure.unit) <= set(entity.key):
-        raise _fault(path, "`unit` must be items of the entity's key, `school` among them")
+    if measure.place not in measure.unit or not set(measure.unit) <= set(entity.by_name):
+        raise _fault(path, "`unit` must be items of the entity, the one that names the school among them")
     if measure.beside is not None:
         other = standard.load().entities.get(measure.beside)
         if (
@@ -295,15 +314,17 @@ def _check(measure: Measure, path: Path) -> None:
             or measure.taken != "on the last school day"
         ):
             raise _fault(path, "`beside` is an entity whose key has the unit's items, for a state")
-    if measure.shown_as == "percent" and measure.denominator is None:
-        raise _fault(path, "a percentage needs a denominator")
+    if measure.shown_as != "count" and measure.denominator is None:
+        raise _fault(path, "a percentage or ratio needs a denominator")
 
 
 def _check_bonds(found: dict[str, Measure], folder: Path) -> None:
     """What a measure says of others holds only where they count the same things."""
     for measure in found.values():
         path = folder / f"{measure.name}.yaml"
+        bounded = measure.bounded_by
         others = [*measure.sum_of, *([measure.base] if measure.base else [])]
+        others += [bounded.measure] if bounded else []
         for name in others:
             if name not in found:
                 raise _fault(path, f"there is no measure {name}")
@@ -312,6 +333,10 @@ def _check_bonds(found: dict[str, Measure], folder: Path) -> None:
                 measure.entity, measure.unit, measure.population, measure.denominator, measure.adds_up_over_time,
             ):  # fmt: skip
                 raise _fault(path, f"{part.name} is not counted over the same denominator")
+        if bounded and (found[bounded.measure].entity, found[bounded.measure].taken, bounded.part > 0) != (
+            measure.entity, measure.taken, True,
+        ):  # fmt: skip
+            raise _fault(path, f"{bounded.measure} is not counted of the same facts")
         if measure.adds_up_over_time and measure.taken != "over the period":
             raise _fault(path, "a state does not add up over time")
 

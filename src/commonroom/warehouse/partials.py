@@ -37,7 +37,6 @@ from commonroom.warehouse.stages import SUMS, Stage
 FOLDER = ".partials"
 _MOST_FILES = 16  # of one kind; then they are merged
 _SWEEP_SECONDS = 3600  # what was replaced is kept so long for those who read it
-_TOUCHED = " AND school IN (SELECT school FROM cells)"
 _log = log.get("warehouse")
 
 Days = Mapping[str, Collection[date]]  # the days of each period, by its name
@@ -228,15 +227,22 @@ class Partials:
         unit = ", ".join(stage.unit)
         added = ", ".join(f"CAST(sum({name}) AS BIGINT) AS {name}" for name in stage.sums)
         kept = _parquet([self._folder(stage) / name for name in manifest.sums])
-        where = f"period IN ({_listed(periods)}){_TOUCHED if narrowed else ''}"
-        return f"SELECT period, {unit}, {added} FROM {kept} WHERE {where} GROUP BY period, {unit}"  # noqa: S608
+        rows = f"SELECT * FROM {kept} WHERE period IN ({_listed(periods)})"  # noqa: S608
+        if narrowed:
+            rows = f"SELECT kept.* FROM ({rows}) AS kept SEMI JOIN cells USING (period, school)"  # noqa: S608
+        return f"SELECT period, {unit}, {added} FROM ({rows}) AS rows GROUP BY period, {unit}"  # noqa: S608
 
     def _from_facts(
         self, stage: Stage, manifest: Manifest, periods: Mapping[str, tuple[date, ...]], narrowed: bool
     ) -> str:
         """The same from the facts of these periods."""
         facts = self._facts(stage, manifest.version, periods)
-        return f"WITH {FACTS} AS ({facts}{_TOUCHED if narrowed else ''}) {stage.first}"
+        if narrowed:
+            facts = f"""
+                SELECT rows.* FROM ({facts}) AS rows
+                SEMI JOIN touched ON rows.valid_from = touched.day AND rows.school = touched.school
+            """  # noqa: S608
+        return f"WITH {FACTS} AS ({facts}) {stage.first}"
 
     def _facts(self, stage: Stage, version: int, periods: Mapping[str, tuple[date, ...]]) -> str:
         """SQL of all facts of these periods at a version, from the files that may hold them."""

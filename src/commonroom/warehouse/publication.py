@@ -44,6 +44,7 @@ class Parts(msgspec.Struct, frozen=True):
     numerator: int
     denominator: int | None
     units: int
+    tells: bool = False  # shown, it would tell a hidden figure of another measure (see `bounds`)
 
     def plus(self, other: Parts) -> Parts:
         """Both together."""

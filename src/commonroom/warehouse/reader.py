@@ -18,7 +18,16 @@ from commonroom.engines.duck import Duck
 from commonroom.identity import Principal
 from commonroom.problems import Problem, add_codes
 from commonroom.settings import Settings
-from commonroom.warehouse import characteristics, disclosure, divisions, heads, measures, periods, suppression
+from commonroom.warehouse import (
+    characteristics,
+    combinations,
+    disclosure,
+    divisions,
+    heads,
+    measures,
+    periods,
+    suppression,
+)
 from commonroom.warehouse.disclosure import Shown
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.history import DATASET as FACTS
@@ -211,13 +220,13 @@ class Reader:
         grain = next(one for one in get_args(Grain) if one == asked.grain)
         wanted = periods.between(grain, asked.first, asked.last, view.today)
         if wanted:
-            self._releases.of(measures.named(asked.measure), wanted, view)
+            self._releases.of(combinations.measure(asked.measure), wanted, view)
 
     def _compute(self, question: Question, scope: Scope, view: View) -> list[Figure]:
         wanted = periods.between(question.grain, question.first, question.last, view.today)
         if not wanted:
             return []
-        measure = measures.named(question.measure)
+        measure = combinations.measure(question.measure)
         if question.characteristic is None:
             releases = self._releases.of(measure, wanted, view)
         else:
@@ -282,7 +291,7 @@ def _question(
     last: date,
     known_at: datetime | None,
 ) -> Question:
-    declared = measures.named(measure)
+    declared = combinations.measure(measure)
     if declared.by is not None:
         raise _no_such("a measure with its characteristic in its name", ["the characteristic by itself"])
     if level not in declared.levels:

@@ -23,7 +23,9 @@ from commonroom.settings import Settings
 from commonroom.standard import terms
 from commonroom.warehouse import (
     analytics,
+    bounds,
     characteristics,
+    combinations,
     divisions,
     measures,
     organisations,
@@ -80,6 +82,8 @@ class Releases:
 
     def of(self, measure: Measure, asked: Sequence[Period], view: View) -> dict[Period, Release]:
         """The release that each period's figures are in."""
+        if measure.name in combinations.load():
+            return {period: self._combined(measure.name, period, view) for period in asked}
         by_term: dict[tuple[date, date], list[Period]] = {}
         for period in asked:
             by_term.setdefault(_term_of(period), []).append(period)
@@ -92,6 +96,18 @@ class Releases:
             release = self._release(measure, term, mine, view)
             found.update(dict.fromkeys(mine, release))
         return found
+
+    def _combined(self, name: str, period: Period, view: View) -> Release:
+        one = combinations.load()[name]
+        figures = {}
+        schools: dict[str, School] = {}
+        for alias, part in one.of.items():
+            measure = measures.named(part)
+            release = self.of(measure, [period], view)[period]
+            figures[alias] = (release.numbers, release.hidden, time_of(measure, period))
+            schools = release.schools
+        time = time_of(one.as_measure(), period)
+        return Release(schools, *combinations.combined(one, figures, _groups_of(schools), time))
 
     def divided(
         self, measure: Measure, by: str, asked: Sequence[Period], view: View
@@ -208,14 +224,11 @@ class Releases:
         last = max(period.last_school_day for period in periods.between("term", *term, view.today) or wanted)
         schools = self._known_schools(view, last)
         groups = _groups_of(schools)
-        mine = {
-            (measure.name, ("school", row["member"]), row["period"]): Parts(
-                row["numerator"], row.get("denominator"), row["units"]
-            )
-            for measure in family
-            for row in self._rows(measure, schools, wanted, view)
-        }
+        mine = self._of_schools(family, schools, wanted, view)
         numbers = publication.rolled_up(mine, groups)
+        for other in measures.bounded_by(whole):
+            counts = publication.rolled_up(self._of_schools([other], schools, wanted, view), groups)
+            numbers = bounds.guarded(whole, numbers, other, counts)
         bases = None
         if whole.base is not None:
             base = self._release(measures.named(whole.base), term, wanted, view)
@@ -224,6 +237,17 @@ class Releases:
             family, numbers, publication.tree(groups), _calendar(whole, wanted), bases, self._hide
         )
         return Release(schools, numbers, hidden)
+
+    def _of_schools(
+        self, family: Sequence[Measure], schools: Mapping[str, School], wanted: Sequence[Period], view: View
+    ) -> dict[Name, Parts]:
+        return {
+            (measure.name, ("school", row["member"]), row["period"]): Parts(
+                row["numerator"], row.get("denominator"), row["units"]
+            )
+            for measure in family
+            for row in self._rows(measure, schools, wanted, view)
+        }
 
     def _rows(
         self, measure: Measure, schools: Mapping[str, School], wanted: Sequence[Period], view: View

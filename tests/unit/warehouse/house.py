@@ -64,10 +64,13 @@ class House:
         self.duck = Duck(settings, [settings.folder("warehouse")])
         self.position = 0
 
-    async def open(self) -> House:
-        """Publish the schools and the register."""
+    async def open(self, *authorities: str) -> House:
+        """Publish the schools, the register, and authorities by their numbers."""
+        self.authorities = {la: org_urn(uuid7()) for la in authorities}
         parties = [Party(party, f"School {urn}", ("school",)) for urn, party in self.parties.items()]
         aliases = [Alias(alias_urn("urn", urn), party) for urn, party in self.parties.items()]
+        parties += [Party(party, f"Authority {la}", ("authority",)) for la, party in self.authorities.items()]
+        aliases += [Alias(alias_urn("la", la), party) for la, party in self.authorities.items()]
         register = Party(REGISTERS, "Registers", ("platform",))
         await directory.publish(
             self.connection,
@@ -99,7 +102,7 @@ class House:
         return Letter(
             envelope=Envelope(
                 id=str(uuid7()),
-                source=self.parties.get(sender, sender),
+                source=self.parties.get(sender) or self.authorities.get(sender, sender),
                 type=f"commonroom.{entity.replace('_', '-')}.changed",
                 datacontenttype=exchange.RECORDS_TYPE,
             ),

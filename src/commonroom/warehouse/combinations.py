@@ -1,0 +1,172 @@
+"""Measures made of other measures: measures/combined/*.yaml, such as pupils for each teacher.
+
+They are worked out of figures that are published already, and tell nothing that these do not:
+
+- where numerator and denominator are each a measure's, of the figures of the place, and shown where both are shown;
+- otherwise (places that are unfilled) school by school, added up, and shown where those of all its schools are shown.
+  A school that one of the measures does not know is left out.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from commonroom import declarations
+from commonroom.problems import Problem
+from commonroom.warehouse import measures, publication
+from commonroom.warehouse.expressions import Expression
+from commonroom.warehouse.measures import Grain, Level, Measure, Suppression
+from commonroom.warehouse.publication import Name, Parts, Place, Time
+
+FOLDER = measures.FOLDER / "combined"
+_MAX = "max"
+
+
+class Combination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One combination, as declared. `of` has the measures by the names that its expressions have for them."""
+
+    name: str
+    title: str
+    meaning: str
+    source: str
+    of: dict[str, str]
+    numerator: str
+    shown_as: Literal["count", "percent", "ratio"]
+    levels: tuple[Level, ...]
+    grains: tuple[Grain, ...]
+    denominator: str | None = None
+    decimals: int = 0
+    scale: int = 1
+    times: int = 1
+
+    @property
+    def is_of_places(self) -> bool:
+        """Whether it is a figure over a figure."""
+        return self.numerator in self.of and self.denominator in self.of
+
+    def as_measure(self) -> Measure:
+        """What it is to those who show figures."""
+        return Measure(
+            name=self.name, title=self.title, meaning=self.meaning, source=self.source,
+            entity="", taken="over the period", unit=(), each={}, numerator=self.numerator, shown_as=self.shown_as,
+            levels=self.levels, grains=self.grains, suppression=Suppression(), denominator=self.denominator,
+            decimals=self.decimals, scale=self.scale, times=self.times,
+        )  # fmt: skip
+
+
+@cache
+def load(folder: Path = FOLDER) -> dict[str, Combination]:
+    """Every combination by name. Raises Problem CR-001 or CR-062."""
+    found = {}
+    for path in sorted(folder.glob("*.yaml")):
+        one = declarations.load(path, Combination)
+        _check(one, path)
+        found[one.name] = one
+    return found
+
+
+def measure(name: str) -> Measure:
+    """The measure of that name, a combination among them. Raises Problem CR-063 (404)."""
+    found = load().get(name)
+    if found is not None:
+        return found.as_measure()
+    try:
+        return measures.named(name)
+    except Problem as problem:
+        if problem.code == "CR-063" and " by " not in name:
+            known = sorted([*measures.load(), *load()])
+            raise Problem(
+                "CR-063",
+                "there is no measure of that name",
+                status=404,
+                remedy=f"Use one of: {', '.join(known)}.",
+            ) from problem
+        raise
+
+
+def combined(
+    one: Combination, figures: Mapping[str, tuple[Mapping[Name, Parts], frozenset[Name], Time]],
+    groups: Mapping[str, Mapping[Level, str | None]], time: Time,
+) -> tuple[dict[Name, Parts], frozenset[Name]]:  # fmt: skip
+    """The figures and which of them to hide. `figures`: of each measure by its name here: numbers, hidden, its time."""
+    by_place = {alias: _by_place(*figures[alias], one.of[alias]) for alias in one.of}
+    found: dict[Name, Parts] = {}
+    hidden: set[Name] = set()
+    places = set.intersection(*(set(mine) for mine in by_place.values()))
+    for place in places:
+        if one.is_of_places or place[0] == "school":
+            known = {alias: by_place[alias][place] for alias in one.of}
+            values = {alias: parts.numerator for alias, (parts, _) in known.items()}
+            name = (one.name, place, time)
+            found[name] = Parts(
+                worked_out(one.numerator, values),
+                None if one.denominator is None else worked_out(one.denominator, values),
+                min(parts.units for parts, _ in known.values()),
+            )
+            if any(dark for _, dark in known.values()):
+                hidden.add(name)
+    if one.is_of_places:
+        return found, frozenset(hidden)
+    for _, (_, urn), _ in list(hidden):
+        of = groups[urn]
+        hidden |= {(one.name, (level, code), time) for level in publication.LEVELS if (code := of.get(level))}
+    return publication.rolled_up(found, groups), frozenset(hidden)
+
+
+def worked_out(text: str, values: Mapping[str, int]) -> int:
+    """An expression of whole numbers: names, numbers, + - * and `max(a, b)`. Raises Problem CR-062."""
+    expression = Expression(text, "combined measure")
+    return _value(expression, expression.tree, values)
+
+
+def _value(expression: Expression, node: ast.expr, values: Mapping[str, int]) -> int:
+    match node:
+        case ast.Name(id=name) if name in values:
+            return values[name]
+        case ast.Constant(value=int() as number) if not isinstance(number, bool):
+            return number
+        case ast.BinOp(left=left, op=ast.Add() | ast.Sub() | ast.Mult() as op, right=right):
+            one, other = (_value(expression, side, values) for side in (left, right))
+            if isinstance(op, ast.Mult):
+                return one * other
+            return one + other if isinstance(op, ast.Add) else one - other
+        case ast.Call(func=ast.Name(id=name), args=[left, right], keywords=[]) if name == _MAX:
+            return max(_value(expression, left, values), _value(expression, right, values))
+    raise expression.problem(f"a combination has no such thing as `{ast.unparse(node)}`")
+
+
+def _by_place(
+    numbers: Mapping[Name, Parts], hidden: frozenset[Name], time: Time, measure: str
+) -> dict[Place, tuple[Parts, bool]]:
+    return {
+        name[1]: (parts, name in hidden)
+        for name, parts in numbers.items()
+        if (name[0], name[2]) == (measure, time)
+    }
+
+
+def _check(one: Combination, path: Path) -> None:
+    known = measures.load()
+    values = dict.fromkeys(one.of, 1)
+    for text in (one.numerator, one.denominator):
+        if text is not None:
+            worked_out(text, values)
+    fault = ""
+    if one.name != path.stem or one.name in known:
+        fault = "a combination is called as its file and as no other measure"
+    elif missing := [name for name in one.of.values() if name not in known]:
+        fault = f"there is no measure {missing[0]}"
+    elif any(not set(one.grains) <= set(known[name].grains) for name in one.of.values()):
+        fault = "its measures have not all its grains"
+    elif any(known[name].denominator is not None for name in one.of.values()):
+        fault = "it is of counts"
+    elif one.shown_as != "count" and not one.is_of_places:
+        fault = "a ratio is of one measure over another"
+    if fault:
+        raise Problem("CR-062", fault, where=str(path), remedy="docs/warehouse.md shows a combination.")

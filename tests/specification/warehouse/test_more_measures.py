@@ -1,0 +1,217 @@
+"""Measures of results, workforce, places and money, worked by hand; see test_measures.py for how to read the tables."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from commonroom.engines import clock
+from commonroom.settings import Settings
+from commonroom.warehouse import combinations, measures
+from commonroom.warehouse.combinations import worked_out
+from tests.specification.warehouse.test_measures import A, B, figures, shown
+from tests.unit.warehouse.house import House, enrolment, upn
+
+Records = list[dict[str, Any]]
+
+
+@pytest.fixture
+async def house(pool: Any, settings: Settings) -> AsyncIterator[House]:
+    async with pool.acquire() as connection:
+        await clock.set_to(connection, settings, datetime.fromisoformat("2026-12-31T12:00+00:00"))
+        house = await House(connection, settings, [A, B]).open("997")
+        await house.register({A: "T1", B: "T1"})
+        yield house
+
+
+async def load(house: House, school: str, **records: Records) -> None:
+    letters = [house.letter(school, entity, told) for entity, told in records.items()]
+    outcome = await house.load(*letters)
+    assert (outcome.findings, len(outcome.loaded)) == (0, len(letters))
+
+
+async def expect(house: House, expected: dict[str, str], **more: Any) -> None:
+    found = {}
+    for measure in expected:
+        (figure,) = await figures(house, measure, **more)
+        found[measure] = shown(figure)
+    assert found == expected
+
+
+def stays(school: str, first: int, last: int, **more: Any) -> Records:
+    return [enrolment(school, pupil, "2026-09-01", **more) for pupil in range(first, last + 1)]
+
+
+def result(
+    pupil: int, stage: str, subject: str, method: str, kind: str, value: str, **more: Any
+) -> dict[str, Any]:
+    return {
+        "school": A, "upn": upn(pupil), "stage": stage, "year": 2027, "subject": subject, "method": method,
+        "component": subject, "result_qualifier": kind, "result": value, "valid_from": "2026-09-07", "version": 1, **more,
+    }  # fmt: skip
+
+
+# Ten full-time in year 7, five part-time in nursery: 10 + 5/2. Without nursery 10. Of the 15, 4 speak another language
+# than English first, 1 has not said; 3 are White British, 7 Asian, of 5 nothing is known.
+async def test_pupils_and_what_is_known_of_them(house: House) -> None:
+    pupils = [
+        {
+            "school": A, "upn": upn(pupil), "given_name": "Robin", "family_name": "Ash", "date_of_birth": "2014-05-01",
+            "sex": "F", "language": "POL" if pupil <= 4 else "REF" if pupil == 5 else "ENG",
+            "valid_from": "2026-09-01", "version": 1,
+            **({"ethnicity": "WBRI" if pupil <= 3 else "AIND"} if pupil <= 10 else {}),
+        }
+        for pupil in range(1, 16)
+    ]  # fmt: skip
+    nursery = stays(A, 11, 15, nc_year="N2", part_time=True)
+    await load(house, A, enrolment=[*stays(A, 1, 10), *nursery], learner=pupils)
+    await expect(
+        house,
+        {
+            "headcount": "15",
+            "pupils_fte": "12.5",
+            "roll": "10",
+            "first_language_other": "4/15 = 26.7",
+            "minority_ethnic": "7/15 = 46.7",
+        },
+    )
+
+
+# The check: pupils 1 to 4 have 32 marks or more, 5 and 6 have 31, 7 was absent, 8 left (and does not count), 9 is in year
+# 2 and takes it again.
+CHECK = [(1, "32"), (2, "40"), (3, "33"), (4, "32"), (5, "31"), (6, "0"), (7, "A"), (8, "L"), (9, "40")]
+
+
+async def test_the_phonics_check(house: House) -> None:
+    records = [
+        result(pupil, "KS1", "PHO", "CH", "NM", value, nc_year="2" if pupil == 9 else "1")
+        for pupil, value in CHECK
+    ]
+    await load(house, A, assessment_result=records)
+    await expect(house, {"phonics_standard": "4/7 = 57.1"}, grain="term")
+    await expect(house, {"phonics_standard": "4/7 = 57.1"}, grain="year")
+
+
+#       pupil: reading, mathematics (scaled scores), writing                     expected   higher
+KS2 = {
+    1: ("100", "100", "EXS"),  # yes
+    2: ("120", "115", "GDS"),  # yes        yes
+    3: ("110", "110", "GDS"),  # yes        yes
+    4: ("112", "110", "GDS"),  # yes        yes
+    5: ("99", "104", "EXS"),  # no: reading
+    6: ("104", "104", "WTS"),  # no: writing
+    7: ("110", "109", "GDS"),  # yes        no: mathematics
+    8: ("N", "104", "EXS"),  # no: no score
+}
+
+
+async def test_key_stages_1_and_2(house: House) -> None:
+    records = []
+    for pupil, (reading, maths, writing) in KS2.items():
+        records += [
+            result(pupil, "KS2", "REA", "TT", "NS", reading),
+            result(pupil, "KS2", "MAT", "TT", "NS", maths),
+            result(pupil, "KS2", "WRI", "TA", "NL", writing),
+        ]
+    # At key stage 1 pupils 21 to 28: four at or above the standard in reading, three in writing, all in mathematics.
+    for place, pupil in enumerate(range(21, 29)):
+        for subject, at_standard in (("REA", 4), ("WRI", 3), ("MAT", 8)):
+            judged = ("EXS" if place else "GDS") if place < at_standard else "WTS"
+            records.append(result(pupil, "KS1", subject, "TA", "NL", judged))
+    await load(house, A, assessment_result=records)
+    await expect(
+        house,
+        {
+            "ks2_expected": "5/8 = 62.5",
+            "ks2_higher": "3/8 = 37.5",
+            "ks1_reading": "4/8 = 50.0",
+            "ks1_writing": "3/8 = 37.5",
+            "ks1_maths": "8/8 = 100.0",
+        },
+        grain="term",
+    )
+
+
+def role(staff: int, code: str, hours: str, full: str = "32.50", **more: Any) -> dict[str, Any]:
+    return {
+        "employer": A, "staff": f"S{staff}", "contract": "1", "role": code, "start_date": "2026-09-01",
+        "hours_per_week": hours, "fte_hours": full, "valid_from": "2026-09-01", "version": 1, **more,
+    }  # fmt: skip
+
+
+# Teachers: 1 + 1 + 0.5 = 2.5; with an assistant of 20 of 37 hours (0.54) 3.04; who has left does not count. 30 pupils.
+async def test_workforce_and_pupils_for_each_teacher(house: House) -> None:
+    roles = [
+        role(1, "HDTR", "32.50"),
+        role(2, "TCHR", "32.50"),
+        role(3, "TCHR", "16.25"),
+        role(4, "TASS", "20.00", "37.00"),
+        role(5, "TCHR", "32.50", end_date="2026-09-08"),
+    ]
+    away = [
+        {
+            "employer": A, "staff": f"S{staff}", "first_day": "2026-09-07", "last_day": "2026-09-09", "school": A,
+            "working_days_lost": days, "category": why, "version": 1,
+        }
+        for staff, days, why in ((1, "2.5", "SIC"), (2, "1.0", "SIC"), (3, "3.0", "SIC"), (4, "3.0", "TRN"))
+    ]  # fmt: skip
+    await load(house, A, role=roles, staff_absence=away, enrolment=stays(A, 1, 30))
+    await expect(
+        house,
+        {
+            "teachers_fte": "2.5",
+            "workforce_fte": "3.0",
+            "staff_sickness": "6.5",
+            "pupil_teacher_ratio": "60/250 = 12.0",  # 30 pupils in halves over 2.5 teachers in hundredths
+        },
+    )
+
+
+# A has 40 places and 30 pupils, B 20 and 25. 12 are to join A, 3 to join B.
+async def test_places_and_money(house: House) -> None:
+    for school, places, pupils, joiners, pounds in ((A, 40, 30, 12, "90000.00"), (B, 20, 25, 3, "10000.50")):
+        spent = [
+            {"school": school, "financial_year": "2025-26", "line": line, "amount": amount, "valid_from": "2026-10-01",
+             "version": 1}
+            for line, amount in (("E01", pounds), ("I01", "5000.00"))
+        ]  # fmt: skip
+        joining = {
+            "school": school, "admission_year": "2026/27", "nc_year": "7", "admitted": joiners,
+            "valid_from": "2026-10-01", "version": 1,
+        }  # fmt: skip
+        await load(
+            house, school, enrolment=stays(school, 1, pupils), finance_line=spent, admission_number=[joining]
+        )
+        site = {
+            "la": "997",
+            "school": school,
+            "site": 1,
+            "date": "2026-10-01",
+            "net_capacity": places,
+            "version": 1,
+        }
+        await load(house, "997", capacity=[site])
+    of_a = {
+        "capacity": "40", "expected_joiners": "12", "spending": "90000", "unfilled_places": "10", "over_capacity": "0",
+        "places_after_joiners": "0", "spending_per_pupil": "9000000/30 = 3000",
+    }  # fmt: skip
+    of_both = {
+        "capacity": "60", "expected_joiners": "15", "spending": "100001", "unfilled_places": "10", "over_capacity": "5",
+        "spending_per_pupil": "10000050/55 = 1818",
+    }  # fmt: skip
+    await expect(house, of_a, grain="year")
+    await expect(house, of_both, level="authority", units=["997"], grain="year")
+    await expect(house, of_both, level="trust", units=["T1"], grain="year")
+
+
+def test_every_combination_says_what_it_means_and_is_refused_where_it_is_more_than_numbers() -> None:
+    for one in combinations.load().values():
+        assert min(len(one.title), len(one.meaning), len(one.source)) > 8
+        assert set(one.of.values()) <= set(measures.load())
+    assert worked_out("max(capacity - roll, 0)", {"capacity": 3, "roll": 5}) == 0
+    for text in ("capacity / roll", "min(capacity, 0)", "capacity ** 9", "other", "capacity.real"):
+        with pytest.raises(Exception, match="CR-062"):
+            worked_out(text, {"capacity": 3, "roll": 5})

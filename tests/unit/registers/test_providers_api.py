@@ -102,6 +102,46 @@ async def test_records_come_as_lines_of_json_by_number_and_by_day(world: World) 
     assert json.loads(rest)["UKPRN"] == "10099001"
 
 
+async def test_changes_come_in_pages_of_which_the_next_is_named(world: World, tmp_path: Path) -> None:
+    later = extracts.write(
+        tmp_path / "edubasealldata20260410.csv", [row(), *(row(990_100 + one) for one in range(5))]
+    )
+    await providers.load_file(world.conn, later)
+    await world.conn.execute(
+        """
+        INSERT INTO providers.link_version (load, urn, relation, what, other, name, link_type, recorded_at)
+        SELECT max(id), '990003', 'link', 'added', '990001', 'Fernside', 'Successor', now() FROM providers.load
+        """
+    )
+    [whole] = [page async for page in _pages(world, "/api/providers/changes?since=0")]
+    assert [json.loads(line)["value"] for line in whole] == [
+        "997", "10099001", "990001", "990003", "990100", "990101", "990102", "990103", "990104",
+    ]  # fmt: skip
+    pages = [page async for page in _pages(world, "/api/providers/changes?since=0&limit=4")]
+    assert [len(page) for page in pages] == [4, 4, 1]
+    assert [line for page in pages for line in page] == whole
+    # What is loaded meanwhile is in none of the pages that began before it.
+    first = await world.get("/api/providers/changes?since=0&limit=8")
+    await providers.load_file(
+        world.conn, extracts.write(tmp_path / "edubasealldata20260510.csv", [row("990900")])
+    )
+    assert len((await world.get(_next(first))).text.splitlines()) == 1
+    assert (await world.get("/api/providers/changes?since=0&upto=-1")).status_code == 400
+
+
+async def _pages(world: World, path: str) -> AsyncIterator[list[str]]:
+    """Page by page, as the header Link leads."""
+    while path:
+        answer = await world.get(path)
+        yield answer.text.splitlines()
+        path = _next(answer)
+
+
+def _next(answer: Any) -> str:
+    onward = re.fullmatch(r'<(.+)>; rel="next"', answer.headers.get("Link", ""))
+    return onward[1] if onward else ""
+
+
 async def test_one_record_names_states_and_searches_are_answered(world: World) -> None:
     assert (await world.get("/api/providers/10099001")).json()["ProviderName"] == RECORD["ProviderName"]
     found = (await world.get("/api/providers/search?q=saltmeer%20colege")).json()

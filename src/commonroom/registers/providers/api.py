@@ -26,6 +26,7 @@ LINES_TYPE = "application/x-ndjson"
 MOST_NUMBERS = 1_000
 MOST_FOUND = 100
 MAX_BODY = 1024 * 1024
+MOST_LOADS = 2**63 - 1  # as large as the number of a load can be
 OPEN_DATA = {"Cache-Control": "no-cache"}
 
 
@@ -87,15 +88,29 @@ async def search(
 
 @get("/api/providers/changes")
 async def differences(
-    conn: NamedDependency[Any], since: FromQuery[int], upto: FromQuery[int | None] = None
+    conn: NamedDependency[Any],
+    since: FromQuery[int],
+    upto: FromQuery[int | None] = None,
+    after: FromQuery[str] = "",
+    limit: FromQuery[int] = answers.MOST_AT_ONCE,
 ) -> Response[bytes]:
-    """What the loads after number `since` changed, one change a line; `loads` lists the numbers."""
+    """What the loads after number `since` changed, one change a line; more of them behind the header `Link`."""
     newest = (
         upto if upto is not None else max((load.number for load in await changes.loads(conn, 1)), default=0)
     )
-    found = await changes.between(conn, max(0, since), newest)
+    if not 0 <= newest <= MOST_LOADS:
+        raise _unclear("`upto` is the number of a load; /api/providers/loads lists them.")
+    scheme, _, number = after[:MAX_TEXT].partition(":")
+    limit = max(1, min(limit, answers.MOST_AT_ONCE))
+    found = await changes.page(conn, max(0, min(since, newest)), newest, (scheme, number), limit)
+    headers = dict(OPEN_DATA)
+    if found.after is not None:
+        # With `upto`: what is loaded meanwhile would turn the pages.
+        last = ":".join(found.after)
+        query = urlencode({"since": since, "upto": newest, "after": last, "limit": limit})
+        headers["Link"] = f'</api/providers/changes?{query}>; rel="next"'
     body = msgspec.json.Encoder(enc_hook=str).encode_lines([*found.changes])
-    return Response(body, media_type=LINES_TYPE, headers=OPEN_DATA)
+    return Response(body, media_type=LINES_TYPE, headers=headers)
 
 
 @get("/api/providers/loads")

@@ -78,10 +78,13 @@ LIMIT $1
 # and is a record of its own.
 _CHANGED = """
 WITH touched AS (
-    SELECT organisation, min(position) AS first, max(position) AS last
-    FROM providers.version
-    WHERE load > $1 AND load <= $2
-    GROUP BY organisation
+    SELECT v.organisation, min(v.position) AS first, max(v.position) AS last
+    FROM providers.version AS v
+    JOIN providers.organisation AS o ON o.id = v.organisation
+    WHERE v.load > $1 AND v.load <= $2
+        AND (o.scheme, o.value) > ($3::text, $4::text)
+        AND ($5::text IS NULL OR (o.scheme, o.value) <= ($5::text, $6::text))
+    GROUP BY v.organisation
 )
 
 SELECT
@@ -114,8 +117,23 @@ LEFT JOIN providers.organisation AS o ON o.scheme = 'urn' AND o.value = k.urn
 LEFT JOIN providers.organisation AS other
     ON other.scheme = CASE k.relation WHEN 'link' THEN 'urn' ELSE 'group' END AND other.value = k.other
 WHERE k.load > $1 AND k.load <= $2
+    AND ('urn', k.urn) > ($3::text, $4::text)
+    AND ($5::text IS NULL OR ('urn', k.urn) <= ($5::text, $6::text))
 ORDER BY k.urn, k.position
 """
+
+# Of whom a page tells: the organisations behind `after`, and the last of them.
+_PAGE = """
+SELECT o.scheme, o.value
+FROM providers.version AS v JOIN providers.organisation AS o ON o.id = v.organisation
+WHERE v.load > $1 AND v.load <= $2 AND (o.scheme, o.value) > ($3::text, $4::text)
+UNION
+SELECT 'urn', k.urn FROM providers.link_version AS k
+WHERE k.load > $1 AND k.load <= $2 AND ('urn', k.urn) > ($3::text, $4::text)
+ORDER BY 1, 2
+LIMIT 1 OFFSET $5 - 1
+"""
+START = ("", "")
 
 
 async def loads(conn: Any, limit: int = 50) -> list[Load]:
@@ -123,17 +141,34 @@ async def loads(conn: Any, limit: int = 50) -> list[Load]:
     return [Load(**row) for row in await conn.fetch(_LOADS, limit)]
 
 
-async def between(conn: Any, since: int, upto: int) -> Difference:
-    """What the loads with numbers above `since` up to and with `upto` changed."""
+class Page(msgspec.Struct, frozen=True):
+    """Some of the changes, and behind whom the next page begins; None where there is none."""
+
+    changes: list[ProviderChange]
+    after: tuple[str, str] | None
+
+
+async def page(conn: Any, since: int, upto: int, after: tuple[str, str], limit: int) -> Page:
+    """The changes of the next `limit` organisations behind (scheme, number) `after`, in their order."""
+    row = await conn.fetchrow(_PAGE, since, upto, *after, limit)
+    last = (row["scheme"], row["value"]) if row is not None else None
+    return Page((await between(conn, since, upto, after, last)).changes, last)
+
+
+async def between(
+    conn: Any, since: int, upto: int, after: tuple[str, str] = START, last: tuple[str, str] | None = None
+) -> Difference:
+    """What the loads above `since` up to and with `upto` changed; of organisations behind `after` up to `last`."""
+    asked = (since, upto, *after, *(last or (None, None)))
     links: dict[str, list[LinkChange]] = {}
     names: dict[str, str] = {}
-    for row in await conn.fetch(_LINKS, since, upto):
+    for row in await conn.fetch(_LINKS, *asked):
         values = dict(row)
         urn = values.pop("urn")
         names[urn] = values.pop("of_name")
         links.setdefault(urn, []).append(LinkChange(**values))
     found: list[ProviderChange] = []
-    for row in await conn.fetch(_CHANGED, since, upto):
+    for row in await conn.fetch(_CHANGED, *asked):
         linked = links.pop(row["value"], []) if row["scheme"] == "urn" else []
         items = changes(row["before"] or {}, row["after"])
         if items or linked:
@@ -145,6 +180,7 @@ async def between(conn: Any, since: int, upto: int) -> Difference:
         ProviderChange("urn", urn, "school", names[urn], ("linked",), (), tuple(linked))
         for urn, linked in links.items()
     ]
+    found.sort(key=lambda one: (one.scheme, one.value))
     return Difference(since, upto, _counts(found), found)
 
 

@@ -38,8 +38,9 @@ LONGEST_FIRST = (
     "specification/test_tutorial.py",
     "specification/test_new_collection.py",
     "unit/hub/test_fuzzed_interface.py",
-    "unit/hub/test_lateness.py",
     "specification/registers",
+    "unit/registers/test_commands.py",
+    "unit/agent",
     "unit/sandbox",
 )
 

@@ -1,8 +1,9 @@
-"""Characteristics of pupils by which measures can be divided: characteristics/*.yaml, each group declared once.
+"""Characteristics of pupils, and of facts, by which measures can be divided: characteristics/*.yaml.
 
 What a pupil is, is taken from the state of the pupil's record at the school: of a measure that is a state, on its day; of
 others, on the last school day of the term that has come. Of several records the one that began last speaks. Whoever has
-none by then, or one without the item, is in the group UNKNOWN.
+none by then, or one without the item, is in the group UNKNOWN. A characteristic of the facts themselves, the session of a
+mark, divides measures that are sums of such facts.
 """
 
 from __future__ import annotations
@@ -45,10 +46,11 @@ class Characteristic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     entity: str
     item: str
     groups: tuple[Group, ...]
+    unknown: str = "Not known"  # title of the group of those of whom nothing is known
 
     def titles(self) -> dict[str, str]:
         """The titles of its groups by name, in their order."""
-        return {**{group.name: group.title for group in self.groups}, UNKNOWN: "Not known"}
+        return {**{group.name: group.title for group in self.groups}, UNKNOWN: self.unknown}
 
 
 @cache
@@ -69,6 +71,12 @@ def named(name: str) -> Characteristic:
         known = ", ".join(load())
         raise Problem("CR-063", "there is no such characteristic", status=404, remedy=f"Use one of: {known}.")
     return found
+
+
+def is_of_facts(one: Characteristic, entity: str) -> bool:
+    """Whether it tells the facts of that entity apart, as the session does marks, and not their pupils."""
+    key = standard.load().entities[entity].key
+    return one.entity == entity and one.item in key and one.item not in UNIT
 
 
 def columns_of(one: Characteristic) -> list[str]:
@@ -93,10 +101,11 @@ def of_pupils(one: Characteristic) -> Any:
     order = ibis.window(group_by=["on", *UNIT], order_by=latest)
     ranked = begun.mutate(rank=ibis.row_number().over(order))
     chosen = ranked.filter(ranked.rank == 0)
-    return chosen.select("on", *UNIT, category=_group_of(one, chosen[one.item]))
+    return chosen.select("on", *UNIT, category=group_of(one, chosen[one.item]))
 
 
-def _group_of(one: Characteristic, value: Any) -> Any:
+def group_of(one: Characteristic, value: Any) -> Any:
+    """The name of the group of a value of its item, in Ibis."""
     if value.type().is_boolean():
         texts = {"true": value, "false": ~value}
         branches = [(texts[code], group.name) for group in one.groups for code in group.codes]

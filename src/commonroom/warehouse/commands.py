@@ -71,7 +71,7 @@ def measure(
         typer.Option(
             "--characteristic",
             "--by-characteristic",
-            help="Each group of one: sex, fsm, sen, ethnicity, language or year_group.",
+            help="Each group of one: sex, fsm, sen, ethnicity, language, year_group, session, experience, intervention.",
         ),
     ] = None,
     only: Annotated[

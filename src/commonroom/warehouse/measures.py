@@ -28,11 +28,13 @@ Grain = Literal["day", "week", "term", "year"]
 _IBIS = {"DATE": "date", "BOOLEAN": "boolean", "BIGINT": "int64", "TINYINT": "int8", "TIMESTAMP": "timestamp"}
 # The tables a compiled measure reads, whatever the engine: rows of the fact log, days or moments of the periods, and
 # the group that each school belongs to.
+NEAR = "near"  # what `within` speaks of
 FACTS, BESIDE, PERIODS, MEMBERS = "facts", "beside", "periods", "members"
 UNITS = "units"  # what the second stage reads
 
 
 _BY = " by "
+_START, _END = "start_date", "end_date"  # as every entity has them whose facts last
 
 
 class Suppression(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,6 +43,14 @@ class Suppression(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     units_below: int = 0
     numerator_below: int = 0
     unreliable_below: int = 0  # of fewer units the value is not shown (u), its parts are
+
+
+class Within(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of the facts only those of the days before something of the same unit began, or after it ended."""
+
+    entity: str
+    side: Literal["before", "after"]
+    days: int
 
 
 class BoundedBy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,6 +83,7 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # The numerator is counted in parts of one: in halves (2), hundredths (100). A ratio is of so many (`times`).
     scale: int = 1
     times: int = 1
+    within: Within | None = None
     place: str = "school"  # the item that names the school, where it is called otherwise
     # Another entity whose state on the same day is laid beside each unit, by the unit's items, and what is taken of it.
     beside: str | None = None
@@ -108,11 +119,15 @@ def family(measure: Measure) -> list[Measure]:
 
 def divided(measure: Measure, by: str) -> Measure:
     """The measure by a characteristic: its rows have the group as `category`. Raises Problem CR-063 (404)."""
-    characteristics.named(by)
-    if not set(characteristics.UNIT) <= set(measure.unit):
+    if _is_of_facts(measure, by):
+        possible = measure.adds_up_over_time and set(characteristics.UNIT) <= set(measure.unit)
+    else:
+        whose = characteristics.named(by).entity  # of marks no other entity's state is one
+        possible = set(characteristics.UNIT) <= set(measure.unit) and not _is_of_facts_of(by, whose)
+    if not possible:
         raise Problem(
             "CR-063",
-            f"{measure.name} is not counted by pupil",
+            f"{measure.name} is not counted by {by}",
             status=404,
             remedy="Ask for it without a characteristic.",
         )
@@ -179,6 +194,8 @@ def columns_of(measure: Measure, entity: str) -> list[str]:
         each = measure.each_beside
     used = {name for text in each.values() for name in Expression(text, measure.name).names()}
     used |= set(measure.unit)
+    if measure.within is not None and measure.within.entity == entity:
+        used |= {_START, _END}
     if measure.by is not None:
         used |= {one.item for one in [characteristics.named(measure.by)] if one.entity == entity}
     items = [name for name in table.items if name in {*used, *table.key}]
@@ -190,7 +207,9 @@ def entities_of(measure: Measure) -> dict[str, str]:
     found = {FACTS: measure.entity}
     if measure.beside is not None:
         found[BESIDE] = measure.beside
-    if measure.by is not None:
+    if measure.within is not None:
+        found[NEAR] = measure.within.entity
+    if measure.by is not None and not _is_of_facts(measure, measure.by):
         found[PUPILS] = characteristics.named(measure.by).entity
     return found
 
@@ -205,7 +224,24 @@ def _flow(measure: Measure) -> Any:
     """Facts of the days of each period; each counts for its weight, so corrections cancel what they correct."""
     days = ibis.table({"day": "date", "period": "string"}, name=PERIODS)
     facts = _facts(measure, FACTS)
+    if measure.within is not None:
+        facts = _near(measure, facts, measure.within)
     return facts.join(days, facts.valid_from == days.day)
+
+
+def _near(measure: Measure, facts: Any, within: Within) -> Any:
+    """The facts of the days beside what `within` speaks of, each once however many of these there are."""
+    others = _facts(measure, NEAR)
+    same = [name for name in others.columns if name != "weight"]
+    live = others.group_by(same).aggregate(weight=others.weight.cast("int64").sum())
+    live = live.filter(live.weight > 0)
+    span = ibis.interval(days=within.days)
+    day = facts.valid_from
+    if within.side == "before":
+        beside = [day < live[_START], day >= live[_START] - span]
+    else:
+        beside = [day > live[_END], day <= live[_END] + span]
+    return facts.semi_join(live, [facts[name] == live[name] for name in measure.unit] + beside)
 
 
 def _state(measure: Measure, name: str = FACTS) -> Any:
@@ -232,6 +268,11 @@ def _units(measure: Measure, rows: Any) -> Any:
 
 def _known(measure: Measure, rows: Any) -> Any:
     """What is known of each unit."""
+    same = ["period", *measure.unit]
+    if measure.by is not None and _is_of_facts(measure, measure.by):
+        of = characteristics.named(measure.by)
+        rows = rows.mutate(category=characteristics.group_of(of, rows[of.item]))
+        same.append("category")
     weight = rows.weight.cast("int64") if measure.taken == "over the period" else None
     totals = {
         name: Expression(text, f"measure {measure.name}, each {name}").compile(
@@ -239,7 +280,7 @@ def _known(measure: Measure, rows: Any) -> Any:
         )
         for name, text in measure.each.items()
     }
-    return rows.group_by(["period", *measure.unit]).aggregate(**totals)
+    return rows.group_by(same).aggregate(**totals)
 
 
 def _populated(measure: Measure, units: Any) -> Any:
@@ -269,7 +310,9 @@ def _groups(measure: Measure, units: Any) -> Any:
     members = ibis.table({"school": "string", "member": "string"}, name=MEMBERS)
     same = ["period", "member"]
     if measure.by is not None:
-        units, same = _with_group(measure, units, measure.by), [*same, "category"]
+        same.append("category")
+        if not _is_of_facts(measure, measure.by):
+            units = _with_group(measure, units, measure.by)
     grouped = units.join(members, units[measure.place] == members.school)
     numerator = Expression(measure.numerator, f"measure {measure.name}, numerator").compile(grouped)
     parts = {"numerator": numerator, "units": grouped.count()}
@@ -278,6 +321,14 @@ def _groups(measure: Measure, units: Any) -> Any:
             measure.denominator, f"measure {measure.name}, denominator"
         ).compile(grouped)
     return grouped.group_by(same).aggregate(**parts)
+
+
+def _is_of_facts(measure: Measure, by: str) -> bool:
+    return _is_of_facts_of(by, measure.entity)
+
+
+def _is_of_facts_of(by: str, entity: str) -> bool:
+    return characteristics.is_of_facts(characteristics.named(by), entity)
 
 
 def _with_group(measure: Measure, units: Any, by: str) -> Any:
@@ -314,6 +365,18 @@ def _check(measure: Measure, path: Path) -> None:
             or measure.taken != "on the last school day"
         ):
             raise _fault(path, "`beside` is an entity whose key has the unit's items, for a state")
+    if measure.within is not None:
+        near = standard.load().entities.get(measure.within.entity)
+        if (
+            near is None
+            or not {_START, _END, *measure.unit} <= set(near.by_name)
+            or measure.adds_up_over_time
+        ):
+            raise _fault(
+                path, "`within` is an entity with the unit's items, a start and an end; it adds up to nothing"
+            )
+        if measure.taken != "over the period" or measure.within.entity == measure.entity:
+            raise _fault(path, "`within` is of facts of the period, and of another entity")
     if measure.shown_as != "count" and measure.denominator is None:
         raise _fault(path, "a percentage or ratio needs a denominator")
 

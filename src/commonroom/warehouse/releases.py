@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -275,6 +275,8 @@ class Releases:
     ) -> Source:
         """The facts that can matter: of these days and times, from the files that may hold them."""
         last = max(period.end for period in wanted)
+        if measure.within is not None and measure.within.entity == entity:
+            last += timedelta(days=measure.within.days)
         is_flow = measure.taken == "over the period" and is_dated
         first = min(period.start for period in wanted) if is_flow else date.min
         files = (

@@ -52,6 +52,7 @@ def adds_up(measure: Measure) -> bool:
     return (
         measure.taken == "over the period"
         and measure.beside is None
+        and measure.within is None
         and all(_is_sum(Expression(text, measure.name).tree) for text in measure.each.values())
     )
 

@@ -12,7 +12,7 @@ from commonroom.engines import clock
 from commonroom.settings import Settings
 from commonroom.warehouse import combinations, measures
 from commonroom.warehouse.combinations import worked_out
-from tests.specification.warehouse.test_measures import A, B, figures, shown
+from tests.specification.warehouse.test_measures import A, B, figures, load_registers, shown
 from tests.unit.warehouse.house import House, enrolment, upn
 
 Records = list[dict[str, Any]]
@@ -205,6 +205,32 @@ async def test_places_and_money(house: House) -> None:
     await expect(house, of_a, grain="year")
     await expect(house, of_both, level="authority", units=["997"], grain="year")
     await expect(house, of_both, level="trust", units=["T1"], grain="year")
+
+
+# Six pupils get help from Wednesday 9 to Thursday 10 September. Before it, Monday and Tuesday: pupil 1 misses both days, 2
+# one session; 24 possible, 19 attended. After it, Friday: pupil 1 misses one of 12. Pupil 7 gets none; pupil 1 gets two.
+async def test_attendance_before_and_after_an_intervention(house: House) -> None:
+    weeks = {1: "II II // // I/", 2: "I/ // II // //"}
+    await load_registers(
+        house, A, "\n".join(f"{pupil}: {weeks.get(pupil, '// // // // //')}" for pupil in range(1, 8))
+    )
+    help_given = [
+        {
+            "school": A, "upn": upn(pupil), "intervention": kind, "start_date": "2026-09-09", "end_date": "2026-09-10",
+            "version": 1,
+        }
+        for pupil in range(1, 7)
+        for kind in (("READING", "MENTORING") if pupil == 1 else ("READING",))
+    ]  # fmt: skip
+    await load(house, A, intervention=help_given)
+    await expect(
+        house,
+        {
+            "attendance_before_intervention": "19/24 = 79.2",
+            "attendance_after_intervention": "11/12 = 91.7",
+        },
+        grain="term",
+    )
 
 
 def test_every_combination_says_what_it_means_and_is_refused_where_it_is_more_than_numbers() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import msgspec
 import pytest
 
-from commonroom.hub import Alias, Party, publish
+from commonroom.hub import Alias, Party, Relation, publish
 from commonroom.ids import alias_urn, org_urn, uuid7
 from commonroom.problems import Problem
 from commonroom.registers.learners import batches
@@ -78,6 +79,28 @@ async def test_a_batch_is_seen_only_by_who_handed_it_in(pool: Any) -> None:
             with pytest.raises(Problem) as raised:
                 await batches.get(conn, asker, asked)
             assert (raised.value.status, raised.value.extra["answer"]) == (404, "WSRC0018")
+
+
+async def test_a_census_is_handed_in_by_its_own_school_its_authority_or_who_issues_numbers(
+    pool: Any, shared: Path
+) -> None:
+    name = "school_census_spring_2026.xml"
+    content = (shared / "standards" / "files" / "constructed_samples" / name).read_bytes()
+    school, other, authority = (org_urn(uuid7()) for _ in range(3))
+    async with pool.acquire() as conn:
+        # A school that the directory does not know cannot be told from the one that hands the file in.
+        assert (await batches.submit(conn, caller(other), content, name)).party == other
+        parties = [Party(school, "Sample School", ("school",)), Party(authority, "LA", ("local authority",))]
+        alias = Alias(alias_urn("laestab", "8234321"), school)
+        await publish(conn, parties, [alias], [Relation(school, "its local authority", authority)])
+        for party, role in ((school, "school"), (authority, "authority"), (org_urn(uuid7()), "department")):
+            who = msgspec.structs.replace(caller(party), role=role)
+            assert (await batches.submit(conn, who, content, name)).records == 4
+        for role in ("school", "college", "authority"):
+            who = msgspec.structs.replace(caller(), role=role)
+            with pytest.raises(Problem, match="another school's census") as raised:
+                await batches.submit(conn, who, content, name)
+            assert (raised.value.code, raised.value.status) == ("CR-244", 403)
 
 
 async def test_the_same_file_again_is_the_same_job_while_it_waits(pool: Any) -> None:

@@ -27,6 +27,8 @@ _SLOTS = asyncio.Semaphore(READ_AT_ONCE)
 # Unfinished batches of one provider.
 MOST_UNFINISHED = 20
 
+# Who issues numbers from any school's census, and gets no right over anybody by it.
+_ISSUING = ("department", "clerk")
 NO_SUCH_JOB = "WSRC0018"
 _KIND = {
     "WSRC0005": "NewLearnersCount",
@@ -50,6 +52,7 @@ SELECT id FROM learners.batch
 WHERE party = $1 AND digest = $2 AND purpose = $3 AND state IN ('waiting', 'running')
 ORDER BY submitted_at LIMIT 1
 """
+_AUTHORITY = "SELECT other FROM hub.relation WHERE party = $1 AND role = 'its local authority'"
 FIELDS = """
 id, party, person, role, purpose, file_name, form, ukprn, remarks, state, reason, records, answered, counts,
 submitted_at, started_at, finished_at
@@ -173,18 +176,31 @@ async def refused(conn: Any, who: Caller, job: UUID, limit: int = 100) -> list[t
 
 
 async def _check_provider(conn: Any, who: Caller, batch: files.BatchFile) -> None:
-    """A file that names a provider is that provider's, where the directory knows the number."""
-    if batch.ukprn is None:
+    """A file that names a provider or school is handed in by that one, where the directory knows the number.
+
+    A census may also come from the school's authority, and the Department issues numbers from any. Whoever handed a file in
+    may from then on change the pupils who were new, so nobody may hand in another school's census. A transfer file is
+    made by the school that a pupil leaves and handed in by the one that takes him: it names no right.
+    """
+    alias = alias_urn("ukprn", batch.ukprn) if batch.ukprn else None
+    if batch.form == "census" and batch.laestab:
+        alias = alias_urn("laestab", batch.laestab)
+    owner = await directory.resolve_alias(conn, alias) if alias else None
+    if owner is None or owner == who.party:
         return
-    owner = await directory.resolve_alias(conn, alias_urn("ukprn", batch.ukprn))
-    if owner is not None and owner != who.party and who.role != "operator":
-        raise Problem(
-            "CR-244",
-            "the file names the UKPRN of another provider",
-            status=403,
-            where=batch.name,
-            remedy="Hand in files of your own provider.",
-        )
+    if batch.form == "census" and (
+        who.role in _ISSUING or await conn.fetchval(_AUTHORITY, owner) == who.party
+    ):
+        return
+    raise Problem(
+        "CR-244",
+        "the file is another school's census"
+        if batch.form == "census"
+        else "the file names the UKPRN of another provider",
+        status=403,
+        where=batch.name,
+        remedy="Hand in files of your own provider.",
+    )
 
 
 async def _write(conn: Any, who: Caller, batch: files.BatchFile, digest: bytes) -> Job:

@@ -22,6 +22,7 @@ from commonroom.settings import Settings
 from commonroom.warehouse import analytics, measures
 from tests.conftest import settings_with
 from tests.engines.analytics_world import HALF_KNOWN, World, folder_in, sorted_rows
+from tests.engines.servers import Sail
 from tests.unit.warehouse.house import House, enrolment, mark, upn
 
 A, B, C = "990001", "990002", "990003"
@@ -29,14 +30,11 @@ LONG = "SELECT sum(a.id * b.id) AS n FROM range(100000000) AS a, range(100000) A
 
 
 @pytest.fixture(scope="module")
-def sail() -> Iterator[str]:
-    """The address of a server in this process."""
-    from pysail.spark import SparkConnectServer
-
-    server = SparkConnectServer("127.0.0.1", 0)
-    server.start(background=True)
-    yield f"sc://127.0.0.1:{server.listening_address[1]}"
-    server.stop()
+def sail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server."""
+    server = Sail(tmp_path_factory.mktemp("sail"))
+    yield server.address
+    server.kill()
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +157,20 @@ def test_what_takes_too_long_is_interrupted_and_the_next_goes_on(sail: str) -> N
     assert raised.value.status == 504
     assert spark.query("SELECT n FROM one", {}, one) == [{"n": 1}]
     spark.close()
+
+
+def test_a_server_that_was_killed_is_found_again(tmp_path: Path) -> None:
+    server = Sail(tmp_path)
+    spark = Spark(server.address, 60)
+    one = {"one": pa.table({"n": [1]})}
+    assert spark.query("SELECT n FROM one", {}, one) == [{"n": 1}]
+    server.kill()
+    with pytest.raises(Problem, match="CR-280"):
+        spark.query("SELECT n FROM one", {}, one)
+    again = Sail(tmp_path, server.port)
+    assert spark.query("SELECT n FROM one", {}, one) == [{"n": 1}]
+    spark.close()
+    again.kill()
 
 
 def test_nobody_at_the_address() -> None:

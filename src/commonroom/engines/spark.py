@@ -54,7 +54,8 @@ _TYPES = {
 # Spark takes the others in a path for a pattern, Sail takes % for an escape.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9:/._=@+,~-]+")
 _CONNECT_SECONDS = 5.0
-_CONNECT_RETRIES = 4  # together some 4 seconds; the library's own are ten minutes
+_CONNECT_RETRIES = 3  # together a second; the library's own are ten minutes
+_INTERRUPT_SECONDS = 0.2
 # A process has one driver, whoever asks; the sessions on it are apart.
 _driver = threading.Lock()
 
@@ -86,7 +87,7 @@ class Spark:
         for relation in files.values():
             _check_paths(relation)
         session = self._connected()
-        with self._failures(session), _views(session, files, tables) as relations:
+        with self._watched(session), _views(session, files, tables) as relations:
             named = ", ".join(f"{name} AS ({text})" for name, text in relations.items())
             answer = session.sql(f"WITH {named} SELECT * FROM ({statement}) AS answer").toArrow()  # noqa: S608
             rows: list[dict[str, Any]] = answer.to_pylist()
@@ -109,8 +110,9 @@ class Spark:
         with self._lock:
             if self._session is None:
                 _check_reachable(self._address)
+                opened = _client if self._is_client else _on_driver
                 try:
-                    self._session = _client(self._address) if self._is_client else _on_driver(self._address)
+                    self._session = opened(self._address)
                 except ImportError as error:
                     raise _not_installed(self._address) from error
                 except Problem:
@@ -120,27 +122,51 @@ class Spark:
             return self._session
 
     @contextlib.contextmanager
-    def _failures(self, session: Any) -> Iterator[None]:
+    def _watched(self, session: Any) -> Iterator[None]:
         """Failures as problems; after one the next statement has a new session. What takes too long is interrupted."""
-        late = threading.Event()
+        name = f"statement-{uuid4().hex}"  # other threads' statements in the same session go on
+        done, late = threading.Event(), threading.Event()
 
         def interrupt() -> None:
+            if done.wait(self._seconds):
+                return
             late.set()
-            with contextlib.suppress(Exception):
-                session.interruptAll() if self._is_client else session.sparkContext.cancelAllJobs()
+            # Again and again: what has not begun yet cannot be interrupted, and begins later.
+            while not done.wait(_INTERRUPT_SECONDS):
+                with contextlib.suppress(Exception):
+                    _interrupt(session, name)
 
-        timer = threading.Timer(self._seconds, interrupt)
-        timer.daemon = True
-        timer.start()
+        _name_statement(session, name)
+        threading.Thread(target=interrupt, daemon=True).start()
         try:
             yield
         except Problem:
             raise
         except Exception as error:
-            self.close()
+            # Not ended: others may be at work in it. A server forgets sessions that nobody uses.
+            with self._lock:
+                if self._session is session:
+                    self._session = None
             raise _no_answer(error, self._seconds if late.is_set() else None) from error
         finally:
-            timer.cancel()
+            done.set()
+
+
+def _name_statement(session: Any, name: str) -> None:
+    """Give what this thread asks from now on a name, by which it can be interrupted."""
+    if hasattr(session, "client"):
+        session.clearTags()
+        session.addTag(name)
+    else:
+        # A driver's tags do not reach statements that are answered in Arrow.
+        session.sparkContext.setJobGroup(name, _APPLICATION, interruptOnCancel=True)
+
+
+def _interrupt(session: Any, name: str) -> None:
+    if hasattr(session, "client"):
+        session.interruptTag(name)
+    else:
+        session.sparkContext.cancelJobGroup(name)
 
 
 def _client(address: str) -> Any:
@@ -149,6 +175,9 @@ def _client(address: str) -> Any:
 
     session = SparkSession.builder.remote(address).create()
     session.client.set_retry_policies([DefaultPolicy(max_retries=_CONNECT_RETRIES)])
+    # Questions can be asked again. What takes a lost answer up again has threads for the whole process, which wait for one
+    # another for ever when a server dies.
+    session.client.disable_reattachable_execute()
     for name, value in _SESSION.items():
         session.conf.set(name, value)
     return session
@@ -189,17 +218,15 @@ def _views(
     frames |= {name: session.createDataFrame(table) for name, table in tables.items()}
     for name, frame in frames.items():
         frame.createOrReplaceTempView(f"{own}_{name}")
-    try:
-        yield {
-            name: f"SELECT {', '.join(map(_name, files[name].columns))} FROM {own}_{name} WHERE {files[name].where}"  # noqa: S608
-            if name in files
-            else f"SELECT * FROM {own}_{name}"  # noqa: S608
-            for name in frames
-        }
-    finally:
-        with contextlib.suppress(Exception):
-            for name in frames:
-                session.catalog.dropTempView(f"{own}_{name}")
+    yield {
+        name: f"SELECT {', '.join(map(_name, files[name].columns))} FROM {own}_{name} WHERE {files[name].where}"  # noqa: S608
+        if name in files
+        else f"SELECT * FROM {own}_{name}"  # noqa: S608
+        for name in frames
+    }
+    # After a failure the session is left with all that is in it.
+    for name in frames:
+        session.catalog.dropTempView(f"{own}_{name}")
 
 
 def _frame(session: Any, files: Parquet) -> Any:

@@ -1,0 +1,120 @@
+"""Measures on a standalone cluster of Apache Spark with two workers give what DuckDB gives, also while these are killed.
+
+Run by `make spark`, `make soak` and continuous integration, where Java is.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from commonroom.engines.duck import Duck
+from commonroom.engines.spark import Spark
+from commonroom.problems import Problem
+from commonroom.warehouse import analytics
+from commonroom.warehouse.measures import Measure
+from tests.conftest import settings_with
+from tests.engines import servers
+from tests.engines.analytics_world import HALF_KNOWN, World, folder_in, sorted_rows
+
+pytestmark = [
+    pytest.mark.spark,
+    pytest.mark.soak,
+    pytest.mark.skipif(servers.missing() != "", reason=servers.missing()),
+]
+
+Asked = tuple[Measure, datetime | None]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Cluster]:
+    cluster = servers.Cluster(tmp_path_factory.mktemp("cluster") / "spark")
+    with servers.environment(**cluster.environment):
+        yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(folder_in(tmp_path_factory.mktemp("world")), seed=11)
+
+
+@pytest.fixture(scope="module")
+def expected(world: World) -> dict[str, Any]:
+    """What DuckDB says, as known now and half-way, by measure."""
+    duck = Duck(world.settings, [world.settings.folder("warehouse")])
+    engine = analytics.InProcess(duck)
+    found = {
+        name: [sorted_rows(engine.rows(measure, *world.asked(measure, at))) for at in (None, HALF_KNOWN)]
+        for name, measure in world.measures.items()
+    }
+    duck.close()
+    return found
+
+
+@pytest.fixture(scope="module")
+def engine(world: World, cluster: servers.Cluster) -> analytics.Engine:
+    """The engine as the settings open it."""
+    return analytics.OnCluster(settings_with(world.settings, analytics=cluster.address))
+
+
+def test_every_measure_is_the_same_as_in_duckdb(
+    world: World, expected: dict[str, Any], engine: analytics.Engine
+) -> None:
+    for name, measure in world.measures.items():
+        found = [sorted_rows(engine.rows(measure, *world.asked(measure, at))) for at in (None, HALF_KNOWN)]
+        assert found == expected[name], name
+
+
+def test_an_executor_and_a_worker_are_killed_in_the_middle(
+    world: World, expected: dict[str, Any], engine: analytics.Engine, cluster: servers.Cluster
+) -> None:
+    names = sorted(world.measures)[:8]
+    answered: list[str] = []
+
+    def kill() -> None:
+        """An executor after the first answer, all of a worker after the third."""
+        while len(answered) < 1:
+            time.sleep(0.01)
+        killed.append(cluster.kill_executor())
+        while len(answered) < 3:
+            time.sleep(0.01)
+        cluster.kill_worker("worker-1")
+
+    killed: list[int] = []
+    killer = threading.Thread(target=kill)
+    killer.start()
+    for name in names:
+        measure = world.measures[name]
+        assert sorted_rows(engine.rows(measure, *world.asked(measure, None))) == expected[name][0], name
+        answered.append(name)
+    killer.join()
+    assert killed
+    cluster.start_worker("worker-1")
+
+
+def test_what_takes_too_long_is_interrupted_and_the_next_goes_on(cluster: servers.Cluster) -> None:
+    spark = Spark(cluster.address, 1.0)
+    one = {"one": pa.table({"n": [1]})}
+    with pytest.raises(Problem, match="longer than"):
+        spark.query("SELECT count(a.id + b.id) AS n FROM range(10000000) AS a, range(10000000) AS b", {}, one)
+    assert Spark(cluster.address, 60).query("SELECT n FROM one", {}, one) == [{"n": 1}]
+
+
+def test_numbers_too_large_are_errors(cluster: servers.Cluster) -> None:
+    with pytest.raises(Problem, match="ARITHMETIC_OVERFLOW"):
+        Spark(cluster.address, 60).query("SELECT n * 2 AS n FROM one", {}, {"one": pa.table({"n": [2**62]})})
+
+
+def test_files_that_are_gone_are_told(world: World, cluster: servers.Cluster, tmp_path: Path) -> None:
+    nowhere = settings_with(world.settings, analytics=cluster.address, analytics_folder=f"file://{tmp_path}")
+    measure = world.measures["headcount"]
+    with pytest.raises(Problem, match="CR-282"):
+        analytics.OnCluster(nowhere).rows(measure, *world.asked(measure, None))

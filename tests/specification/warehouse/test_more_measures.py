@@ -233,6 +233,18 @@ async def test_attendance_before_and_after_an_intervention(house: House) -> None
     )
 
 
+# Eight left: three to a school whose number is known, one to college, one to work-based learning, two to work, one to
+# nobody knows where.
+async def test_where_leavers_go(house: House) -> None:
+    went = [{"destination": B}] * 3 + [{"destination_kind": kind} for kind in ("FE", "WL", "EM", "EM", "NK")]
+    records = [
+        {"school": A, "upn": upn(pupil), "leaving_date": "2026-10-01", "version": 1, **where}
+        for pupil, where in enumerate(went, 1)
+    ]
+    await load(house, A, transfer=records)
+    await expect(house, {"leavers_to_education": "5/7 = 71.4"}, grain="year")
+
+
 def test_every_combination_says_what_it_means_and_is_refused_where_it_is_more_than_numbers() -> None:
     for one in combinations.load().values():
         assert min(len(one.title), len(one.meaning), len(one.source)) > 8

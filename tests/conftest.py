@@ -23,7 +23,12 @@ from commonroom.settings import Settings
 TEMPLATE = "commonroom_template"
 
 # The server is thrown away with its run: nothing of it needs to outlive the machine.
-NOT_TO_LAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "400"}
+NOT_TO_LAST = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "max_wal_size": "256MB",
+    "max_connections": "400",
+}
 
 # What the test processes' servers take together is some hundred megabytes; where there is less than this, the disk does.
 MEMORY = Path("/dev/shm")

@@ -64,11 +64,14 @@ def public_places(urn: str, la: str, text: str) -> list[Place]:
     ]
 
 
-def signed_in_places(school: str, authority: str, operator: str) -> list[Place]:
+def signed_in_places(school: str, authority: str, operator: str, clerk: str) -> list[Place]:
     """Every page of the sample users, given their user names."""
     return [
         Place("my-school", "/my/school", school),
         Place("not-allowed", "/operator", school, 403),
+        Place("my-provider", "/my/provider", school),
+        Place("my-school-numbers", "/my/school/numbers", school),
+        Place("cases", "/learners/review", clerk),
         Place("sign-out", "/sign-out", school),
         Place("my-authority", "/my/authority", authority),
         Place("operator", "/operator", operator),

@@ -70,9 +70,9 @@ def _photograph(page: Page, base: str, out: Path, width: int, place: Place) -> l
     return [f"{place.path} at {width} px is {inside} px wide"] if inside > width else []
 
 
-def _first_of_each_role(page: Page, base: str, people: dict[str, str]) -> tuple[str, str, str]:
-    """User names whose own page is the school's, the authority's and the operator's."""
-    wanted = {"/my/school": "", "/my/authority": "", "/operator": ""}
+def _first_of_each_role(page: Page, base: str, people: dict[str, str]) -> tuple[str, str, str, str]:
+    """User names whose own page is the school's, the authority's, the operator's and the clerk's."""
+    wanted = {"/my/school": "", "/my/authority": "", "/operator": "", "/learners/review": ""}
     for username, password in people.items():
         page.context.clear_cookies()
         sign_in(page, base, username, password)
@@ -82,7 +82,7 @@ def _first_of_each_role(page: Page, base: str, people: dict[str, str]) -> tuple[
     missing = [path for path, found in wanted.items() if not found]
     if missing:
         raise SystemExit(f"no sample user sees {', '.join(missing)}")
-    return wanted["/my/school"], wanted["/my/authority"], wanted["/operator"]
+    return wanted["/my/school"], wanted["/my/authority"], wanted["/operator"], wanted["/learners/review"]
 
 
 def _examples(page: Page, base: str) -> tuple[str, str, str]:

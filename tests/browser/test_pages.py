@@ -25,7 +25,9 @@ PLACES = [
     Place("lineage-withheld", f"/figures/absence_overall/school/{world.SMALL_SCHOOL}?grain=week"),
     Place("lineage-nothing", "/figures/headcount/school/000000", status=404),
     Place("lineage-own", f"/figures/headcount/school/{world.SCHOOL}?grain=day", "school"),
-    *signed_in_places("school", "authority", "operator"),
+    Place("provider", f"/providers/ukprn/{world.PROVIDER}"),
+    Place("no-provider", "/providers/ukprn/10000000", status=404),
+    *signed_in_places("school", "authority", "operator", "clerk"),
 ]
 
 
@@ -63,7 +65,7 @@ def visitors(
 ) -> Iterator[dict[str, BrowserContext]]:
     """A browser context for the public and for each sample user, signed in through the form."""
     contexts = {}
-    for user in ("", "school", "authority", "operator"):
+    for user in ("", "school", "authority", "operator", "clerk"):
         context = browser.new_context(viewport={"width": width, "height": HEIGHT[width]})
         if not javascript:
             # Not `java_script_enabled=False`: axe could not run then. The journeys are made that way.

@@ -25,6 +25,7 @@ from commonroom.settings import Settings
 from commonroom.standard import identifiers, terms
 from commonroom.warehouse import loader
 from tests.hub_server import assure_everybody, enrolled_client, hub_here
+from tests.unit.registers.ukrlp_answers import RECORD, write_lines
 from tests.waiting import until_async
 
 REGISTER = Path(__file__).parents[1] / "data" / "portal_register.csv"
@@ -36,6 +37,7 @@ SCHOOL, SMALL_SCHOOL, SILENT_SCHOOL, OTHER_SCHOOL = "990901", "990902", "990903"
 # With one small school alone its authority's figures would give it away, and hide those of its neighbour.
 SMALL_TOO = "990906"
 AUTHORITY = "997"
+PROVIDER = RECORD["UKPRN"]
 PUPILS = {SCHOOL: 30, SMALL_SCHOOL: 4, SMALL_TOO: 5, OTHER_SCHOOL: 20}
 PASSWORD = "a-sample-password"
 RECORDS_A_MESSAGE = 500
@@ -49,6 +51,9 @@ async def build(settings: Settings) -> None:
         await clock.set_to(connection, settings, NOW)
         await providers.ensure_platform(connection)
         await providers.load_file(connection, REGISTER)
+        await providers.load_file(
+            connection, write_lines(settings.folder("register") / "ukrlp20260310.json", [RECORD])
+        )
         await providers.publish_to_directory(connection)
         await assure_everybody(connection)
         await load_movements(connection, MOVEMENTS)

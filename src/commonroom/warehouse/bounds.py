@@ -18,8 +18,8 @@ from commonroom.warehouse.disclosure import is_sensitive
 from commonroom.warehouse.measures import Measure
 from commonroom.warehouse.publication import Name, Parts
 
-# As `publication`: a range of two steps holds a second whole number.
-_LEAST = 2
+# The bounds are whole numbers: a range of one step holds a second one.
+_LEAST = 1
 
 
 def guarded(

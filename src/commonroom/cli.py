@@ -137,11 +137,19 @@ def _demo(
     ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="With --headless: one JSON object.")] = False,
     pause: Annotated[float, typer.Option(min=0, help="Seconds between days while you watch.")] = 20.0,
+    late: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=90,
+            help="Of a hundred pupils' days, how many are corrected, struck out or entered late.",
+        ),
+    ] = 0,
 ) -> None:
     """Run an invented county: schools, their systems, agents, the hub, the warehouse, the portal."""
     from commonroom.demo import Plan, run_headless, run_watched
 
-    plan = Plan(register=register, la=la, pupils=pupils, seed=seed, days=days, pause=pause)
+    plan = Plan(register=register, la=la, pupils=pupils, seed=seed, days=days, pause=pause, late=late)
     if json_output and not headless:
         raise typer.BadParameter("--json goes with --headless")
     if headless:

@@ -41,10 +41,10 @@ class Trial(msgspec.Struct, frozen=True):
     account: dict[str, Any]  # what the command printed
 
 
-def run_with_kills(seed: int, data: Path, *, pupils: int, days: int) -> Trial:
+def run_with_kills(seed: int, data: Path, *, pupils: int, days: int, late: int = 0) -> Trial:
     """Run `commonroom demo --headless` and kill its processes by the seed's dice until it ends."""
     command = [sys.executable, "-m", "commonroom", "demo", "--headless", "--json", "--data", str(data)]
-    command += ["--pupils", str(pupils), "--days", str(days), "--seed", str(seed)]
+    command += ["--pupils", str(pupils), "--days", str(days), "--seed", str(seed), "--late", str(late)]
     with (data.parent / "run.log").open("wb") as log:
         # What a killed agent had leased comes again when the lease ends: minutes in life, seconds here.
         hurried = {**os.environ, "COMMONROOM_LEASE_SECONDS": "5"}

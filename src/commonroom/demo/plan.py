@@ -19,12 +19,13 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """The wishes of the command line; the first four make the county."""
+    """The wishes of the command line; the first five make the county."""
 
     register: Path | None = None  # a GIAS extract; None: the invented county
     la: str | None = None  # with `register`: the LA whose real schools take the invented pupils
     pupils: int = 6_000
     seed: int = 1
+    late: int = 0  # of a hundred pupils' days, how many are corrected, struck out or entered late
     days: int | None = None  # school days to pass; None: no end
     pause: float = 20.0  # seconds between days while somebody watches
 

@@ -20,6 +20,7 @@ from commonroom.problems import Problem
 from commonroom.simulation.population import Pupil
 from commonroom.simulation.schools import Authority, School, authorities_of, county
 from commonroom.simulation.systems import SYSTEMS, VENDORS, schema
+from commonroom.simulation.unsettled import Unsettled
 from commonroom.simulation.year import SchoolDay, Year
 from commonroom.standard import terms
 
@@ -33,12 +34,17 @@ _DAYS_TABLE = "CREATE TABLE simulated_day (day TEXT PRIMARY KEY)"
 class World:
     """The schools, how many pupils they share, and the seed from which everything that happens follows."""
 
-    def __init__(self, seed: int, schools: Sequence[School], first_day: date | None = None) -> None:
+    def __init__(
+        self, seed: int, schools: Sequence[School], first_day: date | None = None, late: int = 0
+    ) -> None:
+        """`late`: of a hundred pupils' days, how many are corrected, struck out or entered late (see `unsettled`)."""
         self.seed = seed
+        self.late = late
         self.schools = tuple(sorted(schools, key=lambda school: school.urn))
         self.first_day = first_day or date.fromisoformat(county().first_day)
         self.authorities: tuple[Authority, ...] = authorities_of(self.schools)
         self._year = Year(seed, self.schools, self.first_day)
+        self._unsettled = Unsettled(seed, late)
         self._led_to: date | None = None
         self._last: dict[str, SchoolDay] = {}
 
@@ -50,7 +56,8 @@ class World:
     @property
     def fingerprint(self) -> str:
         """The same for worlds in which the same things happen."""
-        facts = msgspec.json.encode((self.seed, self.schools, self.first_day))
+        late = (self.late,) if self.late else ()
+        facts = msgspec.json.encode((self.seed, self.schools, self.first_day, *late))
         return hashlib.sha256(facts).hexdigest()
 
     def first_roll(self, urn: str) -> list[Pupil]:
@@ -76,12 +83,13 @@ class World:
             self._begin_again()
         for number in days:
             if self._led_to is None or number > self._led_to:
-                self._last = self._year.pass_day(number)
+                self._last = self._unsettled.entered(self._year.pass_day(number))
                 self._led_to = number
         return self._last
 
     def _begin_again(self) -> None:
         self._year = Year(self.seed, self.schools, self.first_day)
+        self._unsettled = Unsettled(self.seed, self.late)
         self._led_to, self._last = None, {}
 
 
@@ -115,6 +123,8 @@ class DayReport(msgspec.Struct, frozen=True, kw_only=True):
     removals: int
     fsm_gained: int
     sen_support: int
+    late: int = 0  # pupils whose marks of an earlier day were entered now
+    struck: int = 0  # marks that were taken out
 
 
 def school_database(folder: Path, urn: str) -> Path:
@@ -195,6 +205,8 @@ def pass_day(world: World, folder: Path, day: date) -> DayReport:
         removals=sum(len(one.removals) for one in days),
         fsm_gained=sum(len(one.fsm_gained) for one in days),
         sen_support=sum(len(one.sen_support) for one in days),
+        late=sum(len(one.late) for one in days),
+        struck=sum(len(one.struck) for one in days),
     )
 
 

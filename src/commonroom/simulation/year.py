@@ -59,6 +59,14 @@ class Removal(msgspec.Struct, frozen=True):
     postcode: str
 
 
+class Struck(msgspec.Struct, frozen=True):
+    """A mark that was wrong altogether and is taken out of the register. `session` is AM or PM."""
+
+    upn: str
+    day: str
+    session: str
+
+
 class SchoolDay(msgspec.Struct, frozen=True, kw_only=True):
     """All that a school's clerks and teachers enter on one day."""
 
@@ -71,6 +79,10 @@ class SchoolDay(msgspec.Struct, frozen=True, kw_only=True):
     sen_support: tuple[str, ...]
     marks: tuple[attendance.Marks, ...]
     corrections: tuple[attendance.Correction, ...]
+    # Marks of an earlier day that are entered only now, and what is taken out (see `unsettled`).
+    late: tuple[attendance.Marks, ...] = ()
+    late_day: str = ""
+    struck: tuple[Struck, ...] = ()
 
 
 class Year:

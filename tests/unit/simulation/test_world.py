@@ -207,3 +207,42 @@ def test_attendance_looks_like_attendance() -> None:
     persistent = sum(1 for upn, count in possible.items() if absent[upn] >= 0.1 * count) / len(possible)
     assert 0.10 < persistent < 0.30
     assert set(sessions) >= {"/", "\\", "L", "I", "N", "O", "G", "M", "X", "V"}
+
+
+def test_a_tenth_of_the_registers_is_corrected_struck_out_or_late_and_follows_from_the_seed() -> None:
+    days = [FIRST + timedelta(days=number) for number in (0, 1, 2, 5)]
+    settled, unsettled, again = (World(7, schools_of_county(PUPILS), late=late) for late in (0, 10, 10))
+    happened = [unsettled.happenings(day) for day in days]
+    assert [again.happenings(day) for day in days] == happened
+    marks = late = struck = corrected = 0
+    for day, mine in zip(days, happened, strict=True):
+        for urn, plain in settled.happenings(day).items():
+            # Whatever becomes of it: each pupil's marks of a day are entered once, then or on the next school day.
+            marks += len(plain.marks)
+            late += len(mine[urn].late)
+            struck += len(mine[urn].struck)
+            corrected += len(mine[urn].corrections) - len(plain.corrections)
+            assert {one.upn for one in mine[urn].marks} <= {one.upn for one in plain.marks}
+    three_of_four = marks * 3 / 4  # what is touched of the last day is entered after it
+    assert 0.08 < (late + struck + corrected) / three_of_four < 0.12
+    assert min(late, struck, corrected) / three_of_four > 0.02
+
+
+def test_what_is_struck_out_or_late_stands_in_the_schools_own_tables(tmp_path: Path) -> None:
+    folders = tmp_path / "settled", tmp_path / "unsettled"
+    for folder, late in zip(folders, (0, 50), strict=True):
+        lead(World(7, schools_of_county(PUPILS), late=late), folder, 3)
+    school = next(one for one in schools_of_county(PUPILS) if one.system == "tallybook")
+    found = []
+    for folder in folders:
+        with closing(sqlite3.connect(school_database(folder, school.urn))) as connection:
+            statement = "SELECT session_day, half, person_id, mark_code_id FROM session_mark"
+            found.append({tuple(row[:3]): row[3] for row in connection.execute(statement)})
+    whole, part = found
+    assert set(part) < set(whole)
+    newest = max(day for day, _, _ in whole)
+    missing = [key for key in whole if key not in part and key[0] < newest]
+    changed = [key for key in part if part[key] != whole[key]]
+    assert missing, "nothing was struck out"
+    assert changed, "nothing was corrected"
+    assert len(missing) < len(whole) / 5, "what was late has not been entered"

@@ -41,6 +41,7 @@ WORDS = {
     "X": "not required",
     "Q": "no access",
 }
+NOT_REQUIRED = "X"
 
 _ATTRIBUTE = "INSERT INTO learner_attribute (learner, attribute, value, effective_on) VALUES (?, ?, ?, ?)"
 _EVENT = "INSERT INTO membership_event (learner, stay, kind, effective_on, detail) VALUES (?, ?, ?, ?, ?)"
@@ -69,6 +70,15 @@ class Chalkstone:
         connection.executemany(_ATTRIBUTE, _changes(day))
         connection.executemany(_AM, [(today, reference(m.upn), WORDS[m.am]) for m in day.marks])
         connection.executemany(_PM, [(today, reference(m.upn), WORDS[m.pm]) for m in day.marks])
+        if day.late:
+            late = compact(day.late_day)
+            connection.executemany(_AM, [(late, reference(m.upn), WORDS[m.am]) for m in day.late])
+            connection.executemany(_PM, [(late, reference(m.upn), WORDS[m.pm]) for m in day.late])
+        # Nothing is ever taken out of these registers: what the others strike is amended here.
+        connection.executemany(
+            _AMENDMENT,
+            [(compact(s.day), s.session.lower(), reference(s.upn), WORDS[NOT_REQUIRED]) for s in day.struck],
+        )
         connection.executemany(
             _AMENDMENT,
             [(compact(c.day), c.session.lower(), reference(c.upn), WORDS[c.code]) for c in day.corrections],

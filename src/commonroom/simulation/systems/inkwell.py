@@ -22,7 +22,8 @@ YEARS = {
 YES_NO = {True: "Y", False: "N"}
 # The maker's letters for codes of two characters: a session has one character in the week.
 LETTERS = {"C1": "c", "C2": "d", "J1": "j", **{f"Y{number}": str(number) for number in range(1, 8)}}
-EMPTY_WEEK = "." * 10
+NO_MARK = "."
+EMPTY_WEEK = NO_MARK * 10
 
 _PUPIL = """
 INSERT INTO PUPILS (
@@ -61,6 +62,11 @@ class Inkwell:
         connection.executemany(_FREE_MEALS, [(today, upn) for upn in day.fsm_gained])
         connection.executemany(_SEN, [(STAGES["K"], today, upn) for upn in day.sen_support])
         _write_marks(connection, day.day, [(m.upn, 0, _letter(m.am) + _letter(m.pm)) for m in day.marks])
+        if day.late:
+            late = [(m.upn, 0, _letter(m.am) + _letter(m.pm)) for m in day.late]
+            _write_marks(connection, day.late_day, late)
+        for struck in day.struck:
+            _write_marks(connection, struck.day, [(struck.upn, 0 if struck.session == "AM" else 1, NO_MARK)])
         for correction in day.corrections:
             half = 0 if correction.session == "AM" else 1
             _write_marks(connection, correction.day, [(correction.upn, half, _letter(correction.code))])

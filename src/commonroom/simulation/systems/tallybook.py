@@ -44,6 +44,10 @@ UPDATE stay SET left_on = ?, leaving_reason = ?, next_school = ?
 WHERE person_id = (SELECT person_id FROM person WHERE upn = ?) AND left_on IS NULL
 """
 _MARK = "INSERT INTO session_mark (session_day, half, person_id, mark_code_id) VALUES (?, ?, ?, ?)"
+_STRIKE = """
+DELETE FROM session_mark
+WHERE session_day = ? AND half = ? AND person_id = (SELECT person_id FROM person WHERE upn = ?)
+"""
 _CORRECT = "UPDATE session_mark SET mark_code_id = ? WHERE session_day = ? AND half = ? AND person_id = ?"
 
 
@@ -117,19 +121,28 @@ def _change(connection: sqlite3.Connection, day: SchoolDay) -> None:
 def _take_registers(connection: sqlite3.Connection, day: SchoolDay) -> None:
     persons: dict[str, int] = dict(connection.execute("SELECT upn, person_id FROM person"))
     codes: dict[str, int] = dict(connection.execute("SELECT letter, mark_code_id FROM mark_code"))
-    number = _day_number(day.day)
 
-    def half(which: int, marks: Sequence[Marks]) -> list[tuple[int, int, int, int]]:
-        return [(number, which, persons[m.upn], codes[m.am if which == 1 else m.pm]) for m in marks]
+    def rows(on: str, marks: Sequence[Marks]) -> list[tuple[int, int, int, int]]:
+        number = _day_number(on)
+        return [
+            (number, half, persons[m.upn], codes[m.am if half == 1 else m.pm])
+            for m in marks
+            for half in (1, 2)
+        ]
 
     # In order of the primary key, person within session: SQLite then appends instead of searching.
-    connection.executemany(_MARK, sorted([*half(1, day.marks), *half(2, day.marks)]))
+    connection.executemany(_MARK, sorted(rows(day.day, day.marks)))
+    if day.late:
+        connection.executemany(_MARK, sorted(rows(day.late_day, day.late)))
     connection.executemany(
         _CORRECT,
         [
             (codes[c.code], _day_number(c.day), 1 if c.session == "AM" else 2, persons[c.upn])
             for c in day.corrections
         ],
+    )
+    connection.executemany(
+        _STRIKE, [(_day_number(s.day), 1 if s.session == "AM" else 2, s.upn) for s in day.struck]
     )
 
 

@@ -30,7 +30,7 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
 }  # fmt: skip
-_FUNCTIONS = ("sum", "count")
+TOTALS = ("sum", "count")
 _HUNDREDTHS = "hundredths"
 
 
@@ -99,7 +99,7 @@ class _Compiler:
                 return (self._column(column).cast("decimal(18, 2)") * 100).cast("int64")
             case ast.Compare(left=left, ops=[op], comparators=[right]):
                 return self._comparison(left, op, right)
-            case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in _FUNCTIONS:
+            case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in TOTALS:
                 return self._total(name, argument)
         raise self.expression.problem(f"the language has no such thing as `{ast.unparse(node)}`")
 

@@ -37,6 +37,7 @@ from commonroom.warehouse.stages import SUMS, Stage
 FOLDER = ".partials"
 _MOST_FILES = 16  # of one kind; then they are merged
 _SWEEP_SECONDS = 3600  # what was replaced is kept so long for those who read it
+_DUE = "due"  # the days of the periods that are worked out
 _log = log.get("warehouse")
 
 Days = Mapping[str, Collection[date]]  # the days of each period, by its name
@@ -185,41 +186,47 @@ class Partials:
             first = f"WITH {FACTS} AS ({facts}) {stage.first}"
             self._write(f"{first} ORDER BY period, school", folder / name, {PERIODS: _days_of(longer)})
             sums.append(name)
-        figures = list(manifest.figures)
-        for periods, form in ((longer, self._from_sums), (single, self._from_facts)):
-            if periods:
-                figures.append(_new_name("figures", manifest.version))
-                current = msgspec.structs.replace(manifest, sums=tuple(sums))
-                of_units = form(stage, current, periods, touched is not None)
-                self._work_out(stage, periods, of_units, touched, folder / figures[-1], manifest.version)
+        name = _new_name("figures", manifest.version)
+        current = msgspec.structs.replace(manifest, sums=tuple(sums))
+        narrowed = touched is not None
+        of_units = [
+            form(stage, current, periods, narrowed)
+            for periods, form in ((longer, self._from_sums), (single, self._from_facts))
+            if periods
+        ]
+        self._work_out(stage, due, of_units, touched, folder / name, manifest.version)
         changed = {key: Kept(days, manifest.version) for key, days in due.items()}
         return msgspec.structs.replace(
-            manifest, periods={**manifest.periods, **changed}, sums=tuple(sums), figures=tuple(figures)
+            manifest,
+            periods={**manifest.periods, **changed},
+            sums=tuple(sums),
+            figures=(*manifest.figures, name),
         )
 
     def _work_out(
         self,
         stage: Stage,
         periods: Mapping[str, tuple[date, ...]],
-        of_units: str,
+        of_units: Sequence[str],
         touched: pa.Table | None,
         file: Path,
         version: int,
     ) -> None:
         """Write the figures of the schools touched (None: of all) in these periods, for every measure of the stage."""
-        given: dict[str, pa.Table] = {PERIODS: _days_of(periods)}
+        given: dict[str, pa.Table] = {_DUE: _days_of(periods)}
+        units = " UNION ALL ".join(f"SELECT * FROM ({sql})" for sql in of_units)  # noqa: S608
         every = " UNION ALL ".join(f"SELECT * FROM ({sql})" for sql in stage.second.values())  # noqa: S608
         cells, wanted = "", f"SELECT *, {version} AS version FROM figures"  # noqa: S608
         if touched is not None:
             given["touched"] = touched
-            cells = f"cells AS (SELECT DISTINCT period, school FROM touched JOIN {PERIODS} USING (day)),"  # noqa: S608
+            cells = f"cells AS (SELECT DISTINCT period, school FROM touched JOIN {_DUE} USING (day)),"  # noqa: S608
             # A school that has no unit left in a period gets a row that says so, over what was known before.
             wanted = f"""
                 SELECT measure, period, school, numerator, denominator, coalesce(units, 0) AS units, {version} AS version
                 FROM (SELECT * FROM cells, (VALUES {_rows_of(stage.second)}) AS named (measure)) AS touched_cells
                 LEFT JOIN figures USING (measure, period, school)
             """  # noqa: S608 - names of ours
-        sql = f"WITH {cells} {SUMS} AS MATERIALIZED ({of_units}), figures AS ({every}) {wanted}"
+        sql = f"WITH {cells} {SUMS} AS MATERIALIZED ({units}), figures AS ({every}) {wanted}"
         self._write(f"{sql} ORDER BY measure, period, school", file, given)
 
     def _from_sums(self, stage: Stage, manifest: Manifest, periods: Iterable[str], narrowed: bool) -> str:
@@ -242,7 +249,8 @@ class Partials:
                 SELECT rows.* FROM ({facts}) AS rows
                 SEMI JOIN touched ON rows.valid_from = touched.day AND rows.school = touched.school
             """  # noqa: S608
-        return f"WITH {FACTS} AS ({facts}) {stage.first}"
+        named = f"SELECT * FROM {_DUE} WHERE period IN ({_listed(periods)})"  # noqa: S608
+        return f"WITH {PERIODS} AS ({named}), {FACTS} AS ({facts}) {stage.first}"
 
     def _facts(self, stage: Stage, version: int, periods: Mapping[str, tuple[date, ...]]) -> str:
         """SQL of all facts of these periods at a version, from the files that may hold them."""

@@ -15,7 +15,7 @@ import ibis
 import msgspec
 
 from commonroom.warehouse import measures
-from commonroom.warehouse.expressions import Expression
+from commonroom.warehouse.expressions import TOTALS, Expression
 from commonroom.warehouse.measures import MEMBERS, UNITS, Measure
 
 SUMS = "sums"  # the first stage's rows, however many parts they were added up from
@@ -52,6 +52,8 @@ def adds_up(measure: Measure) -> bool:
     return (
         measure.taken == "over the period"
         and measure.beside is None
+        and measure.by is None
+        and measure.place == "school"
         and measure.within is None
         and all(_is_sum(Expression(text, measure.name).tree) for text in measure.each.values())
     )
@@ -60,7 +62,7 @@ def adds_up(measure: Measure) -> bool:
 def _is_sum(tree: ast.expr) -> bool:
     if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Add | ast.Sub):
         return _is_sum(tree.left) and _is_sum(tree.right)
-    return isinstance(tree, ast.Call)
+    return isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id in TOTALS
 
 
 @cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ _FACT_COLUMNS: dict[str, tuple[Any, str]] = {
 }
 # Came later than the first tables: files may lack them, all of them even.
 _LATER_COLUMNS = ("origin", "trust_uid", "trust_name")
+_OF_FACT = {name: attrgetter(name) for name in _FACT_COLUMNS}
+_ITEMS = attrgetter("items")
+_READING_ORDER = attrgetter("valid_from", "key", "known_position", "weight")
 LEARNER_ITEM = "upn"
 LEARNER_ID = "learner_id"
 
@@ -72,13 +76,11 @@ class FactTable(msgspec.Struct, frozen=True, dict=True):
 
     def to_arrow(self, facts: Sequence[Fact]) -> Any:
         """Facts as a table, in the order in which they are read: by day, then by key."""
-        ordered = sorted(
-            facts, key=lambda fact: (fact.valid_from, fact.key, fact.known_position, fact.weight)
-        )
-        items = list(zip(*(fact.items for fact in ordered), strict=True))
+        ordered = sorted(facts, key=_READING_ORDER)
+        items = list(zip(*map(_ITEMS, ordered), strict=True))
         values: dict[str, Sequence[Any]] = dict(zip(self.items, items, strict=True))
-        for name in _FACT_COLUMNS:
-            values[name] = [getattr(fact, name) for fact in ordered]
+        for name, of in _OF_FACT.items():
+            values[name] = list(map(of, ordered))
         if self.names_learner:
             values[LEARNER_ID] = [fact.learner_id for fact in ordered]
         return pa.table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import random
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
@@ -14,11 +15,13 @@ import pyarrow as pa
 
 from commonroom import standard
 from commonroom.engines import delta
+from commonroom.problems import Problem
 from commonroom.settings import Settings
-from commonroom.warehouse import measures, tables
+from commonroom.warehouse import characteristics, measures, tables
 from commonroom.warehouse.analytics import Source
+from commonroom.warehouse.characteristics import MOMENTS
 from commonroom.warehouse.facts import Fact
-from commonroom.warehouse.measures import MEMBERS, PERIODS, Measure
+from commonroom.warehouse.measures import FACTS, MEMBERS, PERIODS, Measure
 
 FIRST, LAST = date(2026, 9, 7), date(2026, 12, 11)
 # Without a zone, as the tables have them.
@@ -26,6 +29,7 @@ BEGIN = datetime.fromisoformat("2026-09-07T18:00")
 HALF_KNOWN = datetime.fromisoformat("2026-11-01T12:00")
 SCHOOLS = [str(990001 + number) for number in range(5)]
 PUPILS = [f"X99742002000{number}" for number in range(9)]
+NUMBERS = ["1", "2", "30.5", "32.50"]
 SLOTS = 1500
 
 
@@ -34,7 +38,7 @@ class World:
 
     def __init__(self, settings: Settings, seed: int, slots: int = SLOTS) -> None:
         self.settings = settings
-        self.measures = measures.load()
+        self.measures = {**measures.load(), **_divided()}
         wanted = {entity for one in self.measures.values() for entity in measures.entities_of(one).values()}
         self.files = {
             entity: self._written(entity, random.Random(f"{seed} {entity}"), slots)
@@ -51,14 +55,19 @@ class World:
                 entity,
                 tuple(file.path for file in self.files[entity]),
                 tuple(measures.columns_of(measure, entity)),
-                FIRST if is_flow else date.min,
+                FIRST if is_flow and name == FACTS else date.min,
                 LAST,
                 known_at,
             )
             for name, entity in measures.entities_of(measure).items()
         }
-        members = pa.table({"school": SCHOOLS[:4], "member": SCHOOLS[:4]})
-        return sources, {PERIODS: _flow_periods() if is_flow else _state_periods(), MEMBERS: members}
+        beside = {
+            PERIODS: _flow_periods() if is_flow else _state_periods(),
+            MEMBERS: pa.table({"school": SCHOOLS[:4], "member": SCHOOLS[:4]}),
+        }
+        if measure.by is not None:
+            beside[MOMENTS] = _ends(beside[PERIODS])
+        return sources, beside
 
     def _written(self, entity: str, chance: random.Random, slots: int) -> list[delta.TableFile]:
         """The facts in three commits; the first as an older release would have written it."""
@@ -105,6 +114,7 @@ class _Maker:
         self.entity = standard.load().entities[entity]
         self.table, self.chance = tables.of(entity), chance
         self.compared = _compared(all_measures)
+        self.places = {"school", *(one.place for one in all_measures.values() if one.entity == entity)}
 
     def fact(self, number: int) -> Fact:
         day = FIRST + timedelta(days=self.chance.randint(0, (LAST - FIRST).days))
@@ -123,8 +133,10 @@ class _Maker:
     def _value(self, item: standard.Item, day: date) -> Any:
         if item.name == self.entity.valid_from_item:
             return day
-        if item.name in ("school", "upn"):
-            return self.chance.choice(SCHOOLS if item.name == "school" else PUPILS)
+        if item.name in self.places:
+            return self.chance.choice(SCHOOLS)
+        if item.name == "upn":
+            return self.chance.choice(PUPILS)
         if item.name not in self.table.key and self.chance.random() < 0.15:
             return None
         if item.type == "date":
@@ -136,10 +148,23 @@ class _Maker:
         return self.chance.choice(self._texts(item))
 
     def _texts(self, item: standard.Item) -> list[str]:
-        codes = standard.load().codesets[item.codeset].codes if item.codeset else []
         known = sorted(self.compared.get(item.name, ()))
-        others = [code.code for code in codes] if codes else ["1", "2", "3.5"]
-        return known + others[: max(4, len(known))] if known else others
+        if known and self.chance.random() < 0.9:
+            return known
+        return (
+            [code.code for code in standard.load().codesets[item.codeset].codes] if item.codeset else NUMBERS
+        )
+
+
+def _divided() -> dict[str, Measure]:
+    """A flow and a state by each characteristic by which they can be."""
+    found = {}
+    for name in ("absence_overall", "headcount"):
+        for by in characteristics.load():
+            with contextlib.suppress(Problem):
+                one = measures.divided(measures.named(name), by)
+                found[one.name] = one
+    return found
 
 
 def _compared(all_measures: Mapping[str, Measure]) -> dict[str, set[str]]:
@@ -156,6 +181,14 @@ def _compared(all_measures: Mapping[str, Measure]) -> dict[str, set[str]]:
                         value for value in values if isinstance(value, str)
                     )
     return found
+
+
+def _ends(periods: pa.Table) -> pa.Table:
+    """The last day of each period."""
+    last: dict[str, date] = {}
+    for day, period in zip(*periods.to_pydict().values(), strict=True):
+        last[period] = max(day, last.get(period, day))
+    return _period_table("on", [(day, period) for period, day in last.items()])
 
 
 def _flow_periods() -> pa.Table:

@@ -271,6 +271,7 @@ async def test_people_find_a_college_and_read_its_page(world: World) -> None:
     found = await world.get("/find?q=harbor+acadmy")
     assert '"/providers/ukprn/10099001"' in found.text
     page = await world.get("/providers/ukprn/10099001")
+    assert ("UKRLP status" in page.text, "Ukrlp" in page.text) == (True, False)
     assert page.status_code == 200
     assert "SALTMERE COLLEGE LIMITED" in page.text
     as_json = await world.get("/providers/ukprn/10099001.json")

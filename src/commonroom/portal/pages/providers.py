@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from litestar import Response, get, post
@@ -30,6 +31,7 @@ TITLES = {
     "school": "School",
     "local_authority": "Local authority",
 }
+SHORT_FORMS = {word.lower(): word for word in ("UKPRN", "UKRLP", "URN", "UID", "LAESTAB", "LA")}
 # What the lines of each field hold, in the order in which they are typed with strokes between.
 FIELDS: dict[str, tuple[str, ...]] = {
     "contacts": ("role", "telephone", "email", "website"),
@@ -100,17 +102,14 @@ async def provider(
         )
     now = states[-1]
     changed: list[tuple[Cell, ...]] = [
-        (version.valid_from, change.item.replace("_", " "), _shown(change.before), _shown(change.after))
+        (version.valid_from, _label(change.item), _shown(change.before), _shown(change.after))
         for version in reversed(states[1:])
         for change in version.changes
     ]
     page = Page(
         template="provider.html",
         title=str(now.facts.get("name", number)),
-        facts=tuple(
-            Fact(item, item.replace("_", " ").capitalize(), _shown(value))
-            for item, value in sorted(now.facts.items())
-        ),
+        facts=tuple(Fact(item, _label(item), _shown(value)) for item, value in sorted(now.facts.items())),
         tables=(
             Table(
                 name="history",
@@ -127,6 +126,13 @@ async def provider(
         },
     )
     return house.answer(request, visit, page)
+
+
+def _label(item: str) -> str:
+    """An item in words: `legal_address1` is Legal address 1, `ukrlp_status` is UKRLP status."""
+    words = [SHORT_FORMS.get(word, word) for word in re.sub(r"([a-z])([0-9])", r"\1 \2", item).split("_")]
+    text = " ".join(words)
+    return text[:1].upper() + text[1:]
 
 
 def address(found: SchoolSummary) -> str:

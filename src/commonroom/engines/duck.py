@@ -6,7 +6,8 @@ There is no shared database file: every process has its own, and reads the files
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 
 from commonroom.settings import Settings
 
+STREAMED = 50_000  # rows of one batch of a stream
 _CONFIGURATION = {
     # Nothing is fetched at run time, and no Python variable is mistaken for a table.
     "autoinstall_known_extensions": "false",
@@ -63,6 +65,15 @@ class Duck:
         cursor = self._cursor()
         try:
             return cursor.sql(sql, params=list(parameters)).to_arrow_table()
+        finally:
+            cursor.close()
+
+    @contextmanager
+    def stream(self, sql: str, parameters: Sequence[Any] = (), rows: int = STREAMED) -> Iterator[Any]:
+        """Rows as Arrow batches of about so many, made as they are read: a large answer is never in memory at once."""
+        cursor = self._cursor()
+        try:
+            yield cursor.sql(sql, params=list(parameters)).to_arrow_reader(rows)
         finally:
             cursor.close()
 

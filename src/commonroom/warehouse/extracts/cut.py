@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import Any
-
-import pyarrow as pa
 
 from commonroom.engines import delta
 from commonroom.engines.duck import Duck
@@ -21,6 +21,11 @@ from commonroom.warehouse.tables import LEARNER_ID, FactTable
 _LIVE = """
 SELECT {columns} FROM ({facts}) AS facts GROUP BY {columns} HAVING sum(weight) > 0
 """
+# Our own key of a pupil behind a keyed digest (HMAC of SHA-256) that no other extract shares.
+_DIGEST = f"""
+left(sha256(?::BLOB || unhex(sha256(?::BLOB || encode({LEARNER_ID})))), 32) AS {PUPIL}
+"""
+_BLOCK = 64
 # Of the states of a record the one that began last, if it still goes on.
 _STATES = """
 SELECT {columns} FROM (
@@ -30,21 +35,23 @@ WHERE place = 1 AND (valid_to IS NULL OR valid_to >= DATE '{on}')
 """
 
 
+@contextmanager
 def rows(
     settings: Settings, duck: Duck, head: Head, asked: Declaration, table: Table, known_at: datetime
-) -> pa.Table:
-    """The rows of one table, in the order of all their values."""
+) -> Iterator[Any]:
+    """The rows of one table, in the order of all their values, as a reader of Arrow batches."""
     facts = tables.of(table.entity)
     live = _live(settings, head, asked, table, facts, known_at)
     if table.on is not None:
         live = _STATES.format(columns=_columns(facts), key=", ".join(facts.key), live=live, on=table.on)
-    wanted = [*table.items, "valid_from", "valid_to"]
-    pupils = asked.form == "pseudonymised" and facts.names_learner
-    if pupils:
-        wanted.insert(0, LEARNER_ID)
-    names = ", ".join(dict.fromkeys(wanted))
-    found = duck.arrow(f"SELECT {names} FROM ({live}) AS wanted ORDER BY ALL")  # noqa: S608 - names of the standard
-    return _pseudonymised(settings, asked, found) if pupils else found
+    names = list(dict.fromkeys([*table.items, "valid_from", "valid_to"]))
+    values: list[bytes] = []
+    if asked.form == "pseudonymised" and facts.names_learner:
+        names.insert(0, _DIGEST)
+        values = _pads(_secret(settings, asked.name))
+    sql = f"SELECT {', '.join(names)} FROM ({live}) AS wanted ORDER BY ALL"  # noqa: S608 - names of the standard
+    with duck.stream(sql, values) as reader:
+        yield reader
 
 
 def _live(
@@ -68,18 +75,10 @@ def _columns(facts: FactTable) -> str:
     return ", ".join(names)
 
 
-def _pseudonymised(settings: Settings, asked: Declaration, found: pa.Table) -> pa.Table:
-    """Our own key of each pupil behind a keyed digest that no other extract shares, in the order of the digests."""
-    secret = _secret(settings, asked.name)
-    digests: dict[Any, str | None] = {None: None}
-    learners = found[LEARNER_ID].to_pylist()
-    for learner in learners:
-        if learner not in digests:
-            digests[learner] = hmac.new(secret, learner.encode("ascii"), hashlib.sha256).hexdigest()[:32]
-    place = found.column_names.index(LEARNER_ID)
-    column = pa.array([digests[learner] for learner in learners], pa.string())
-    hidden = found.set_column(place, PUPIL, column)
-    return hidden.sort_by([(name, "ascending") for name in hidden.column_names])
+def _pads(secret: bytes) -> list[bytes]:
+    """The two parameters of the digest: the key, padded, as HMAC mixes it in on the outside and the inside."""
+    block = secret.ljust(_BLOCK, b"\0")
+    return [bytes(byte ^ mixed for byte in block) for mixed in (0x5C, 0x36)]
 
 
 def _secret(settings: Settings, name: str) -> bytes:

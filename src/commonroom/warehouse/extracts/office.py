@@ -268,10 +268,10 @@ def _make(
 ) -> Manifest:
     folder.mkdir(parents=True)
     asked = found.declaration
-    made = [
-        packing.write(folder, f"{table.entity}.csv", cut.rows(settings, duck, head, asked, table, known_at))
-        for table in asked.tables
-    ]
+    made = []
+    for table in asked.tables:
+        with cut.rows(settings, duck, head, asked, table, known_at) as rows:
+            made.append(packing.write(folder, f"{table.entity}.csv", rows))
     version = standard.load().version
     return Manifest(
         asked.name, asked.title, found.digest, asked.form, version, known_at.astimezone(UTC), tuple(made)

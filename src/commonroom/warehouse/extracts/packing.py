@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import pyarrow as pa
@@ -45,15 +45,44 @@ class Manifest(msgspec.Struct, frozen=True):
     files: tuple[File, ...]
 
 
-def write(folder: Path, name: str, rows: pa.Table) -> File:
-    """A table as CSV: UTF-8, a first line of names, texts in quotes, nothing for what is not known."""
-    sink = pa.BufferOutputStream()
-    pa_csv.write_csv(rows, sink, pa_csv.WriteOptions(quoting_style="needed"))
-    content = sink.getvalue().to_pybytes()
-    files.write(folder / name, content)
-    return File(
-        name, hashlib.sha256(content).hexdigest(), len(content), rows.num_rows, tuple(rows.column_names)
-    )
+class _Sink:
+    """A file that is written from first to last, and hashed and measured on the way."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest, self.size, self.closed = hashlib.sha256(), 0, False
+
+    def write(self, content: Any) -> int:
+        """Write some more."""
+        self.digest.update(content)
+        self.size += len(content)
+        self._file.write(content)
+        return len(content)
+
+    def flush(self) -> None:
+        """Nothing is kept back here."""
+
+    def close(self) -> None:
+        """The file is closed by who opened it."""
+        self.closed = True
+
+
+def write(folder: Path, name: str, rows: Any) -> File:
+    """Arrow batches as CSV: UTF-8, a first line of names, texts in quotes, nothing for what is not known.
+
+    Each batch is written before the next is read: memory does not grow with the table.
+    """
+    count, path = 0, folder / name
+    with path.open("wb") as file:
+        sink = _Sink(file)
+        with pa_csv.CSVWriter(
+            pa.PythonFile(sink, "w"), rows.schema, write_options=pa_csv.WriteOptions(quoting_style="needed")
+        ) as writer:
+            for batch in rows:
+                writer.write_batch(batch)
+                count += batch.num_rows
+    files.sync([path])
+    return File(name, sink.digest.hexdigest(), sink.size, count, tuple(rows.schema.names))
 
 
 def seal(settings: Settings, folder: Path, manifest: Manifest) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import AsyncIterator
 from datetime import date, datetime
 from pathlib import Path
@@ -165,3 +166,61 @@ async def test_what_is_kept_and_brought_up_to_date_gives_the_figures_of_all_fact
             assert found == await all_numbers(house, releases, END_OF_TODAY), f"seed {seed}"
     kept = house.settings.folder("warehouse") / partials.FOLDER
     assert list(kept.glob("attendance_mark-*/sums-*.parquet"))
+
+
+class Killed(BaseException):
+    """What ends the work as a kill does: nothing catches it, nothing is tidied up."""
+
+
+async def test_a_kill_at_any_step_of_a_refresh_leaves_the_figures_right(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = Story(house, 1)
+    await story.marks()
+    await all_numbers(house, open_releases(house), None)
+    write, store = partials.Partials._write, partials._store
+
+    def torn(self: Any, sql: str, file: Path, given: Any) -> None:
+        write(self, sql, file, given)
+        if deadly == file.name.split("-")[0]:
+            file.write_bytes(file.read_bytes()[:100])  # not synced: half of it is there
+            raise Killed
+
+    def before_it_is_named(folder: Path, manifest: Any) -> None:
+        if deadly == "manifest":
+            raise Killed
+        store(folder, manifest)
+
+    monkeypatch.setattr(partials.Partials, "_write", torn)
+    monkeypatch.setattr(partials, "_store", before_it_is_named)
+    for deadly in ("sums", "figures", "manifest"):
+        story.version += 1
+        await story.marks()
+        with pytest.raises(Killed):
+            await all_numbers(house, open_releases(house), None)
+        deadly = ""
+        releases = open_releases(house)  # the next process
+        found = await all_numbers(house, releases, None)
+        assert found == await all_numbers(house, releases, END_OF_TODAY)
+        assert releases._partials is not None
+        assert releases._partials._newest, "nothing was kept: the figures came from the facts"
+
+
+async def test_sums_of_a_table_that_was_put_back_are_not_read(house: House) -> None:
+    story, settings = Story(house, 2), house.settings
+    await story.marks()
+    releases = open_releases(house)
+    await all_numbers(house, releases, None)
+    table, head = tables.of("attendance_mark").folder(settings), await heads.newest(house.connection)
+    copy = table.with_name("copy")
+    shutil.copytree(table, copy)
+    await story.marks()
+    await all_numbers(house, releases, None)
+    # An operator puts back what was copied; the loader goes on from there, and its next version has other rows.
+    shutil.rmtree(table)
+    copy.rename(table)
+    await house.connection.execute("DELETE FROM warehouse.head WHERE number > $1", head.number)
+    story.version += 1
+    await story.marks()
+    fresh = open_releases(house)
+    assert await all_numbers(house, fresh, None) == await all_numbers(house, fresh, END_OF_TODAY)

@@ -54,7 +54,9 @@ _TYPES = {
 # Spark takes the others in a path for a pattern, Sail takes % for an escape.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9:/._=@+,~-]+")
 _CONNECT_SECONDS = 5.0
-_CONNECT_RETRIES = 3  # together a second; the library's own are ten minutes
+# Together some 4 seconds, longer than a connection that was refused once is not tried again; the library's own are ten
+# minutes.
+_CONNECT_RETRIES = 4
 _INTERRUPT_SECONDS = 0.2
 # A process has one driver, whoever asks; the sessions on it are apart.
 _driver = threading.Lock()

@@ -72,7 +72,7 @@ def _build(arguments: list[str]) -> typer.Typer:
         room = importlib.import_module(module).app if name == asked else typer.Typer()
         app.add_typer(room, name=name, help=purpose)
     app.command("check")(_check)
-    app.command("measure", help="Print the published figures of one measure.")(_measure(asked))
+    _add_measures(app, asked, arguments)
     app.command("demo")(_demo)
     app.command("serve")(_serve)
     app.command("run")(_run)
@@ -91,6 +91,17 @@ def _options(
     ] = False,
 ) -> None:
     """Options of the command itself."""
+
+
+def _add_measures(app: typer.Typer, asked: str, arguments: list[str]) -> None:
+    """`commonroom measure NAME`; with define, list or show in the place of the name, an organisation's own measures."""
+    words = [word for word in arguments if not word.startswith("-")]
+    if asked == "measure" and words[1:2] and words[1] in ("define", "list", "show"):
+        from commonroom.warehouse.own_commands import app as own
+
+        app.add_typer(own, name="measure")
+        return
+    app.command("measure", help="Print the published figures of one measure.")(_measure(asked))
 
 
 def _measure(asked: str) -> Callable[..., None]:

@@ -24,8 +24,12 @@ _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 def load(path: Path, kind: type[T]) -> T:
     """Read one declaration file into `kind`. Raises Problem CR-001 naming file, line and key."""
+    return parse(_read(path), kind, path)
+
+
+def parse(text: str, kind: type[T], path: Path) -> T:
+    """Read the text of a declaration; `path` is the name that its faults are told under."""
     try:
-        text = _read(path)
         node = _compose(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1

@@ -96,6 +96,8 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bounded_by: BoundedBy | None = None
     # Never declared: the characteristic by which a measure is divided (see `divided`).
     by: str | None = None
+    # Of an organisation's own measure alone: the published one that is shown beside it.
+    benchmark: str | None = None
 
 
 @cache
@@ -347,8 +349,16 @@ def _codesets(entity: str) -> dict[str, Codeset]:
     return {item.name: language.codesets[item.codeset] for item in items if item.codeset is not None}
 
 
+def check(measure: Measure, path: Path) -> None:
+    """Prove one measure by itself. Raises Problem CR-062."""
+    _check(msgspec.structs.replace(measure, benchmark=None), path)
+    expression(measure)
+
+
 def _check(measure: Measure, path: Path) -> None:
     entity = standard.load().entities.get(measure.entity)
+    if measure.benchmark is not None:
+        raise _fault(path, "a benchmark is for an organisation's own measure")
     if measure.by is not None or _BY in measure.name:
         raise _fault(path, "a measure is declared whole; characteristics divide it")
     if measure.name != path.stem:

@@ -216,6 +216,29 @@ class Reader:
         await access.audit(connection, principal, DATASET, purpose, len(found))
         return [_dated(figure, head, known_at) for figure in found]
 
+    async def beside(
+        self,
+        connection: Any,
+        principal: Principal,
+        measure: str,
+        schools: Sequence[str],
+        grain: str,
+        day: date,
+    ) -> list[Figure]:
+        """The published figures to compare schools with: their own, their authorities', their trusts', the nation's."""
+        head = await heads.newest(connection)
+        known = await asyncio.to_thread(self._releases.known_schools, head, day)
+        found = []
+        for level in get_args(Level):
+            of = [known[urn].group(level)[0] for urn in schools if urn in known]
+            units = list(dict.fromkeys(code for code in of if code is not None))
+            if units and level in combinations.measure(measure).levels:
+                found += await self.figures(
+                    connection, principal, measure=measure, level=level, grain=grain, units=units,
+                    first=day, last=day, purpose="benchmark",
+                )  # fmt: skip
+        return found
+
     def _work_out(self, asked: Asked, view: View) -> None:
         grain = next(one for one in get_args(Grain) if one == asked.grain)
         wanted = periods.between(grain, asked.first, asked.last, view.today)

@@ -265,7 +265,7 @@ class Releases:
         }
         names = pa.array(sorted(schools), pa.string())
         members = pa.table({"school": names, "member": names})
-        beside = {PERIODS: _period_rows(measure, wanted), MEMBERS: members}
+        beside = {PERIODS: period_rows(measure, wanted), MEMBERS: members}
         if measure.by is not None:
             beside[MOMENTS] = _moments(measure, wanted, view)
         return self._engine.rows(measure, sources, beside)
@@ -296,6 +296,10 @@ class Releases:
             files = delta.files_of(tables.of(entity).folder(self._settings), version)
             self._files.put((entity, version), files)
         return files
+
+    def known_schools(self, head: Head, on: date) -> dict[str, School]:
+        """Every school by URN, as it was on a day."""
+        return self._known_schools(View(head, None, on), on)
 
     def _known_schools(self, view: View, on: date) -> dict[str, School]:
         key = (view.head.tables.get(organisations.ENTITY), on, view.known_at)
@@ -431,7 +435,7 @@ def _days(measure: Measure, wanted: Sequence[Period]) -> dict[str, list[date]]:
     return {time_of(measure, period): period.term_days() if by_terms else period.days() for period in wanted}
 
 
-def _period_rows(measure: Measure, wanted: Sequence[Period]) -> Any:
+def period_rows(measure: Measure, wanted: Sequence[Period]) -> Any:
     """What the compiled measure joins to: every day of each period, or the one day on which its state is taken."""
     if measure.taken == "over the period":
         rows = [(day, name) for name, days in _days(measure, wanted).items() for day in days]

@@ -30,6 +30,7 @@ authority.schools   -       -       own        -         -           -        - 
 learner.records     -       own     own        -         -           -        -        -      -
 warehouse.facts     -       own     own        -         -           all      -        -      -
 warehouse.record    -       own     own        all       -           -        -        -      -
+warehouse.measures  -       own     own        -         -           -        -        -      -
 learners.find       -       all     own        -         -           -        -        all    -
 learners.check      -       all     all        -         -           -        -        all    -
 learners.register   -       all     all        -         -           -        -        all    -
@@ -50,6 +51,8 @@ OWNER = {
     ("warehouse.facts", "authority"): "sender",
     ("warehouse.record", "school"): "holder",
     ("warehouse.record", "authority"): "holder",
+    ("warehouse.measures", "school"): "owner",
+    ("warehouse.measures", "authority"): "owner",
     ("learner.records", "school"): "school",
     ("learner.records", "authority"): "authority",
     ("learners.find", "authority"): "authority",

@@ -1,0 +1,161 @@
+"""Measures of an organisation's own: whose they are, over whose facts they run, and what stands beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from commonroom.engines import clock
+from commonroom.identity import Principal, Role
+from commonroom.problems import Problem
+from commonroom.settings import Settings
+from commonroom.warehouse import open_reader, own
+from commonroom.warehouse.own_commands import app
+from tests.specification.warehouse.test_measures import A, B, C, load_registers
+from tests.unit.warehouse.house import House
+
+MONDAYS = """
+name: late_marks
+title: Late marks
+meaning: Sessions for which pupils came late, of all at which they were.
+source: "Our own"
+entity: attendance_mark
+taken: over the period
+unit: [school, upn]
+each:
+  late: sum(code == 'L')
+  possible: sum(code.possible == 'true')
+population: possible > 0
+numerator: sum(late)
+denominator: sum(possible)
+shown_as: percent
+decimals: 1
+levels: [school]
+grains: [day, week, term]
+suppression: {}
+benchmark: absence_overall
+"""
+
+
+@pytest.fixture
+async def house(pool: Any, settings: Settings) -> AsyncIterator[House]:
+    async with pool.acquire() as connection:
+        await clock.set_to(connection, settings, datetime.fromisoformat("2026-09-30T12:00+00:00"))
+        house = await House(connection, settings, [A, B, C]).open()
+        await house.register({A: "T1"}, s990003="998")
+        await load_registers(house, A, "1: L/ // // L/ //\n2: // I/ // // //")  # 2 of 20 late, 1 of 20 missed
+        await load_registers(house, B, "\n".join(f"{pupil}: L/ // // // //" for pupil in range(10, 20)))
+        yield house
+
+
+def of(house: House, school: str, role: Role = "school") -> Principal:
+    return Principal(kind="person", id="p", role=role, party=house.parties[school])
+
+
+async def asked(
+    house: House, who: Principal, name: str = "late_marks", grain: str = "week"
+) -> list[own.OwnFigure]:
+    day = date(2026, 9, 9)
+    return await own.figures(
+        house.settings, house.duck, house.connection, who, name, grain=grain, first=day, last=day
+    )
+
+
+async def test_a_measure_of_ones_own_runs_over_ones_own_facts_alone(house: House) -> None:
+    for school in (A, B):
+        await own.define(house.connection, of(house, school), MONDAYS)
+    (of_a,) = await asked(house, of(house, A))
+    (of_b,) = await asked(house, of(house, B))
+    assert (of_a.unit, of_a.numerator, of_a.denominator, str(of_a.value)) == (A, 2, 20, "10.0")
+    assert (of_b.unit, of_b.numerator, of_b.denominator, str(of_b.value)) == (B, 10, 100, "10.0")
+    reads = await house.connection.fetch("SELECT party, dataset, rows FROM access.audit ORDER BY id")
+    assert [(row["party"], row["dataset"], row["rows"]) for row in reads] == [
+        (house.parties[A], "warehouse.facts", 1),
+        (house.parties[B], "warehouse.facts", 1),
+    ]
+
+
+async def test_nobody_sees_anothers_measures_and_the_public_has_none(house: House) -> None:
+    await own.define(house.connection, of(house, A), MONDAYS)
+    assert [one.measure.name for one in await own.known(house.connection, of(house, A))] == ["late_marks"]
+    assert await own.known(house.connection, of(house, B)) == []
+    with pytest.raises(Problem, match="CR-287"):
+        await asked(house, of(house, B))
+    for role in ("analyst", "operator", "governance", "clerk", "learner"):
+        with pytest.raises(Problem, match="CR-111"):
+            await own.define(house.connection, of(house, A, role), MONDAYS)
+
+
+async def test_a_measure_defined_again_takes_the_place_of_the_one_before(house: House) -> None:
+    await own.define(house.connection, of(house, A), MONDAYS)
+    await own.define(house.connection, of(house, A), MONDAYS.replace("title: Late marks", "title: Late"))
+    (kept,) = await own.known(house.connection, of(house, A))
+    assert kept.measure.title == "Late"
+
+
+REFUSED = {
+    "name: late_marks": "name: headcount",
+    "name: late_marks\n": "name: Late marks!\n",
+    "levels: [school]": "levels: [school, national]",
+    "benchmark: absence_overall": "benchmark: nothing",
+    "entity: attendance_mark": "entity: dinner",
+    "sum(code == 'L')": "sum(__import__('os'))",
+    "sum(late)": "sum(early)",
+    "suppression: {}": "suppression: {}\nbase: headcount",
+    "unit: [school, upn]": "unit: [upn]",
+    'source: "Our own"': "source: &a Own\nshown_as: *a",
+    "title: Late marks": "colour: red",
+    "grains: [day, week, term]": f"grains: [{'day, ' * 9000}week]",
+}
+
+
+@pytest.mark.parametrize("right", REFUSED)
+def test_what_cannot_be_used_is_refused_when_it_is_defined(right: str) -> None:
+    assert right in MONDAYS
+    with pytest.raises(Problem, match=r"CR-001|CR-062|CR-063|CR-286"):
+        own.declared(MONDAYS.replace(right, REFUSED[right]))
+
+
+async def test_published_figures_stand_beside(house: House) -> None:
+    reader = open_reader(house.settings)
+    try:
+        found = await reader.beside(
+            house.connection, of(house, B), "absence_overall", [B], "week", date(2026, 9, 9)
+        )
+    finally:
+        reader.close()
+    assert [(figure.level, figure.unit) for figure in found] == [
+        ("school", B), ("authority", "997"), ("region", "E12000009"), ("national", "E92000001"),
+    ]  # fmt: skip
+
+
+async def test_the_command_line(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMMONROOM_DATABASE", str(house.settings.database))
+    file = tmp_path / "late.yaml"
+    file.write_text(MONDAYS, "utf-8")
+    common = ["--party", house.parties[A], "--data", str(house.settings.data)]
+
+    async def run(*words: str) -> str:
+        answer = await asyncio.to_thread(CliRunner().invoke, app, [*words, *common])
+        assert answer.exit_code == 0, answer.output
+        return answer.stdout
+
+    assert "late_marks" in await run("define", str(file))
+    assert "Late marks" in await run("list")
+    told = json.loads(await run("show", "late_marks", "--on", "2026-09-09", "--grain", "week"))
+    assert [(one["unit"], one["numerator"]) for one in told["own"]] == [(A, 2)]
+    # One school of two pupils: what is published of it is hidden, also from itself, where others look.
+    assert {one["level"] for one in told["published"]} == {
+        "school",
+        "trust",
+        "authority",
+        "region",
+        "national",
+    }

@@ -7,8 +7,10 @@ STAMP := $(VENV)/.installed
 # Where this is set each process reads all the source anew, seconds at every start; tests and the demo start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
+SPARK := .tools/spark
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak bench lint format clean
+.PHONY: help setup demo test soak spark bench lint format clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1 \2/' | awk '{c=$$2; $$1="";$$2=""; printf "  make %-8s%s\n", c, $$0}'
@@ -30,7 +32,17 @@ test: lint  ## lint, types, every test: under 15 minutes
 WORKERS ?= 3
 
 soak: setup  ## the long fault trials, results as JSON in test-results/
-	@$(RUN)/python -m pytest -m soak $(ARGS)
+	@if command -v java >/dev/null 2>&1; then $(MAKE) --no-print-directory $(SPARK)/.installed; fi
+	@PYTHONPATH=$(CURDIR)/$(SPARK) $(RUN)/python -m pytest -m soak $(ARGS)
+
+spark: $(SPARK)/.installed  ## measures on a cluster of Apache Spark with two workers; needs Java 17 or 21
+	@PYTHONPATH=$(CURDIR)/$(SPARK) $(RUN)/python -m pytest -q -m spark tests/engines $(ARGS)
+
+# The whole of Spark (450 MB) in a folder of its own: the client in .venv is the same package and is laid aside by it.
+$(SPARK)/.installed: $(STAMP) requirements/spark.txt
+	@PATH="$$PATH:$(CURDIR)/.tools/bin" uv pip install --quiet --python $(RUN)/python --target $(SPARK) --no-deps \
+		--no-build-isolation --require-hashes -r requirements/spark.txt
+	@touch $@
 
 bench: setup  ## measure speed against named peers, results as JSON in test-results/
 	@for file in bench/*.py; do $(RUN)/python $$file || exit 1; done

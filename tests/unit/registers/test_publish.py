@@ -204,3 +204,35 @@ async def agree_early(conn: Any, folder: Path) -> None:
     await providers.ensure_platform(conn)
     await providers.publish_to_directory(conn)
     await agree(conn, folder)
+
+
+async def test_a_schools_trust_is_told_as_it_was_known_when_the_letter_was_made(
+    settings: Settings, pool: asyncpg.Pool, tmp_path: Path
+) -> None:
+    async with hub_here(settings) as served, pool.acquire() as conn:
+        await providers.ensure_platform(conn)
+        await load(conn, tmp_path, [row(990001), row(990002)])
+        header = "URN,Group UID,Group Name,Group Type,Group Status,Joined date"
+        trust = "990001,77,Kestrel Trust,Multi-academy trust,Open,01-09-2020"
+        links = tmp_path / "grouplinks_edubaseallgroup20260311.csv"
+        links.write_text(f"{header}\n{trust}\n", "cp1252")
+        await providers.load_file(conn, links)
+        await providers.publish_to_directory(conn)
+        await agree(conn, tmp_path)
+        me = await own_end_point(served, conn, "registers", providers.REGISTERS)
+        warehouse = await hub.resolve_alias(conn, providers.WAREHOUSE)
+        assert warehouse is not None
+        reader = await enrolled_client(conn, served.hub_url, warehouse, tmp_path)
+        async with reader, exchange.Client(served.hub_url, me.key_file, me.end_point) as client:
+            await providers.publish_changes(conn, client, me.party)
+            # The school has left the trust meanwhile; the letter, sent again, is the same and is taken.
+            await conn.execute("UPDATE providers.announcement SET accepted = false")
+            await conn.execute("DELETE FROM providers.membership")
+            assert (await providers.publish_changes(conn, client, me.party)).refused == 0
+            letters = await reader.pull(limit=50, wait=5)
+    told = {
+        record.get("urn"): (record.get("trust_uid"), record.get("trust_name"))
+        for letter in letters
+        for record in exchange.decode(letter.body, letter.envelope.datacontenttype).records["organisation"]
+    }
+    assert (told["990001"], told["990002"]) == (("77", "Kestrel Trust"), (None, None))

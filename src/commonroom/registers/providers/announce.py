@@ -71,20 +71,34 @@ WHERE NOT accepted AND audience = $1
 ORDER BY first_position
 """
 
-# The trust that the version itself names; else, for files that name none, the open one that the school has joined last.
+# The trust that the version itself names; else, for files that name none, the one that the school has joined last, as it was
+# known when the range was cut: sent again, a range is the same to the byte. $4 is the range's message.
 _RECORDS = """
 SELECT v.position, v.organisation, v.kind, v.valid_from, v.facts, trust.uid AS trust_uid, trust.name AS trust_name
-FROM providers.version AS v
+FROM providers.announcement AS cut
+JOIN providers.version AS v ON v.position BETWEEN $1 AND $2 AND v.kind = ANY ($3::text[])
 JOIN providers.organisation AS o ON o.id = v.organisation
 LEFT JOIN LATERAL (
-    SELECT g.value AS uid, g.name
-    FROM providers.membership AS m
-    JOIN providers.organisation AS g ON g.scheme = 'group' AND g.value = m.group_uid
-    WHERE m.urn = o.value AND o.scheme = 'urn' AND g.kind = 'trust' AND g.is_open
-    ORDER BY m.joined DESC NULLS LAST, g.value
+    SELECT g.value AS uid, told.facts ->> 'name' AS name
+    FROM (
+        SELECT DISTINCT ON (other) other, what, since
+        FROM providers.link_version
+        WHERE relation = 'membership' AND urn = o.value AND recorded_at <= cut.recorded_at
+        ORDER BY other, position DESC
+    ) AS m
+    JOIN providers.organisation AS g ON g.scheme = 'group' AND g.value = m.other
+    JOIN LATERAL (
+        SELECT facts, kind
+        FROM providers.version
+        WHERE organisation = g.id AND recorded_at <= cut.recorded_at
+        ORDER BY valid_from DESC, position DESC
+        LIMIT 1
+    ) AS told ON told.kind = 'trust'
+    WHERE m.what <> 'ended' AND o.scheme = 'urn'
+    ORDER BY m.since DESC NULLS LAST, g.value
     LIMIT 1
 ) AS trust ON true
-WHERE v.position BETWEEN $1 AND $2 AND v.kind = ANY ($3::text[])
+WHERE cut.message = $4::uuid
 ORDER BY v.position
 """
 
@@ -225,7 +239,7 @@ async def _content(conn: Any, audience: Audience, one: _Range) -> Sequence[Any]:
         found: Sequence[Any] = await conn.fetch(_NOTICES, one.first, one.last)
         return found
     kinds = [code.code for code in standard.load().codesets["organisation_kind"].codes]
-    told: Sequence[Any] = await conn.fetch(_RECORDS, one.first, one.last, kinds)
+    told: Sequence[Any] = await conn.fetch(_RECORDS, one.first, one.last, kinds, one.message)
     return told
 
 

@@ -53,6 +53,7 @@ def public_places(urn: str, la: str, text: str) -> list[Place]:
         Place("entity", "/standard/learner"),
         Place("codeset", "/standard/attendance"),
         Place("movements", "/movements"),
+        Place("extracts", "/extracts"),
         Place("movement", "/movements/school-record"),
         Place("accessibility", "/accessibility"),
         Place("sign-in", "/sign-in"),

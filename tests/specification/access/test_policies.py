@@ -40,6 +40,7 @@ learners.review     -       -       -          -         -           -        - 
 learners.audit      -       own     own        all       -           -        -        -      -
 learners.numbers    -       own     -          -         -           -        -        -      -
 extracts            -       own     own        all       all         own      -        -      own
+extracts.register   all     all     all        all       all         all      all      all    all
 """
 # The column by which a dataset knows whose a row is.
 OWNER = {

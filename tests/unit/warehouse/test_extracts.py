@@ -17,11 +17,11 @@ from joserfc.jwk import OKPKey
 from commonroom.engines import clock
 from commonroom.exchange import keys
 from commonroom.hub import assurance
-from commonroom.identity import Principal
+from commonroom.identity import PUBLIC, Principal
 from commonroom.ids import alias_urn
 from commonroom.problems import Problem
 from commonroom.settings import Settings
-from commonroom.warehouse.extracts import model, office, packing
+from commonroom.warehouse.extracts import model, office, packing, register
 from commonroom.warehouse.extracts.model import Declaration
 from tests.unit.warehouse.house import House, enrolment, mark, upn
 
@@ -156,6 +156,25 @@ async def test_without_evidence_that_holds_today_nothing_is_approved(desk: Desk)
     await desk.protect()
     found = await office.decide(desk.connection, "attendance-study", True, GOVERNANCE, "proportionate")
     assert found.state == "approved"
+
+
+async def test_what_is_approved_is_announced_to_everybody_with_its_day_and_stays_in_the_register(
+    desk: Desk,
+) -> None:
+    later = desk.today + timedelta(days=14)
+    asked = desk.asked(freeze_on=later)
+    await office.request(desk.connection, asked, desk.requester)
+    assert await register.announced(desk.connection, PUBLIC, "a test") == []
+    await desk.protect()
+    await office.decide(desk.connection, asked.name, True, GOVERNANCE, "proportionate")
+    (one,) = await register.announced(desk.connection, PUBLIC, "a test")
+    assert (one.requester, one.state, one.declaration.freeze_on) == (f"School {B}", "approved", later)
+    assert one.approved_at is not None
+    # Known of, and no more: it is not made before its day, and nobody reads it but its requester.
+    with pytest.raises(Problem, match="it is frozen on"):
+        await office.freeze(desk.settings, desk.connection, desk.house.duck, asked.name, OPERATOR)
+    with pytest.raises(Problem, match="CR-111"):
+        await desk.get(who=PUBLIC)
 
 
 async def test_what_is_frozen_is_what_was_asked_with_pupils_behind_pseudonyms(desk: Desk) -> None:

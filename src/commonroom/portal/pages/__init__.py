@@ -2,6 +2,7 @@
 
 from commonroom.portal.pages import (
     areas,
+    extracts,
     find,
     home,
     learner_batches,
@@ -23,6 +24,7 @@ HANDLERS = [
     *find.HANDLERS,
     *schools.HANDLERS,
     *areas.HANDLERS,
+    *extracts.HANDLERS,
     *reference.HANDLERS,
     *movements.HANDLERS,
     *people.HANDLERS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from commonroom.problems import Problem
 from commonroom.registers.learners import store
 from commonroom.registers.learners.numbers import Numbers
-from commonroom.registers.learners.store import Registration
+from commonroom.registers.learners.store import Caller, Joined, Registration
 from commonroom.settings import Settings
 from tests.unit.registers.learners.people import (
     CLERK,
@@ -135,3 +136,18 @@ async def test_numbers_that_do_not_stand_for_themselves_and_callers_who_are_no_c
         with pytest.raises(Problem, match="CR-111"):
             await asking
     assert await conn.fetchval("SELECT count(*) FROM learners.review") == 0
+
+
+async def test_two_clerks_who_ask_at_once_open_one_case_and_agree(pool: Any) -> None:
+    async with pool.acquire() as conn:
+        amara, amina = await _twins(conn)
+
+    async def asks(clerk: Caller) -> Joined:
+        async with pool.acquire() as own:
+            return await store.join(own, clerk, amina, amara, NUMBERS)
+
+    one, other = await asyncio.gather(asks(CLERK), asks(SECOND_CLERK))
+    assert one.case == other.case
+    assert sorted(each.merge is None for each in (one, other)) == [False, True]
+    async with pool.acquire() as conn:
+        assert await store.resolve_ulns(conn, [amara]) == {amara: amina}

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 from commonroom.engines import clock
-from commonroom.problems import Problem
 from commonroom.registers.learners.matching.parameters import parameters
 from commonroom.registers.learners.matching.people import Weighed
 from commonroom.registers.learners.numbers import Numbers
@@ -21,7 +20,6 @@ from commonroom.registers.learners.store import (
     permissions,
     reviewing,
     watch,
-    writing,
 )
 from commonroom.registers.learners.store.cases import NewCase, Suspect
 from commonroom.registers.learners.store.values import Caller, Joined, MergeMade
@@ -37,7 +35,10 @@ WHERE r.kind = 'pair' AND r.closed_at IS NULL AND r.person = ANY ($1::uuid[]) AN
 )
 ORDER BY r.opened_at LIMIT 1
 """
+# Two clerks who ask for the same pair at once open one case. The persons are held after the case, as the review does.
+_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('join ' || $1::text || $2::text, 0))"
 _ABOUT = "SELECT person FROM learners.review WHERE id = $1"
+_DONE = "SELECT master, linked FROM learners.merge WHERE id = $1"
 _SAY_MASTER = "UPDATE learners.review SET master = $2, clerks = greatest(clerks, $3) WHERE id = $1"
 _PERSON = "SELECT person FROM learners.uln WHERE number = $1"
 _MERGES = """
@@ -62,11 +63,13 @@ async def join(conn: Any, who: Caller, master: str, linked: str, numbers: Number
     async with conn.transaction():
         persons = await merging.active(conn, master, linked)
         pair = (persons[linked], persons[master])
-        await writing.hold(conn, pair)
+        await conn.execute(_TURN, *map(str, sorted(pair)))
         case = await _case(conn, who, pair)
         decided = await reviewing.decide_case(
             conn, who, case, "same", numbers, await _other(conn, case, pair)
         )
+        if decided.closed and set(await conn.fetchrow(_DONE, decided.merge) or ()) != set(pair):
+            raise merging.problem("one of the two was merged in the meantime")
         await watch.note(
             conn, who, "merge", "merged" if decided.closed else "another clerk must agree", pair[1]
         )
@@ -91,13 +94,7 @@ async def _case(conn: Any, who: Caller, pair: tuple[UUID, UUID]) -> UUID:
     clerks = 2 if await _is_doubtful(conn, pair, weighed) else 1
     row = await conn.fetchrow(_OPEN, pair)
     if row is not None and row["master"] not in (None, pair[1]):
-        raise Problem(
-            "CR-212",
-            "another clerk asked for the other number to stay",
-            status=409,
-            where="the numbers",
-            remedy="Ask for the same, or decide the case in the review.",
-        )
+        raise merging.problem("another clerk asked for the other number to stay")
     case: UUID = row["id"] if row is not None else await _opened(conn, who, pair, known[pair[0]], weighed)
     await conn.execute(_SAY_MASTER, case, pair[1], clerks)
     return case

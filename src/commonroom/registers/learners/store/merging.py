@@ -101,7 +101,7 @@ async def active(conn: Any, *ulns: str) -> dict[str, UUID]:
     """The persons of two numbers. Raises Problem CR-212 unless each stands for itself."""
     persons = {row["number"]: row["person"] for row in await conn.fetch(_ACTIVE, ulns)}
     if len(persons) != 2:  # also when the two are one number
-        raise _problem("these are not two numbers that stand for themselves")
+        raise problem("these are not two numbers that stand for themselves")
     return persons
 
 
@@ -112,7 +112,7 @@ async def merge_persons(
     await conn.fetch(_HOLD, [master, linked])
     active = dict(await conn.fetch(_ACTIVE_OF, [master, linked]))
     if len(active) != 2:
-        raise _problem("one of the two was merged in the meantime")
+        raise problem("one of the two was merged in the meantime")
     merge = uuid7()
     numbers = [row["number"] for row in await conn.fetch(_NUMBERS, linked)]
     await conn.execute(_MOVE, linked, master, decided_by, merge, now, by_rule)
@@ -134,12 +134,12 @@ async def unmerge(conn: Any, who: Caller, merge: UUID) -> Merged:
     async with conn.transaction():
         row = await conn.fetchrow(_MERGE, merge)
         if row is None or row["undone"]:
-            raise _problem("there is no such merge, or it was undone already")
+            raise problem("there is no such merge, or it was undone already")
         master, linked, numbers = row["master"], row["linked"], row["numbers"]
         await conn.fetch(_HOLD, [master, linked])
         held = {one["person"] for one in await conn.fetch(_HELD_BY, numbers)}
         if held != {master}:
-            raise _problem("the master was merged itself since; undo that first")
+            raise problem("the master was merged itself since; undo that first")
         now = await clock.now(conn)
         decided_by = who.person or who.party
         await conn.execute(_NOTE_UNDONE, merge, decided_by, now)
@@ -154,7 +154,8 @@ async def unmerge(conn: Any, who: Caller, merge: UUID) -> Merged:
     return Merged(merge=merge, master=active[master], linked=active[linked])
 
 
-def _problem(detail: str) -> Problem:
+def problem(detail: str) -> Problem:
+    """Why two learners cannot be merged or parted."""
     return Problem(
         "CR-212",
         detail,

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import random
+from datetime import date, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from commonroom.warehouse import bounds, measures
+from commonroom.engines import clock
+from commonroom.identity import PUBLIC
+from commonroom.settings import Settings
+from commonroom.warehouse import bounds, measures, open_reader
 from commonroom.warehouse.publication import Parts
+from tests.unit.warehouse.house import House, mark
 
 OVERALL, PERSISTENT = measures.named("absence_overall"), measures.named("persistent_absence")
 PLACE, TIME = ("school", "990001"), "term 2026-09-01"
@@ -89,3 +95,34 @@ def test_the_attack_finds_counts_without_the_guard_and_none_with_it() -> None:
     assert hidden > 100
     assert open_before > 20
     assert open_after == 0
+
+
+async def test_a_term_in_which_one_pupil_alone_was_away_often_enough_shows_no_overall_rate(
+    pool: Any, settings: Settings
+) -> None:
+    """Twelve pupils, 20 sessions each: who misses two is persistently absent, so three missed in all are one pupil's."""
+    async with pool.acquire() as connection:
+        await clock.set_to(connection, settings, datetime.fromisoformat("2026-09-18T18:00+00:00"))
+        house = await House(connection, settings, ["990001"]).open()
+        await house.register()
+        days = [date(2026, 9, 7) + timedelta(days=number) for number in (0, 1, 2, 3, 4, 7, 8, 9, 10, 11)]
+        away = {(0, days[0], "AM"), (0, days[0], "PM"), (0, days[1], "AM")}
+        marks = [
+            mark("990001", pupil, day.isoformat(), session, "I" if (pupil, day, session) in away else "/")
+            for pupil in range(12)
+            for day in days
+            for session in ("AM", "PM")
+        ]
+        await house.load(house.letter("990001", "attendance_mark", marks))
+        reader = open_reader(settings)
+        try:
+            shown = {}
+            for measure in (OVERALL, PERSISTENT):
+                (figure,) = await reader.figures(
+                    connection, PUBLIC, measure=measure.name, level="school", grain="term", units=["990001"],
+                    first=days[0], last=days[-1],
+                )  # fmt: skip
+                shown[measure.name] = figure.symbol
+        finally:
+            reader.close()
+    assert shown == {"absence_overall": "c", "persistent_absence": "c"}

@@ -56,8 +56,17 @@ class Cluster:
             "SPARK_SCALA_VERSION": "2.13",
         }
         self._running = {"master": self._java("master", "master.Master", "--port", "0")}
+        self.address = ""
+        try:
+            self._start()
+        except AssertionError:
+            self.stop()
+            raise
+
+    def _start(self) -> None:
+        """Wait for the master, then for two workers."""
         self.address = until(
-            lambda: self._said("master", r"spark://127\.0\.0\.1:\d+"), _START_SECONDS, "master"
+            lambda: self._said("master", r"spark://127\.0\.0\.1:\d+") or "", _START_SECONDS, "master"
         )
         for name in ("worker-0", "worker-1"):
             self.start_worker(name)
@@ -112,7 +121,7 @@ class Cluster:
 
 # Few rows: as many parts as cores. Executors that come to life anew are no reason to give up.
 _DEFAULTS = f"""
-spark.sql.shuffle.partitions 4
+spark.sql.shuffle.partitions 2
 spark.driver.host 127.0.0.1
 spark.driver.memory 512m
 spark.driver.extraJavaOptions {" ".join(_FAST_START)}

@@ -203,9 +203,10 @@ class Tracer:
     ) -> tuple[str, list[Any]]:
         """SQL that names the rows of one entity that the figure is made of `facts`, with its parameters."""
         period, measure = wanted.period, wanted.measure
-        is_flow = measure.taken == "over the period" and table.entity != organisations.ENTITY
+        # What lies beside a flow's facts is a state too.
+        is_flow = measure.taken == "over the period" and table.entity == measure.entity
         first, last = (period.start, period.end) if is_flow else (date.min, period.last_school_day)
-        school = "school" if "school" in table.items else "urn"
+        school = next(name for name in ("school", "urn", measure.place) if name in table.items)
         codes = members["code"].to_pylist() or [""]
         if table.entity == organisations.ENTITY:
             last = date.max

@@ -192,7 +192,10 @@ class Releases:
         for release, term in released:
             mine = {key: value for key, value in release.numbers.items() if key[2] == time_of(measure, term)}
             parts.append((mine, release.hidden))
-        return Release(released[-1][0].schools, *publication.year(parts, name))
+        numbers, hidden = publication.year(parts, name)
+        # What is hidden within the year is told too, to those who ask what the year's figure is made of.
+        beneath = frozenset[Name]().union(*(release.hidden for release, _ in released))
+        return Release(released[-1][0].schools, numbers, hidden | beneath)
 
     def _release(
         self, measure: Measure, term: tuple[date, date], asked: Sequence[Period], view: View

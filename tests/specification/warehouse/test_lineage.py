@@ -250,4 +250,4 @@ def test_every_measure_can_be_traced() -> None:
     """Its facts name schools, which is how a unit's are found."""
     for measure in measures.load().values():
         for entity in measures.entities_of(measure).values():
-            assert {"school", "urn"} & set(tables.of(entity).items), (measure.name, entity)
+            assert {"school", "urn", measure.place} & set(tables.of(entity).items), (measure.name, entity)

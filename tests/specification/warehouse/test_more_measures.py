@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from commonroom.engines import clock
+from commonroom.identity import PUBLIC
 from commonroom.settings import Settings
-from commonroom.warehouse import combinations, measures
+from commonroom.warehouse import combinations, measures, open_reader
 from commonroom.warehouse.combinations import worked_out
-from tests.specification.warehouse.test_measures import A, B, figures, load_registers, shown
+from tests.specification.warehouse.test_measures import LAST, A, B, figures, load_registers, shown
 from tests.unit.warehouse.house import House, enrolment, upn
 
 Records = list[dict[str, Any]]
@@ -168,6 +169,22 @@ async def test_workforce_and_pupils_for_each_teacher(house: House) -> None:
             "pupil_teacher_ratio": "60/250 = 12.0",  # 30 pupils in halves over 2.5 teachers in hundredths
         },
     )
+    reader = open_reader(house.settings)
+    try:
+        for level, unit in (("school", A), ("trust", "T1"), ("national", "E92000001")):
+            origin = await reader.lineage(
+                house.connection,
+                PUBLIC,
+                measure="teachers_fte",
+                level=level,
+                unit=unit,
+                grain="year",
+                on=LAST,
+            )
+            (roles,) = (part for part in origin.parts if part.entity == "role")
+            assert [one.messages for one in roles.senders or ()] == [1]
+    finally:
+        reader.close()
 
 
 # A has 40 places and 30 pupils, B 20 and 25. 12 are to join A, 3 to join B.

@@ -121,17 +121,19 @@ class Reader:
         """What can be read now: batch, position, table versions."""
         return await heads.newest(connection)
 
-    async def warm(self, connection: Any, done: Any = None) -> Any:
-        """Work out what was asked for lately as at the head, so that nobody need wait for it.
+    async def warm(self, pool: Any, done: Any = None, stop: asyncio.Event | None = None) -> Any:
+        """Work out what was asked for lately as at the head, so that nobody need wait for it, until `stop` is set.
 
-        Gives back what it was worked out for; given as `done`, the same again costs nothing.
+        Gives back what it was worked out for; given as `done`, the same again costs nothing. No connection is held.
         """
-        head, today = await heads.newest(connection), clock.day_of(await clock.now(connection))
+        async with pool.acquire() as connection:
+            head, today = await heads.newest(connection), clock.day_of(await clock.now(connection))
         asked = self.lately.questions()
         now = (head.number, today, frozenset(asked))
         if now != done:
             for one in asked:
-                await asyncio.to_thread(self._work_out, one, View(head, None, today))
+                if stop is None or not stop.is_set():
+                    await asyncio.to_thread(self._work_out, one, View(head, None, today))
         return now
 
     async def lineage(
@@ -268,7 +270,7 @@ class Reader:
     def _trace(
         self, question: Question, scope: Scope, facts: Scope | None, rows: int, view: View
     ) -> tuple[Figure, list[Origin], str]:
-        measure = measures.named(question.measure)
+        measure = combinations.measure(question.measure)
         period = period_of(question.grain, question.first, view.today)
         if period is None:
             raise _no_figure("no period of figures has begun that has this day in it")
@@ -283,9 +285,15 @@ class Reader:
         assert cell is not None
         figure = _figure(question, unit, names[unit], period, cell)
         tells = cell.symbol in (None, disclosure.LOW, disclosure.UNRELIABLE, disclosure.NOT_AVAILABLE)
-        asked = Wanted(measure, question.level, unit, period, facts, rows, tells)
-        origins, closed = self._tracer.trace(asked, release, view)
-        return figure, origins, _why_closed(cell.symbol) if closed else ""
+        origins: dict[str, Origin] = {}
+        closed = False
+        for one in combinations.parts(measure):
+            asked = Wanted(one, question.level, unit, period, facts, rows, tells)
+            own = self._releases.of(one, [period], view)[period]
+            found, shut = self._tracer.trace(asked, own, view)
+            origins |= {origin.entity: origin for origin in found if origin.entity not in origins}
+            closed = closed or shut
+        return figure, list(origins.values()), _why_closed(cell.symbol) if closed else ""
 
     def _granted(self, question: Question, scope: Scope, names: dict[str, str]) -> list[str]:
         """The units of which the asker may see this measure, by the policy, in their order."""

@@ -56,7 +56,7 @@ class Lately:
 class Warm(Protocol):
     """What `keep_warm` needs of a reader."""
 
-    async def warm(self, connection: Any, done: Any) -> Any:
+    async def warm(self, pool: Any, done: Any, stop: asyncio.Event | None) -> Any:
         """Work out what was asked for lately, unless `done` says that nothing is new; what to give as `done` next time."""
         ...
 
@@ -72,10 +72,10 @@ async def keep_warm(
     while not stop.is_set():
         began = time.monotonic()
         try:
-            async with pool.acquire() as connection:
-                if expect is not None:
+            if expect is not None:
+                async with pool.acquire() as connection:
                     await expect(connection)
-                done = await reader.warm(connection, done)
+            done = await reader.warm(pool, done, stop)
         except Exception as error:
             log.fault(_log, "figures were not worked out ahead", error)
         await pause(stop, max(_LOOK_SECONDS, _REST * (time.monotonic() - began)))

@@ -79,7 +79,7 @@ async def test_after_a_new_head_the_first_reader_finds_what_was_asked_for_lately
     done = hiding.times
     (figure,) = await ask(reader, house.connection, "absence_overall")
     assert (figure.denominator, hiding.times) == (30, done)
-    assert await reader.warm(house.connection, await reader.warm(house.connection)) is not None
+    assert await reader.warm(pool, await reader.warm(pool)) is not None
     assert hiding.times == done, "the same head was worked out twice"
     reader.close()
 

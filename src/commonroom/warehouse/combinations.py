@@ -90,6 +90,12 @@ def measure(name: str) -> Measure:
         raise
 
 
+def parts(measure: Measure) -> list[Measure]:
+    """The measures that a measure is made of; itself, when it is no combination."""
+    one = load().get(measure.name)
+    return [measure] if one is None else [measures.named(name) for name in dict.fromkeys(one.of.values())]
+
+
 def combined(
     one: Combination, figures: Mapping[str, tuple[Mapping[Name, Parts], frozenset[Name], Time]],
     groups: Mapping[str, Mapping[Level, str | None]], time: Time,

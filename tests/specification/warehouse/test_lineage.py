@@ -16,7 +16,7 @@ from commonroom.engines import clock
 from commonroom.identity import PUBLIC, Principal
 from commonroom.problems import Problem
 from commonroom.settings import Settings
-from commonroom.warehouse import Lineage, Reader, measures, open_reader, tables
+from commonroom.warehouse import Lineage, Reader, combinations, measures, open_reader, tables
 from tests.unit.warehouse.house import House, enrolment, mark, upn
 
 A, B, C, D = "990001", "990002", "990003", "990004"
@@ -244,6 +244,18 @@ async def test_what_is_no_figure_is_refused(house: House, reader: Reader) -> Non
     for asked, code in NO_FIGURES:
         with pytest.raises(Problem, match=code):
             await trace(house, reader, **asked)
+
+
+async def test_what_is_made_of_other_measures_comes_from_the_facts_of_each(
+    house: House, reader: Reader
+) -> None:
+    for name, one in combinations.load().items():
+        found = await trace(
+            house, reader, measure=name, level=one.levels[-1], unit="E92000001", grain=one.grains[0]
+        )
+        entities = {part.entity for part in found.parts}
+        for own in combinations.parts(one.as_measure()):
+            assert set(measures.entities_of(own).values()) <= entities, name
 
 
 def test_every_measure_can_be_traced() -> None:

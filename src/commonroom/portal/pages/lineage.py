@@ -19,7 +19,7 @@ from commonroom.portal.pages.reference import HOME
 from commonroom.portal.tables import Cell, Column, Link, Table
 from commonroom.problems import Problem
 from commonroom.standard import terms
-from commonroom.warehouse import Lineage, load_measures
+from commonroom.warehouse import Lineage, combinations
 from commonroom.warehouse.measures import Grain, Level
 from commonroom.warehouse.sources import Part
 
@@ -91,7 +91,7 @@ async def _asked(request: AnyRequest, conn: Any, measure: str, level: str, unit:
         )
     on = query.get("on", "")
     return Asked(
-        one_of(measure, dict.fromkeys(load_measures()), "", "measure"),
+        combinations.measure(measure).name,
         one_of(level, LEVELS, "national", "level"),
         unit,
         one_of(query.get("grain", ""), GRAINS, "week", "grain"),
@@ -121,7 +121,7 @@ async def _trace(house: House, visit: Visit, conn: Any, asked: Asked) -> Lineage
 
 
 def _page(asked: Asked, found: Lineage) -> Page:
-    figure, measure = found.figure, load_measures()[asked.measure]
+    figure, measure = found.figure, combinations.measure(asked.measure)
     place = figure.unit_name if figure.unit_name == figure.unit else f"{figure.unit_name} ({figure.unit})"
     percent = measure.shown_as == "percent"
     home = HOMES.get(asked.level, "").format(unit=figure.unit)

@@ -143,13 +143,13 @@ def role(staff: int, code: str, hours: str, full: str = "32.50", **more: Any) ->
     }  # fmt: skip
 
 
-# Teachers: 1 + 1 + 0.5 = 2.5; with an assistant of 20 of 37 hours (0.54) 3.04; who has left does not count. 30 pupils.
+# Teachers: 1 + 1 + 0.5 = 2.5; with three assistants of 20 of 37 hours (0.54) 4.12; who has left does not count. 30 pupils.
 async def test_workforce_and_pupils_for_each_teacher(house: House) -> None:
     roles = [
         role(1, "HDTR", "32.50"),
         role(2, "TCHR", "32.50"),
         role(3, "TCHR", "16.25"),
-        role(4, "TASS", "20.00", "37.00"),
+        *(role(staff, "TASS", "20.00", "37.00") for staff in (4, 6, 7)),
         role(5, "TCHR", "32.50", end_date="2026-09-08"),
     ]
     away = [
@@ -164,7 +164,8 @@ async def test_workforce_and_pupils_for_each_teacher(house: House) -> None:
         house,
         {
             "teachers_fte": "2.5",
-            "workforce_fte": "3.0",
+            "workforce_fte": "4.1",
+            "support_staff_fte": "1.6",
             "staff_sickness": "6.5",
             "pupil_teacher_ratio": "60/250 = 12.0",  # 30 pupils in halves over 2.5 teachers in hundredths
         },

@@ -103,10 +103,8 @@ def engines(settings: Settings, folder: Path) -> Iterator[dict[str, analytics.En
     """Those that can be had here, by name."""
     duck = Duck(settings, [settings.folder("warehouse")])
     found: dict[str, analytics.Engine] = {"DuckDB": analytics.InProcess(duck)}
-    sail = servers.Sail(folder / "sail")
-    found["Sail"] = analytics.OnCluster(msgspec.structs.replace(settings, analytics=sail.address))
     with contextlib.ExitStack() as stack:
-        stack.callback(sail.kill)
+        # Before Sail's client: once gRPC is at work in a process, no driver can be started in it.
         if why := servers.missing():
             print(f"SKIPPED Spark: {why}")
         else:
@@ -114,6 +112,9 @@ def engines(settings: Settings, folder: Path) -> Iterator[dict[str, analytics.En
             stack.callback(cluster.stop)
             stack.enter_context(servers.environment(**cluster.environment))
             found["Spark"] = analytics.OnCluster(msgspec.structs.replace(settings, analytics=cluster.address))
+        sail = servers.Sail(folder / "sail")
+        stack.callback(sail.kill)
+        found["Sail"] = analytics.OnCluster(msgspec.structs.replace(settings, analytics=sail.address))
         yield found
         duck.close()
 

@@ -94,8 +94,8 @@ class Partials:
         found = self._duck.query(
             f"""
             SELECT period, school AS member, numerator, denominator, units
-            FROM ({_newest_figures(self._folder(stage), manifest)}) AS figures
-            WHERE measure = ? AND period IN ({_listed(names)}) AND units > 0
+            FROM ({_newest_figures(self._folder(stage), manifest, f"measure = ? AND period IN ({_listed(names)})")})
+            WHERE units > 0
             """,  # noqa: S608 - names of ours
             [measure.name],
         )
@@ -346,9 +346,9 @@ def _sweep(folder: Path) -> None:
             path.unlink()
 
 
-def _newest_figures(folder: Path, manifest: Manifest) -> str:
+def _newest_figures(folder: Path, manifest: Manifest, where: str = "true") -> str:
     return f"""
-        SELECT * FROM {_parquet([folder / name for name in manifest.figures])}
+        SELECT * FROM {_parquet([folder / name for name in manifest.figures])} WHERE {where}
         QUALIFY row_number() OVER (PARTITION BY measure, period, school ORDER BY version DESC) = 1
     """  # noqa: S608 - files of ours
 

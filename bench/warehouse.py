@@ -89,7 +89,7 @@ def load(into: Store, nation: Nation) -> dict[str, Any]:
 
 def growth(into: Store, most: int) -> list[dict[str, Any]]:
     """Day after day of the whole nation's pattern, looked at as the rows become more."""
-    rows, curve, from_rows, took = 0, [], maker(), Took()
+    rows, before, curve, from_rows, took = 0, 0, [], maker(), Took()
     nation = Nation(20)
     points = [point for point in POINTS if point <= most]
     for day in weekdays(date(2024, 9, 2), 570):
@@ -101,20 +101,15 @@ def growth(into: Store, most: int) -> list[dict[str, Any]]:
                 return curve
             if rows >= points[0]:
                 points.pop(0)
-                if rows > points_tidied(into):
-                    into.tidy()
-                curve.append(_point(into, nation, rows, took))
+                into.tidy()  # as the loader would have done by itself
+                curve.append({"rows": rows, "load_rows_per_cpu_second": round((rows - before) / took.cpu)})
+                curve[-1] |= _point(into, nation, rows)
                 say(f"growth: {rows:,} rows")
-                took = Took()
+                before, took = rows, Took()
     return curve
 
 
-def points_tidied(into: Store) -> int:
-    """Small files are merged at every point, as the loader would have done by itself."""
-    return 0 if len(into.files()) > 1 else 2**62
-
-
-def _point(into: Store, nation: Nation, rows: int, took: Took) -> dict[str, Any]:
+def _point(into: Store, nation: Nation, rows: int) -> dict[str, Any]:
     everything = [date(2024, 9, 2) + timedelta(days=n) for n in range(800)]
     asked = questions.measure(into, nation.urns, everything, 1, datetime(2025, 3, 1))  # noqa: DTZ001 - UTC without a zone
     commits_ms = []
@@ -125,8 +120,6 @@ def _point(into: Store, nation: Nation, rows: int, took: Took) -> dict[str, Any]
             into.append(MARKS, some)
         commits_ms.append(1000 * one.wall)
     return {
-        "rows": rows,
-        "load_rows_per_cpu_second": round(rows / took.cpu) if took.cpu else 0,
         "bytes_a_row": round(sum(file.size for file in into.files()) / rows, 2),
         "ask_cpu_s": asked["took"]["now"]["cpu_s"],
         "ask_wall_s": asked["took"]["now"]["wall_s"],

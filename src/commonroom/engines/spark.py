@@ -136,9 +136,16 @@ class Spark:
             # Again and again: what has not begun yet cannot be interrupted, and begins later.
             while not done.wait(_INTERRUPT_SECONDS):
                 with contextlib.suppress(Exception):
-                    _interrupt(session, name)
+                    session.interruptTag(name) if self._is_client else session.sparkContext.cancelJobGroup(
+                        name
+                    )
 
-        _name_statement(session, name)
+        if self._is_client:
+            session.clearTags()
+            session.addTag(name)
+        else:
+            # A driver's tags do not reach statements that are answered in Arrow.
+            session.sparkContext.setJobGroup(name, _APPLICATION, interruptOnCancel=True)
         threading.Thread(target=interrupt, daemon=True).start()
         try:
             yield
@@ -152,23 +159,6 @@ class Spark:
             raise _no_answer(error, self._seconds if late.is_set() else None) from error
         finally:
             done.set()
-
-
-def _name_statement(session: Any, name: str) -> None:
-    """Give what this thread asks from now on a name, by which it can be interrupted."""
-    if hasattr(session, "client"):
-        session.clearTags()
-        session.addTag(name)
-    else:
-        # A driver's tags do not reach statements that are answered in Arrow.
-        session.sparkContext.setJobGroup(name, _APPLICATION, interruptOnCancel=True)
-
-
-def _interrupt(session: Any, name: str) -> None:
-    if hasattr(session, "client"):
-        session.interruptTag(name)
-    else:
-        session.sparkContext.cancelJobGroup(name)
 
 
 def _client(address: str) -> Any:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
+import hypothesis
 import msgspec
 import psycopg
 import pytest
@@ -21,6 +22,10 @@ from commonroom.engines.postgres import LocalServer
 from commonroom.settings import Settings
 
 TEMPLATE = "commonroom_template"
+
+# Speed is measured in bench/; a busy machine must not make a property false.
+hypothesis.settings.register_profile("commonroom", deadline=None)
+hypothesis.settings.load_profile("commonroom")
 
 # The server is thrown away with its run: nothing of it needs to outlive the machine.
 NOT_TO_LAST = {

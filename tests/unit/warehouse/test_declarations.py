@@ -69,7 +69,10 @@ FAULTS = {
     "entity: enrolment": ("entity: dinner", "CR-062"),
     "unit: [school, upn]": ("unit: [upn]", "CR-062"),
     "shown_as: count": ("shown_as: percent", "CR-062"),
-    "grains: [day, week, term, year]": ("grains: [decade]", r"CR-001 .*headcount\.yaml, line \d+, key grains"),
+    "grains: [day, week, term, year]": (
+        "grains: [decade]",
+        r"CR-001 .*headcount\.yaml, line \d+, key grains",
+    ),
     "count(on_roll > 0)": ("count(on_rol > 0)", "CR-062 measure headcount, numerator"),
     "levels:": ("leevels:", "CR-001"),
 }

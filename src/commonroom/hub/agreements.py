@@ -146,9 +146,13 @@ async def member_actor(connection: Any, policy: Policy, member_id: str) -> Actor
     return await acting_as(connection, member)
 
 
-async def acting_as(connection: Any, member: Member) -> Actor:
-    """A member of the group whose identity has been proved, by the operator or by signing in."""
-    party = await resolve_alias(connection, member.party) if member.party else None
+async def acting_as(connection: Any, member: Member, own_party: str | None = None) -> Actor:
+    """A member of the group whose identity has been proved, by the operator or by signing in.
+
+    `own_party` (urn) is the organisation of who signed in. Where the policy names none it is the member's: else the vote
+    of a proposer's own person would count as somebody else's.
+    """
+    party = (await resolve_alias(connection, member.party) if member.party else None) or own_party
     return Actor(role="member", name=member.name, party=party, member=member)
 
 
@@ -183,13 +187,23 @@ async def amend(connection: Any, actor: Actor, proposal: Proposal) -> Done:
 
 
 async def vote(
-    connection: Any, policy: Policy, actor: Actor, movement: str, choice: Vote, reason: str
+    connection: Any,
+    policy: Policy,
+    actor: Actor,
+    movement: str,
+    choice: Vote,
+    reason: str,
+    expected: int | None = None,
 ) -> Done:
-    """A member's vote on what is before the group; the last one a member gave counts. Raises CR-005, CR-141, CR-143."""
+    """A member's vote on what is before the group; the last one a member gave counts. Raises CR-005, CR-141, CR-143.
+
+    `expected`: the version whose text the member has read; a vote on another one is refused.
+    """
     check_role("vote", actor.role)
     member = _member(actor)
     async with _locked(connection, movement) as versions:
         before = _newest(versions, movement)
+        _check_read(before, movement, expected)
         check_step("vote", before.standing, movement)
         await connection.execute(
             _VOTE,
@@ -214,12 +228,22 @@ async def vote(
 
 
 async def decide(
-    connection: Any, policy: Policy, actor: Actor, movement: str, outcome: Outcome, reason: str
+    connection: Any,
+    policy: Policy,
+    actor: Actor,
+    movement: str,
+    outcome: Outcome,
+    reason: str,
+    expected: int | None = None,
 ) -> Done:
-    """Record what the votes decide under the group's rule. Raises CR-005, CR-141, CR-142 or CR-143."""
+    """Record what the votes decide under the group's rule; `expected` as for `vote`.
+
+    Raises Problem CR-005, CR-141, CR-142 or CR-143.
+    """
     check_role("decide", actor.role)
     async with _locked(connection, movement) as versions:
         version = _newest(versions, movement)
+        _check_read(version, movement, expected)
         check_step("decide", version.standing, movement)
         count = await _count(connection, policy, movement, version.version)
         check_outcome(count, outcome, movement)
@@ -370,6 +394,14 @@ def _newest(versions: list[_Version], movement: str) -> _Version:
             "CR-005", f"There is no movement {movement}.", status=404, where="movement", remedy=remedy
         )
     return versions[-1]
+
+
+def _check_read(newest: _Version, movement: str, expected: int | None) -> None:
+    if expected is not None and expected != newest.version:
+        detail = f"{movement} has changed since: version {newest.version} is the newest now."
+        raise Problem(
+            "CR-141", detail, status=409, where=movement, remedy="Read the new text and choose again."
+        )
 
 
 def _numbered(versions: list[_Version], movement: str, number: int) -> _Version:

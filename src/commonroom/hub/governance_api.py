@@ -23,6 +23,7 @@ from commonroom.hub.movement_register import PAGE, RegisteredMovement
 from commonroom.problems import Problem
 
 Reason = Annotated[str, Meta(min_length=3, max_length=2000)]
+Version = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
 class VoteRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,6 +31,7 @@ class VoteRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     vote: Vote
     reason: Reason
+    version: Version | None = None  # the one that was read; a vote on another is refused
 
 
 class DecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,6 +39,7 @@ class DecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     outcome: Outcome
     reason: Reason
+    version: Version | None = None  # as in a vote
 
 
 class ReasonRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,7 +52,7 @@ class WithdrawRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """POST /movements/{id}/withdraw. With a version: that one alone, before it begins."""
 
     reason: Reason
-    version: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    version: Version | None = None
 
 
 @get("/register/movements")
@@ -97,14 +100,18 @@ async def amend(request: Call, movement: FromPath[str], data: JSONBody[Proposal]
 async def vote(request: Call, movement: FromPath[str], data: JSONBody[VoteRequest]) -> Done:
     """Vote on what is before the group, as one of its members; the last vote of a member counts."""
     async with _acting(request) as (connection, policy, actor):
-        return await agreements.vote(connection, policy, actor, movement, data.vote, data.reason)
+        return await agreements.vote(
+            connection, policy, actor, movement, data.vote, data.reason, data.version
+        )
 
 
 @post("/movements/{movement:str}/decision", status_code=200, security=openapi.SIGNED_IN)
 async def decide(request: Call, movement: FromPath[str], data: JSONBody[DecisionRequest]) -> Done:
     """Record what the votes decide; another outcome than theirs is refused."""
     async with _acting(request) as (connection, policy, actor):
-        return await agreements.decide(connection, policy, actor, movement, data.outcome, data.reason)
+        return await agreements.decide(
+            connection, policy, actor, movement, data.outcome, data.reason, data.version
+        )
 
 
 @post("/movements/{movement:str}/suspend", status_code=200, security=openapi.SIGNED_IN)

@@ -96,10 +96,13 @@ async def send_meal(town: Town) -> str:
     return "sent"
 
 
-async def vote(town: Town, client: Client, choice: str) -> tuple[int, Any]:
+async def vote(town: Town, client: Client, choice: str, version: int | None = None) -> tuple[int, Any]:
     """A member's vote on the meals."""
     return await call(
-        client, town.url, "/movements/meals/votes", {"vote": choice, "reason": f"I am {choice}"}
+        client,
+        town.url,
+        "/movements/meals/votes",
+        {"vote": choice, "reason": f"I am {choice}", "version": version},
     )
 
 
@@ -131,6 +134,10 @@ async def test_a_movement_routes_from_its_approval_and_the_public_sees_how_it_ca
         town.warehouse, town.url, "/movements/meals/decision", {"outcome": "approved", "reason": "Quick"}
     )
     assert (early[0], early[1]["code"]) == (409, "CR-141")
+    for path, step in (("votes", {"vote": "for"}), ("decision", {"outcome": "approved"})):
+        unread = {**step, "reason": "Quick", "version": 2}
+        status, refused = await call(town.school, town.url, f"/movements/meals/{path}", unread)
+        assert (status, refused["code"], "has changed since" in refused["detail"]) == (409, "CR-141", True)
     status, done = await vote(town, town.school, "against")
     assert (status, done["standing"]) == (200, "under review")
     status, refused = await call(

@@ -28,8 +28,11 @@ front_line_kinds: [school]
 members:
   - {id: chair, name: Ada Okafor, kind: department, account: Chair, named: true}
   - {id: first-school, name: Ben Unwin, kind: school, account: head}
+  - {id: dairy, name: Col Byre, kind: supplier, account: dairyman}
 """
+DAIRY = "urn:commonroom:org:0190a000-0000-7000-8000-000000000001"
 WHY = "It saves a form"
+READ = {"version": "1"}  # as the form that was shown says
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -64,8 +67,10 @@ async def room(settings: Settings, pool: Any) -> AsyncIterator[Room]:
         yield Room(pool=pool, public=Visitor(client, {}), **people)
 
 
-async def _signed_in(client: AsyncTestClient[Any], conn: Any, username: str, role: Role) -> Visitor:
-    await identity.add_person(conn, username, PASSWORD, role, None, username.title())
+async def _signed_in(
+    client: AsyncTestClient[Any], conn: Any, username: str, role: Role, party: str | None = None
+) -> Visitor:
+    await identity.add_person(conn, username, PASSWORD, role, party, username.title())
     headers = {"Cookie": f"{SESSION_COOKIE}={await identity.sign_in(conn, username, PASSWORD)}"}
     told = await client.get("/api/learners/session", headers=headers)
     return Visitor(client, headers | {"X-Form-Token": told.json()["form_token"]})
@@ -75,12 +80,18 @@ async def test_two_members_vote_and_the_decision_makes_the_movement_run(room: Ro
     page = (await room.chair.get("/movements/meals")).text
     assert "Vote for it" in page
     assert "Record that the votes approve it" not in page
-    assert (await room.chair.form("/movements/meals", {"step": "for", "reason": WHY})).status_code == 303
-    early = await room.chair.form("/movements/meals", {"step": "approved", "reason": WHY})
+    assert (
+        await room.chair.form("/movements/meals", READ | {"step": "for", "reason": WHY})
+    ).status_code == 303
+    early = await room.chair.form("/movements/meals", READ | {"step": "approved", "reason": WHY})
     assert early.status_code == 400
     assert "Approval still needs 2 votes (1 are cast)" in early.text
-    assert (await room.head.form("/movements/meals", {"step": "for", "reason": WHY})).status_code == 303
-    assert (await room.head.form("/movements/meals", {"step": "approved", "reason": WHY})).status_code == 303
+    assert (
+        await room.head.form("/movements/meals", READ | {"step": "for", "reason": WHY})
+    ).status_code == 303
+    assert (
+        await room.head.form("/movements/meals", READ | {"step": "approved", "reason": WHY})
+    ).status_code == 303
     assert (await room.movement()).standing == "active"
     shown = (await room.public.get("/movements/meals.json")).json()
     assert shown["facts"]["standing"] == "active"
@@ -90,10 +101,42 @@ async def test_two_members_vote_and_the_decision_makes_the_movement_run(room: Ro
     ]  # the other did not agree to be named
 
 
+@pytest.mark.parametrize("version", ["1", "", "one", "9" * 30])
+async def test_no_step_counts_for_a_text_that_the_member_has_not_read(room: Room, version: str) -> None:
+    async with room.pool.acquire() as conn:
+        operator = Actor(role="operator", name="A. Clerk")
+        await agreements.withdraw(conn, operator, "meals", "It says too much")
+        other = {"movement": {**MEALS, "purpose": "Something else"}, "criteria": CRITERIA, "reason": WHY}
+        await agreements.amend(conn, operator, msgspec.convert(other, Proposal))
+    slip = await room.chair.form("/movements/meals", {"step": "for", "reason": "", "version": "1"})
+    assert 'name="version" value="1"' in slip.text  # the new text may not have been noticed
+    refused = await room.chair.form("/movements/meals", {"step": "for", "reason": WHY, "version": version})
+    assert refused.status_code == 400
+    assert "has changed since" in refused.text
+    assert 'name="version" value="2"' in refused.text
+    assert (await room.movement()).versions[-1].votes.votes_for == 0
+    again = await room.chair.form("/movements/meals", {"step": "for", "reason": WHY, "version": "2"})
+    assert again.status_code == 303
+    assert (await room.movement()).versions[-1].votes.votes_for == 1
+
+
+async def test_whose_organisation_proposed_is_no_other_than_the_proposer(room: Room) -> None:
+    async with room.pool.acquire() as conn:
+        meals = {"movement": MEALS | {"id": "milk"}, "criteria": CRITERIA, "reason": WHY}
+        dairy = Actor(role="organisation", name="A dairy", party=DAIRY)
+        await agreements.propose(conn, dairy, msgspec.convert(meals, Proposal))
+        dairyman = await _signed_in(room.chair.client, conn, "dairyman", "school", DAIRY)
+    await dairyman.form("/movements/milk", READ | {"step": "for", "reason": WHY})
+    await room.head.form("/movements/milk", READ | {"step": "abstain", "reason": WHY})
+    refused = await dairyman.form("/movements/milk", READ | {"step": "approved", "reason": WHY})
+    assert refused.status_code == 400
+    assert "other than its proposer" in refused.text
+
+
 async def test_a_member_stops_what_runs_and_lets_it_go_on(room: Room) -> None:
     for visitor in (room.chair, room.head):
-        await visitor.form("/movements/meals", {"step": "for", "reason": WHY})
-    await room.chair.form("/movements/meals", {"step": "approved", "reason": WHY})
+        await visitor.form("/movements/meals", READ | {"step": "for", "reason": WHY})
+    await room.chair.form("/movements/meals", READ | {"step": "approved", "reason": WHY})
     await room.head.form("/movements/meals", {"step": "suspend", "reason": "Wrong counts since Monday"})
     assert (await room.movement()).standing == "suspended"
     await room.chair.form("/movements/meals", {"step": "resume", "reason": "Mended"})
@@ -103,7 +146,7 @@ async def test_a_member_stops_what_runs_and_lets_it_go_on(room: Room) -> None:
 async def test_nobody_else_votes(room: Room) -> None:
     assert "Vote for it" not in (await room.analyst.get("/movements/meals")).text
     assert "Vote for it" not in (await room.public.get("/movements/meals")).text
-    fields = {"step": "for", "reason": WHY}
+    fields = READ | {"step": "for", "reason": WHY}
     assert (await room.analyst.form("/movements/meals", fields)).status_code == 403
     foreign = await room.public.client.post("/movements/meals", data=fields)
     assert foreign.status_code == 403  # the form is not ours

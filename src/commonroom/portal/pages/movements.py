@@ -30,6 +30,7 @@ from commonroom.problems import Problem
 
 REGISTER = Link("Register of data movements", "/movements")
 SHORTEST_REASON, LONGEST_REASON = 3, 2000
+MOST_DIGITS = 9  # of a version
 # What a member may choose: its name in the form, in words, and the step of the life of a movement that it is.
 CHOICES = {
     "for": ("Vote for it", "vote"),
@@ -106,12 +107,15 @@ async def step(
             "CR-006", "Votes are for members of the governance group.", status=403 if visit.signed_in else 401
         )
     choice, reason = fields.get("step", ""), fields.get("reason", "").strip()
+    read = fields.get("version", "")
     wrong = _mistakes(choice, reason)
     if wrong:
-        page = await _page(conn, movement, member, {"step": choice, "reason": reason}, wrong)
-        return house.answer(request, visit, page)
+        # The version stays the one that was read, for the text may have changed under the mistake.
+        given = {"step": choice, "reason": reason, "version": read}
+        return house.answer(request, visit, await _page(conn, movement, member, given, wrong))
     try:
-        await _take(conn, group.policy_of(house.settings), member, movement, choice, reason)
+        actor = await agreements.acting_as(conn, member, visit.principal.party)
+        await _take(conn, group.policy_of(house.settings), actor, movement, choice, reason, _number(read))
     except Problem as problem:
         if problem.code not in ("CR-141", "CR-142"):
             raise
@@ -122,13 +126,14 @@ async def step(
     return Redirect(f"/movements/{movement}", status_code=SEE_OTHER)
 
 
-async def _take(conn: Any, policy: Policy, member: Member, movement: str, choice: str, reason: str) -> None:
-    actor: Actor = await agreements.acting_as(conn, member)
+async def _take(
+    conn: Any, policy: Policy, actor: Actor, movement: str, choice: str, reason: str, read: int
+) -> None:
     match choice:
         case "for" | "against" | "abstain":
-            await agreements.vote(conn, policy, actor, movement, choice, reason)
+            await agreements.vote(conn, policy, actor, movement, choice, reason, read)
         case "approved" | "rejected":
-            await agreements.decide(conn, policy, actor, movement, choice, reason)
+            await agreements.decide(conn, policy, actor, movement, choice, reason, read)
         case "suspend":
             await agreements.suspend(conn, actor, movement, reason)
         case "resume":
@@ -230,7 +235,7 @@ async def _page(
         more={
             "member": member,
             "choices": _choices(newest.standing, found.standing) if member else [],
-            "given": given or {},
+            "given": {"version": str(newest.version), **(given or {})},
             "error_summary": wrong or {},
         },
     )
@@ -273,6 +278,11 @@ def _mistakes(choice: str, reason: str) -> dict[str, str]:
     if not SHORTEST_REASON <= len(reason) <= LONGEST_REASON:
         wrong["reason"] = f"Give a reason of {SHORTEST_REASON} to {LONGEST_REASON:,} characters"
     return wrong
+
+
+def _number(text: str) -> int:
+    """The version that a form was about; 0, which is none, for whatever is no number of one."""
+    return int(text) if len(text) <= MOST_DIGITS and text.isascii() and text.isdigit() else 0
 
 
 def _versions(found: RegisteredMovement) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.unit.registers.learners.people import (
     registration,
     undone,
 )
+from tests.waiting import until_async
 
 NUMBERS = Numbers(b"\x09" * 32)
 US = caller()
@@ -106,6 +108,19 @@ async def test_a_merged_person_counts_once_and_another_counting_counts_at_once(c
     loaded = await name_counts.of_version(conn, second)
     assert loaded is not None
     assert loaded.rarity("family", "farquhar") == Frequencies(size=1).rarity("family", "farquhar")
+
+
+async def test_who_counts_while_another_counts_waits_for_it(pool: Any) -> None:
+    async with pool.acquire() as first, pool.acquire() as second, pool.acquire() as looking:
+        await _borne(first, ("Zoë", "O'Neil", 40))
+        async with first.transaction():
+            await store.count_names(first, CLERK)
+            other = asyncio.create_task(store.count_names(second, CLERK))
+            waits = (
+                f"SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = {second.get_server_pid()}"
+            )
+            await until_async(lambda: looking.fetchval(waits), what="the second counting waiting")
+        assert (await other).persons == 40
 
 
 async def test_only_who_keeps_the_register_counts(conn: Any) -> None:

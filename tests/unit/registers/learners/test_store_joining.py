@@ -96,6 +96,15 @@ async def test_the_other_clerk_may_say_so_in_the_review_and_the_wanted_number_st
     assert (decided.closed, decided.uln, decided.merge is None) == (True, amina, False)
 
 
+async def test_the_wanted_number_stays_also_when_it_was_merged_meanwhile(conn: Any) -> None:
+    amara, amina = await _twins(conn)
+    third = await _new(conn, registration(ROWAN))
+    asked = await store.join(conn, CLERK, amina, amara, NUMBERS)
+    await store.merge(conn, CLERK, third, amina)
+    assert (await store.decide_case(conn, SECOND_CLERK, asked.case, "same", NUMBERS)).uln == third
+    assert await store.resolve_ulns(conn, [amara, amina]) == {amara: third, amina: third}
+
+
 async def test_or_say_that_they_are_two_and_they_stay_two(conn: Any) -> None:
     amara, amina = await _twins(conn)
     asked = await store.join(conn, CLERK, amina, amara, NUMBERS)
@@ -125,6 +134,23 @@ async def test_whom_a_clerk_has_parted_the_night_leaves_apart_and_joining_again_
     assert (await store.merges(conn, CLERK, old))[0].undone_by == CLERK.person
     assert (await store.join(conn, CLERK, old, twice, NUMBERS)).merge is None
     assert (await store.join(conn, SECOND_CLERK, old, twice, NUMBERS)).merge is not None
+
+
+async def test_who_was_parted_from_somebody_stays_apart_from_whom_he_is_merged_into(conn: Any) -> None:
+    a, b = await _new(conn, registration()), await _new(conn, registration(LATER), THEM)
+    c = await _new(conn, registration(ROWAN))
+    await store.update(conn, THEM, b, RIGHT, 1)
+    first = await store.merge(conn, CLERK, a, b)
+    second = await store.merge(conn, CLERK, c, a)
+    await store.unmerge(conn, CLERK, second.merge)
+    await store.unmerge(conn, CLERK, first.merge)
+    for clerk in (CLERK, SECOND_CLERK):
+        joined = await store.join(conn, clerk, c, a, NUMBERS)
+    assert joined.merge is not None
+    done = await store.dedupe(conn, CLERK)
+    assert (done.merged, done.cases) == (0, 0)
+    assert await store.resolve_ulns(conn, [a, b, c]) == {a: c, b: b, c: c}
+    assert (await store.join(conn, CLERK, c, b, NUMBERS)).merge is None  # another clerk must agree
 
 
 async def test_numbers_that_do_not_stand_for_themselves_and_callers_who_are_no_clerks(conn: Any) -> None:

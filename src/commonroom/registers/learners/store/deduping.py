@@ -18,7 +18,7 @@ from commonroom.engines import clock
 from commonroom.registers.learners import matching
 from commonroom.registers.learners.matching.parameters import parameters
 from commonroom.registers.learners.matching.people import Decision
-from commonroom.registers.learners.store import candidates, cases, merging, permissions, watch
+from commonroom.registers.learners.store import apart, candidates, cases, merging, permissions, watch
 from commonroom.registers.learners.store.candidates import RegisteredPerson
 from commonroom.registers.learners.store.cases import NewCase, Suspect
 from commonroom.registers.learners.store.persons import hashed
@@ -32,7 +32,6 @@ WHERE id > $1 AND ($2::timestamptz IS NULL OR updated_at > $2)
   AND EXISTS (SELECT FROM learners.uln u WHERE u.person = p.id AND u.status = 'active')
 ORDER BY id LIMIT $3
 """
-_APART = "SELECT one, other FROM learners.apart WHERE one = ANY ($1::uuid[]) OR other = ANY ($1::uuid[])"
 _ASKED = "SELECT person, candidates FROM learners.review WHERE closed_at IS NULL AND kind = 'pair'"
 _NOBODY = UUID(int=0)
 
@@ -63,19 +62,20 @@ async def dedupe(conn: Any, who: Caller, *, since: datetime | None = None, merge
 async def _chunk(
     conn: Any, who: Caller, chunk: Sequence[RegisteredPerson], asked: set[tuple[UUID, UUID]], *, merge: bool
 ) -> Deduped:
-    ids = [one.person for one in chunk]
     decided, compared = await _compared(conn, chunk)
-    apart = {(row["one"], row["other"]) for row in await conn.fetch(_APART, ids)}
+    parted = await apart.of(conn, [one.person for one in chunk])
     now, new, gone = await clock.now(conn), list[NewCase](), set[UUID]()
     for one, decision in zip(chunk, decided, strict=True):
-        suspects = [each for each in _suspects(decision) if _pair(one.person, each.person) not in apart]
+        suspects = [
+            each for each in _suspects(decision) if apart.ordered(one.person, each.person) not in parted
+        ]
         if not suspects or gone & {one.person, suspects[0].person}:
             continue
         if decision.outcome == "existing" and merge:
-            older, newer = _pair(one.person, suspects[0].person)
+            older, newer = apart.ordered(one.person, suspects[0].person)
             await merging.merge_persons(conn, older, newer, "deduplication", now, by_rule=True)
             gone |= {older, newer}  # what else there is about them, the next night sees
-        elif (pairs := {_pair(one.person, each.person) for each in suspects}) - asked:
+        elif (pairs := {apart.ordered(one.person, each.person) for each in suspects}) - asked:
             asked |= pairs
             new.append(_case(who, one, suspects, decision))
     await cases.open_all(conn, new, now)
@@ -106,15 +106,10 @@ async def _compared(conn: Any, chunk: Sequence[RegisteredPerson]) -> tuple[list[
 async def _asked(conn: Any) -> set[tuple[UUID, UUID]]:
     """The pairs about which a clerk has been asked and has not answered."""
     return {
-        _pair(row["person"], each.person)
+        apart.ordered(row["person"], each.person)
         for row in await conn.fetch(_ASKED)
         for each in msgspec.json.decode(row["candidates"], type=list[Suspect])
     }
-
-
-def _pair(one: UUID, other: UUID) -> tuple[UUID, UUID]:
-    """Two persons, the one who was registered first before the other."""
-    return (one, other) if one < other else (other, one)
 
 
 def _suspects(decision: Decision) -> list[Suspect]:

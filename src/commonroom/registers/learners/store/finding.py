@@ -49,11 +49,11 @@ async def find(conn: Any, who: Caller, details: Details, kind: FindKind = "full"
     action: permissions.Action = "find" if kind == "full" else "check"
     scope = permissions.require(who, action)
     if items.faults_of(details):
-        await watch.note_look_up(conn, who, action, answers.INSUFFICIENT, None)
+        await watch.note(conn, who, action, answers.INSUFFICIENT, None)
         return Found(code=answers.INSUFFICIENT)
     near = await candidates.of_one(conn, details)
     found, person = await _answer(conn, who, details, near, scope)
-    await watch.note_look_up(conn, who, action, found.code, person)
+    await watch.note(conn, who, action, found.code, person)
     return found if kind == "full" else Found(code=found.code)
 
 
@@ -67,7 +67,7 @@ async def find_by_uln(conn: Any, who: Caller, uln: str, given_name: str, family_
     found, person = await _by_number(conn, who, scope, uln, Details(
         given_name=given_name, family_name=family_name, date_of_birth=""
     ))  # fmt: skip
-    await watch.note_look_up(conn, who, "find_by_uln", found.code, person)
+    await watch.note(conn, who, "find_by_uln", found.code, person)
     return found
 
 

@@ -14,6 +14,7 @@ from commonroom.registers.learners.matching.parameters import parameters
 from commonroom.registers.learners.matching.people import Weighed
 from commonroom.registers.learners.numbers import Numbers
 from commonroom.registers.learners.store import (
+    apart,
     candidates,
     cases,
     merging,
@@ -25,7 +26,6 @@ from commonroom.registers.learners.store.cases import NewCase, Suspect
 from commonroom.registers.learners.store.values import Caller, Joined, MergeMade
 
 DOUBTFUL = ("twin", "different")  # guards after which another clerk must agree
-_APART = "SELECT TRUE FROM learners.apart WHERE one = least($1::uuid, $2) AND other = greatest($1::uuid, $2)"
 _OPEN = """
 SELECT r.id, r.person, r.master
 FROM learners.review r
@@ -47,7 +47,7 @@ SELECT m.id AS merge, p.uln AS master, m.numbers AS linked, m.at, m.decided_by,
 FROM learners.merge m
 JOIN learners.person p ON p.id = m.master
 LEFT JOIN learners.unmerge u ON u.merge = m.id
-WHERE m.master = $1 OR m.linked = $1 OR $2 = ANY (m.numbers)
+WHERE m.master = $1 OR m.linked = $1 OR m.numbers @> ARRAY[$2]
 ORDER BY m.at DESC, m.id DESC
 LIMIT 100
 """
@@ -117,7 +117,7 @@ async def _opened(
 
 
 async def _is_doubtful(conn: Any, pair: tuple[UUID, UUID], weighed: Weighed) -> bool:
-    return weighed.guard in DOUBTFUL or bool(await conn.fetchval(_APART, *pair))
+    return weighed.guard in DOUBTFUL or apart.ordered(*pair) in await apart.of(conn, pair)
 
 
 async def _other(conn: Any, case: UUID, pair: tuple[UUID, UUID]) -> UUID:

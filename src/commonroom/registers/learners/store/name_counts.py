@@ -6,6 +6,8 @@ of the counts with the candidates, so all processes decide by the newest ones wi
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +31,8 @@ FROM learners.person p
 WHERE EXISTS (SELECT FROM learners.uln u WHERE u.person = p.id AND u.status = 'active')
 GROUP BY given, family
 """
+# Two who count at once would both write every name.
+_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('learners.count_names', 0))"
 _FOLDED = "CREATE TEMPORARY TABLE folded (given text, family text, bearers bigint)"
 _DROP = "DROP TABLE folded"
 _PERSONS = "SELECT coalesce(sum(bearers), 0)::bigint FROM folded"
@@ -80,6 +84,7 @@ async def count_names(conn: Any, who: Caller) -> NamesCounted:
     """Count the current names of everybody anew. One transaction; who decides meanwhile does so by the former counts."""
     permissions.require(who, "merge")
     async with conn.transaction():
+        await conn.execute(_TURN)
         await conn.execute(_FOLDED)
         await _fold(conn)
         persons = await conn.fetchval(_PERSONS)
@@ -113,11 +118,14 @@ async def _fold(conn: Any) -> None:
     """Write the names as the matcher folds them beside how many bear them."""
     rows = await conn.cursor(_BORNE)
     while chunk := await rows.fetch(CHUNK):
-        folded = [(*named(row["given"], row["family"]), row["bearers"]) for row in chunk]
-        await conn.copy_records_to_table(
-            "folded",
-            records=[(given.partition(" ")[0], family, bearers) for given, family, bearers in folded],
-        )
+        # In a thread: what else this process serves must not stand still meanwhile.
+        records = await asyncio.to_thread(_folded, chunk)
+        await conn.copy_records_to_table("folded", records=records)
+
+
+def _folded(chunk: Sequence[Any]) -> list[tuple[str, str, int]]:
+    folded = [(*named(row["given"], row["family"]), row["bearers"]) for row in chunk]
+    return [(given.partition(" ")[0], family, bearers) for given, family, bearers in folded]
 
 
 async def _load(conn: Any) -> Frequencies | None:

@@ -50,6 +50,7 @@ LIMIT $2
 _ONE = f"SELECT {_COLUMNS} FROM learners.review r WHERE r.id = $1"  # noqa: S608 - constants
 _HOLD = "SELECT FROM learners.review WHERE id = $1 FOR UPDATE"
 _CURRENT = "SELECT one, learners.current(one) AS now FROM unnest($1::uuid[]) AS one"
+_NOW = "SELECT learners.current($1)"
 _SAY = "INSERT INTO learners.verdict (review, clerk, verdict, person, at) VALUES ($1, $2, $3, $4, $5)"
 _SAID = """
 SELECT v.clerk, v.verdict, learners.current(v.person) AS person
@@ -144,8 +145,8 @@ async def _settle(
         if chosen is None:
             await conn.execute(_APART, person, case.id, now, everybody)
     elif case.kind == "pair" and person is not None:
-        asked = {person: 0, chosen: 1}.get(row["master"])
         person, chosen = await _current_pair(conn, person, chosen)
+        asked = {person: 0, chosen: 1}.get(await conn.fetchval(_NOW, row["master"]))
         if chosen is None:
             await conn.execute(_APART, person, case.id, now, everybody)
         elif chosen != person:

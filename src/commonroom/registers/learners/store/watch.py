@@ -29,13 +29,6 @@ _NOTE_ONE = """
 INSERT INTO learners.look_up (party, person, role, purpose, action, outcome, learner)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
 """
-# Without waiting for the disk: most of what a look-up cost was the wait and its system calls. What was answered is in the
-# trail when a process of ours is killed; only a crash of the database server itself may lose the last half second of it.
-_NOTE_LOOK_UP = """
-INSERT INTO learners.look_up (party, person, role, purpose, action, outcome, learner)
-SELECT $1, $2, $3, $4, $5, $6, $7
-WHERE set_config('synchronous_commit', 'off', true) = 'off'
-"""
 _COUNT = """
 SELECT party, role, count(*) AS look_ups,
     -- Who registers a new cohort finds nobody, and that is right: it says nothing about guessing.
@@ -88,12 +81,6 @@ def rules() -> Rules:
 async def note(conn: Any, who: Caller, action: str, outcome: str, learner: UUID | None) -> None:
     """Leave the row of one look-up or change."""
     await conn.execute(_NOTE_ONE, who.party, who.person, who.role, who.purpose, action, outcome, learner)
-
-
-async def note_look_up(conn: Any, who: Caller, action: str, outcome: str, learner: UUID | None) -> None:
-    """Leave the row of a look-up that changes nothing. In a transaction of the caller's it is a row like any other."""
-    statement = _NOTE_ONE if conn.is_in_transaction() else _NOTE_LOOK_UP
-    await conn.execute(statement, who.party, who.person, who.role, who.purpose, action, outcome, learner)
 
 
 async def note_many(

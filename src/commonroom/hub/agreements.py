@@ -17,7 +17,16 @@ from msgspec import Meta
 from commonroom.hub.directory import resolve_alias, resolve_aliases
 from commonroom.hub.group import Ballot, Member, Policy, Tally, Vote, check_outcome, tally
 from commonroom.hub.lifecycle import OPEN, Role, Standing, check_role, check_step, not_yours, standing
-from commonroom.hub.movements import GIVEN, TEXT, Movement, Words, contradictions, list_movements, row_of
+from commonroom.hub.movements import (
+    GIVEN,
+    TEXT,
+    Movement,
+    Words,
+    contradictions,
+    is_id,
+    list_movements,
+    row_of,
+)
 from commonroom.problems import Problem
 
 MAX_OPEN_PROPOSALS = 20  # of one proposer
@@ -25,7 +34,7 @@ OPERATOR = "the operator"
 GROUP = "the governance group"
 
 Outcome = Literal["approved", "rejected"]
-Answer = Annotated[str, Meta(min_length=3, max_length=10_000)]
+Answer = Annotated[str, Meta(min_length=3, max_length=10_000, pattern=r"^[^\x00]*$")]
 
 
 class Criteria(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -304,6 +313,8 @@ async def _stop_or_go(
 @asynccontextmanager
 async def _locked(connection: Any, movement: str) -> AsyncIterator[list[_Version]]:
     """The versions of a movement, oldest first, while nobody else can take a step with it."""
+    if not is_id(movement):
+        _newest([], "with such an id")
     async with connection.transaction():
         await connection.execute(_LOCK, movement)
         yield await _versions(connection, movement)

@@ -20,9 +20,9 @@ from commonroom.hub.callers import Call, caller_of, office_of
 from commonroom.hub.faults import log_fault
 from commonroom.hub.group import Policy, Vote, policy_of
 from commonroom.hub.movement_register import PAGE, RegisteredMovement
+from commonroom.hub.movements import Words
 from commonroom.problems import Problem
 
-Reason = Annotated[str, Meta(min_length=3, max_length=2000)]
 Version = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
@@ -30,7 +30,7 @@ class VoteRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """POST /movements/{id}/votes."""
 
     vote: Vote
-    reason: Reason
+    reason: Words
     version: Version | None = None  # the one that was read; a vote on another is refused
 
 
@@ -38,27 +38,27 @@ class DecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """POST /movements/{id}/decision."""
 
     outcome: Outcome
-    reason: Reason
+    reason: Words
     version: Version | None = None  # as in a vote
 
 
 class ReasonRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """POST /movements/{id}/suspend and /resume."""
 
-    reason: Reason
+    reason: Words
 
 
 class WithdrawRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """POST /movements/{id}/withdraw. With a version: that one alone, before it begins."""
 
-    reason: Reason
+    reason: Words
     version: Version | None = None
 
 
 @get("/register/movements")
 async def get_register(
     request: Call,
-    after: Annotated[str, QueryParameter(max_length=64)] = "",
+    after: Annotated[str, QueryParameter(max_length=64, pattern=r"^[^\x00]*$")] = "",
     limit: Annotated[int, QueryParameter(ge=1, le=PAGE)] = PAGE,
 ) -> list[RegisteredMovement]:
     """The public register of movements, by id; the next page begins after the last id of this one. For everybody."""

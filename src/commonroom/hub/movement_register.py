@@ -15,7 +15,7 @@ import msgspec
 
 from commonroom.hub.agreements import Criteria
 from commonroom.hub.lifecycle import Standing, standing
-from commonroom.hub.movements import Movement, from_row
+from commonroom.hub.movements import Movement, from_row, is_id
 from commonroom.hub.schedule import ENGLAND
 
 PAGE = 100
@@ -107,7 +107,7 @@ async def register(
 
 async def registered(connection: Any, movement: str, *, names: bool = False) -> RegisteredMovement | None:
     """One movement of the register; None when there is none of this id."""
-    found = await _read(connection, [movement], names)
+    found = await _read(connection, [movement], names) if is_id(movement) else []
     return found[0] if found else None
 
 

@@ -23,7 +23,7 @@ from commonroom.problems import Problem
 Id = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 Kind = Annotated[str, Meta(pattern=r"^\S(.{0,126}\S)?$")]
 Urn = Annotated[str, Meta(pattern=r"^urn:\S{1,250}$")]
-Words = Annotated[str, Meta(min_length=3, max_length=2000)]
+Words = Annotated[str, Meta(min_length=3, max_length=2000, pattern=r"^[^\x00]*$")]  # no database keeps a NUL
 MessageType = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9._-]{2,254}$")]
 Classification = Literal["public", "internal", "confidential", "restricted"]
 
@@ -92,6 +92,14 @@ def read(path: Path) -> tuple[Movement, ...]:
     for fault in contradictions(movements):
         raise Problem("CR-051", fault, where=str(path), remedy="Mend the file; nothing of it was loaded.")
     return movements
+
+
+def is_id(text: str) -> bool:
+    """Whether a movement could have this id; nothing else is asked of the database."""
+    try:
+        return bool(msgspec.convert(text, Id))
+    except msgspec.ValidationError:
+        return False
 
 
 def contradictions(movements: tuple[Movement, ...]) -> list[str]:

@@ -17,6 +17,7 @@ from commonroom.hub.routing import join_movements
 
 MAX_STORIES = 500
 TRAFFIC_HOURS = 72
+NEWEST = 1_000_000  # messages among which `in_trouble` looks for what has failed
 ENDED = ("acknowledged", "refused", "expired", "undeliverable")
 
 
@@ -140,18 +141,23 @@ FROM hub.end_point_seen s LEFT JOIN hub.party p ON p.urn = s.party
 ORDER BY s.seen_at DESC LIMIT 1000
 """
 
-# An index each, as they are (0017_accept.sql): what waits, and what has ended without success.
+# Held is looked for among what waits, by its index (0017_accept.sql), and each party's rank is worked out once. What has
+# ended without success has no index, for it would cost every acknowledgement: it is looked for among the newest messages.
 _IN_TROUBLE = """
-(
+WITH held AS MATERIALIZED (
     SELECT d.message FROM hub.delivery d
-    WHERE d.finished_at IS NULL
-        AND d.needs > coalesce((SELECT max(e.rank) FROM hub.valid_evidence e WHERE e.party = d.recipient), 0)
-    ORDER BY d.message DESC LIMIT $1
+    LEFT JOIN hub.assured_party a ON a.party = d.recipient
+    WHERE d.finished_at IS NULL AND d.needs > coalesce(a.rank, 0)
+)
+(
+    SELECT message FROM held ORDER BY message DESC LIMIT $1
 )
 UNION
 (
     SELECT d.message FROM hub.delivery d
-    WHERE d.state IN ('refused', 'expired', 'undeliverable') ORDER BY d.message DESC LIMIT $1
+    WHERE d.state IN ('refused', 'expired', 'undeliverable')
+        AND d.message > (SELECT max(position) FROM hub.message) - $2::bigint
+    ORDER BY d.message DESC LIMIT $1
 )
 ORDER BY message DESC LIMIT $1
 """
@@ -173,8 +179,12 @@ async def messages_of(
 
 
 async def in_trouble(connection: Any, limit: int = 100) -> list[MessageStory]:
-    """Messages of which a copy is held or has ended without success, newest first; for operators."""
-    positions = [row["message"] for row in await connection.fetch(_IN_TROUBLE, min(limit, MAX_STORIES))]
+    """Messages of which a copy is held or has ended without success, newest first; for operators.
+
+    What has ended so among the newest NEWEST messages: a look, not a search.
+    """
+    rows = await connection.fetch(_IN_TROUBLE, min(limit, MAX_STORIES), NEWEST)
+    positions = [row["message"] for row in rows]
     return _stories(await connection.fetch(_STORIES, positions, None))
 
 

@@ -236,6 +236,10 @@ async def test_each_caller_can_do_only_what_is_its_to_do(town: Town) -> None:
         status, refused = await call(town.other_school, town.url, f"/movements/meals/{path}", body)
         assert (status, refused["code"]) == (403, "CR-143"), path
     assert (await call(town.school, town.url, "/movements/nothing/suspend", why))[0] == 404
+    assert (await call(town.school, town.url, "/movements/%00/suspend", why))[0] == 404
+    assert (await call(town.school, town.url, "/movements/meals/suspend", {"reason": "Why\0"}))[0] == 400
+    assert (await call(None, town.url, "/register/movements/%00"))[0] == 404
+    assert (await call(None, town.url, "/register/movements?after=%00"))[0] == 400
     assert (await call(town.school, town.url, "/movements/meals/votes", {"vote": "maybe", **why}))[0] == 400
     # Only who takes part, or has proposed it, amends.
     status, refused = await call(

@@ -24,6 +24,7 @@ from commonroom.hub.metrics import Metrics
 from commonroom.hub.movements import LEVELS
 from commonroom.hub.post import Outcome, Post, Submission
 from commonroom.hub.routing import Route, Stop, assure, make_routing
+from commonroom.hub.tracking import in_trouble
 from commonroom.problems import Problem
 from tests.hub_server import SCHOOL_ALIAS, message, publish_small_county
 from tests.unit.hub.conftest import Town
@@ -145,6 +146,7 @@ async def test_a_letter_is_held_while_evidence_has_lapsed_and_both_sides_see_it(
             "The recipient is assured up to confidential; restricted is needed.",
         )
     assert fate(await town.school.track(receipt.message), town.county.authority).held is None
+    assert [story.id for story in await in_trouble(town.pool)] == [receipt.message]
 
     async def told() -> bool:
         mine, sent = [
@@ -160,6 +162,11 @@ async def test_a_letter_is_held_while_evidence_has_lapsed_and_both_sides_see_it(
     [letter] = await town.warehouse.pull(10, 5)
     assert letter.body == b"letter"
     assert fate(await town.school.track(receipt.message), town.county.warehouse).held is None
+    assert await in_trouble(town.pool) == []
+    again = (await town.school.post(*message(town.county))).message
+    [letter] = await town.warehouse.pull(10, 5)
+    await town.warehouse.refuse(letter.delivery, "Not for us")
+    assert [story.id for story in await in_trouble(town.pool)] == [again]
 
 
 async def test_a_body_is_not_downloaded_under_a_lease_from_before_evidence_lapsed(town: Town) -> None:

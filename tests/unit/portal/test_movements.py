@@ -158,6 +158,7 @@ async def test_nobody_else_votes(room: Room) -> None:
     [
         ({"step": "for", "reason": ""}, "Give a reason"),
         ({"reason": WHY}, "Choose what to do"),
+        ({"step": "suspend", "reason": f"{WHY}\0"}, "the character with the number 0"),
         ({"step": "veto", "reason": WHY}, "Choose what to do"),
         ({"step": "resume", "reason": WHY}, "resume needs it to be suspended"),
     ],
@@ -168,10 +169,11 @@ async def test_a_form_that_cannot_be_used_says_why_and_keeps_what_was_written(
     answer = await room.chair.form("/movements/meals", fields)
     assert answer.status_code == 400
     assert said in answer.text
-    assert fields["reason"] in answer.text
+    assert fields["reason"].rstrip("\0") in answer.text
 
 
 async def test_the_register_shows_what_is_before_the_group_first(room: Room) -> None:
     shown = (await room.public.get("/movements.json")).json()["tables"]["movements"]
     assert (shown[0]["title"], shown[0]["standing"]) == ("School meals", "proposed")
-    assert (await room.public.get("/movements/none-such")).status_code == 404
+    for nothing in ("none-such", "%00", "meals%00", "a" * 65):
+        assert (await room.public.get(f"/movements/{nothing}")).status_code == 404

@@ -277,6 +277,8 @@ def _mistakes(choice: str, reason: str) -> dict[str, str]:
         wrong["step"] = "Choose what to do"
     if not SHORTEST_REASON <= len(reason) <= LONGEST_REASON:
         wrong["reason"] = f"Give a reason of {SHORTEST_REASON} to {LONGEST_REASON:,} characters"
+    elif "\0" in reason:
+        wrong["reason"] = "Leave out the character with the number 0"
     return wrong
 
 

@@ -51,7 +51,7 @@ async def operator(
         ),
         tables=(
             _states(seen),
-            replace(troubled, empty="Nothing is held, and nothing has ended without success."),
+            replace(troubled, empty="Nothing is held, and none of the newest has ended without success."),
             _types(seen),
             _hours(seen),
             _end_points(seen, datetime.now(UTC)),

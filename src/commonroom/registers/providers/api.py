@@ -27,6 +27,7 @@ MOST_NUMBERS = 1_000
 MOST_FOUND = 100
 MAX_BODY = 1024 * 1024
 MOST_LOADS = 2**63 - 1  # as large as the number of a load can be
+NUL = "\0"  # which no text in the database has
 OPEN_DATA = {"Cache-Control": "no-cache"}
 
 
@@ -58,7 +59,7 @@ async def list_records(
     if numbers is None and since is None:
         raise _unclear("Name `ukprns`, or the day `updatedSince` (yyyy-MM-dd), or both.")
     limit = max(1, min(limit, answers.MOST_AT_ONCE))
-    asked = answers.Asked(numbers, since, _day(request, "on"), after[:8], limit)
+    asked = answers.Asked(numbers, since, _day(request, "on"), _plain(after)[:8], limit)
     found = await answers.records(conn, asked)
     headers = dict(OPEN_DATA)
     if len(found) == limit:
@@ -82,6 +83,7 @@ async def search(
 ) -> Response[bytes]:
     """Schools, providers, trusts and groups by name, place, postcode or number; slips of the pen are forgiven."""
     text = q[:MAX_TEXT]
+    la = None if la is None else _plain(la)
     found = await find(conn, text, la=la, kinds=EVERYBODY, limit=max(1, min(limit, MOST_FOUND)))
     return _json({"found": found, "count": await count(conn, text, la=la, kinds=EVERYBODY)})
 
@@ -100,7 +102,7 @@ async def differences(
     )
     if not 0 <= newest <= MOST_LOADS:
         raise _unclear("`upto` is the number of a load; /api/providers/loads lists them.")
-    scheme, _, number = after[:MAX_TEXT].partition(":")
+    scheme, _, number = _plain(after)[:MAX_TEXT].partition(":")
     limit = max(1, min(limit, answers.MOST_AT_ONCE))
     found = await changes.page(conn, max(0, min(since, newest)), newest, (scheme, number), limit)
     headers = dict(OPEN_DATA)
@@ -139,7 +141,7 @@ async def state(
     on = _day(request, "on")
     if scheme not in SCHEMES or on is None:
         raise _unclear(f"Name a scheme ({', '.join(SCHEMES)}) and the day `on` (yyyy-MM-dd).")
-    found = await as_of.state(conn, scheme, value, on)
+    found = None if NUL in value else await as_of.state(conn, scheme, value, on)
     if found is None:
         raise _nobody()
     return _json(found)
@@ -148,7 +150,7 @@ async def state(
 @get("/api/providers/{scheme:str}/{value:str}/names")
 async def names(conn: NamedDependency[Any], scheme: FromPath[str], value: FromPath[str]) -> Response[bytes]:
     """Every name an organisation has had, with its days."""
-    found = await as_of.names(conn, scheme, value) if scheme in SCHEMES else []
+    found = await as_of.names(conn, scheme, value) if scheme in SCHEMES and NUL not in value else []
     if not found:
         raise _nobody()
     return _json({"names": found})
@@ -211,6 +213,12 @@ def _day(request: Request[Any, Any, Any], name: str) -> date | None:
         return date.fromisoformat(text) if text else None
     except ValueError as error:
         raise _unclear(f"`{name}` is not a day. Write it as yyyy-MM-dd.") from error
+
+
+def _plain(text: str) -> str:
+    if NUL in text:
+        raise _unclear("Leave out the character with the number 0.")
+    return text
 
 
 def _unclear(remedy: str) -> Problem:

@@ -47,6 +47,8 @@ class Characteristic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     item: str
     groups: tuple[Group, ...]
     unknown: str = "Not known"  # title of the group of those of whom nothing is known
+    # The measures that count a group of their base themselves, by the group: the same figure, hidden in both or in none.
+    same_as: dict[str, str] = {}
 
     def titles(self) -> dict[str, str]:
         """The titles of its groups by name, in their order."""
@@ -124,6 +126,8 @@ def _check(one: Characteristic, path: Path) -> None:
         fault = "it is called as its file, of an item of an entity whose key has the school and the pupil"
     elif len(set(codes)) != len(codes) or len({group.name for group in one.groups}) != len(one.groups):
         fault = "a code or a group stands twice"
+    elif not set(one.same_as) <= {group.name for group in one.groups}:
+        fault = "`same_as` is of groups that it has not"
     elif sum(group.rest for group in one.groups) > 1 or any(
         group.rest == bool(group.codes) for group in one.groups
     ):

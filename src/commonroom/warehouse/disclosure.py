@@ -52,10 +52,11 @@ def is_sensitive(measure: Measure, parts: Counted) -> bool:
 def show(measure: Measure, parts: Counted, *, hidden: bool) -> Shown:
     """What may be shown of a figure; `hidden` is what `publication` decided."""
     numerator, denominator = parts.numerator, parts.denominator
-    if denominator == 0:
-        return Shown(None, None, None, NOT_APPLICABLE)
+    # Hidden first: of hidden groups, which are empty is hidden too.
     if hidden or is_sensitive(measure, parts):
         return Shown(None, None, None, CONFIDENTIAL)
+    if denominator == 0:
+        return Shown(None, None, None, NOT_APPLICABLE)
     value = rounded(measure, numerator, denominator)
     if parts.units < measure.suppression.unreliable_below:
         return Shown(numerator, denominator, None, UNRELIABLE)

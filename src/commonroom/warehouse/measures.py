@@ -136,6 +136,15 @@ def divided(measure: Measure, by: str) -> Measure:
     return msgspec.structs.replace(measure, name=f"{measure.name}{_BY}{by}", by=by)
 
 
+def same_as(measure: Measure) -> tuple[Measure, str, str] | None:
+    """The figure that a measure's numerator is too, where there is one: its base, by a characteristic, the group of it."""
+    for by, one in characteristics.load().items():
+        for group, name in one.same_as.items():
+            if name == measure.name and measure.base is not None:
+                return named(measure.base), by, group
+    return None
+
+
 def bounded_by(measure: Measure) -> list[Measure]:
     """The measures of which its figures say between what bounds they lie."""
     return [one for one in load().values() if one.bounded_by and one.bounded_by.measure == measure.name]
@@ -412,6 +421,25 @@ def _check_bonds(found: dict[str, Measure], folder: Path) -> None:
             raise _fault(path, f"{bounded.measure} is not counted of the same facts")
         if measure.adds_up_over_time and measure.taken != "over the period":
             raise _fault(path, "a state does not add up over time")
+    if folder == FOLDER:
+        _check_same(found)
+
+
+def _check_same(found: dict[str, Measure]) -> None:
+    """What a characteristic calls the figure of another measure is a count of the units of its base, on the same day."""
+    named_twice = set()
+    for by, one in characteristics.load().items():
+        path = characteristics.FOLDER / f"{by}.yaml"
+        for group, name in one.same_as.items():
+            measure = found.get(name)
+            base = found.get(measure.base or "") if measure is not None else None
+            if measure is None or base is None or name in named_twice:
+                raise _fault(path, f"`same_as` {group}: there is no measure {name} with a base, of one group")
+            if (measure.entity, measure.unit, measure.taken, measure.denominator, measure.beside) != (
+                base.entity, base.unit, base.taken, base.numerator, one.entity,
+            ) or measure.taken == "over the period":  # fmt: skip
+                raise _fault(path, f"`same_as` {group}: {name} does not count a group of {base.name}")
+            named_twice.add(name)
 
 
 def _fault(path: Path, detail: str) -> Problem:

@@ -84,15 +84,12 @@ class Releases:
         """The release that each period's figures are in."""
         if measure.name in combinations.load():
             return {period: self._combined(measure.name, period, view) for period in asked}
-        by_term: dict[tuple[date, date], list[Period]] = {}
-        for period in asked:
-            by_term.setdefault(_term_of(period), []).append(period)
         found = {}
+        years: list[Period] = []
         if measure.adds_up_over_time:
             years = [period for period in asked if period.grain == "year"]
             found.update({period: self._year(measure, period, view) for period in years})
-            by_term = _without(by_term, years)
-        for term, mine in by_term.items():
+        for term, mine in by_term([period for period in asked if period not in years]).items():
             release = self._release(measure, term, mine, view)
             found.update(dict.fromkeys(mine, release))
         return found
@@ -113,14 +110,14 @@ class Releases:
         self, measure: Measure, by: str, asked: Sequence[Period], view: View
     ) -> dict[Period, Release]:
         """The release of each period's figures by a characteristic, named by `divisions.series`."""
-        by_term: dict[tuple[date, date], list[Period]] = {}
         found = {}
+        others = []
         for period in asked:
             if measure.adds_up_over_time and period.grain == "year":
                 found[period] = self._year(measure, period, view, by)
             else:
-                by_term.setdefault(_term_of(period), []).append(period)
-        for term, mine in by_term.items():
+                others.append(period)
+        for term, mine in by_term(others).items():
             release = self._division(measure, by, term, mine, view)
             found.update(dict.fromkeys(mine, release))
         return found
@@ -130,7 +127,8 @@ class Releases:
     ) -> Release:
         family = measures.family(measure)
         times = tuple(sorted({time_of(measure, one) for one in asked}))
-        entities = {*measures.entities_of(measures.divided(measure, by)).values(), organisations.ENTITY}
+        reads = [measures.divided(measure, by), *_same_groups(measure, by).values()]
+        entities = {organisations.ENTITY}.union(*(measures.entities_of(one).values() for one in reads))
         versions = tuple(view.head.tables.get(entity) for entity in sorted(entities))
         key = (family[0].name, by, times, versions, view.known_at, view.today)
         with self._working.alone(key):
@@ -166,6 +164,14 @@ class Releases:
                 (divisions.series(first.name, name.partition("=")[2]), place, time)
                 for name, place, time in hidden_bases
             )
+        same = _same_groups(first, by)
+        if same:
+            base = frozenset(
+                (divisions.series(first.name, group), place, time)
+                for group, one in same.items()
+                for name, place, time in self._alone(one, term, asked, view).hidden
+                if name == one.name
+            )
         wanted = _all_of_term(first, term, asked, view)
         dark = publication.dark_bases(
             first,
@@ -200,6 +206,23 @@ class Releases:
     def _release(
         self, measure: Measure, term: tuple[date, date], asked: Sequence[Period], view: View
     ) -> Release:
+        found = self._alone(measure, term, asked, view)
+        same = measures.same_as(measure)
+        if same is None:
+            return found
+        # The same figure is published as a group of another measure, which is solved with what must be hidden here and
+        # hides more beside it: what is hidden there is hidden here, so that both are one figure to whoever reads them.
+        base, by, group = same
+        there = self._division(base, by, term, asked, view).hidden
+        mine = divisions.series(base.name, group)
+        more = ((measure.name, place, time) for name, place, time in there if name == mine)
+        hidden = found.hidden.union(name for name in more if name in found.numbers)
+        return msgspec.structs.replace(found, hidden=hidden)
+
+    def _alone(
+        self, measure: Measure, term: tuple[date, date], asked: Sequence[Period], view: View
+    ) -> Release:
+        """The release of a measure as if no group of another were the same figure."""
         family = measures.family(measure)
         wanted = _all_of_term(measure, term, asked, view)
         times = tuple(sorted({time_of(measure, one) for one in wanted}))
@@ -371,6 +394,20 @@ def place_of(level: Level, unit: str) -> Place:
     return level, unit
 
 
+def _same_groups(measure: Measure, by: str) -> dict[str, Measure]:
+    """The groups of a measure that are figures of measures over it, too."""
+    known = {group: measures.named(name) for group, name in characteristics.named(by).same_as.items()}
+    return {group: one for group, one in known.items() if one.base == measure.name}
+
+
+def by_term(wanted: Sequence[Period]) -> dict[tuple[date, date], list[Period]]:
+    """Periods by the term that they end in: none of a release is in another one's."""
+    found: dict[tuple[date, date], list[Period]] = {}
+    for period in wanted:
+        found.setdefault(_term_of(period), []).append(period)
+    return found
+
+
 def _term_of(period: Period) -> tuple[date, date]:
     term = terms.term_of(period.last_school_day)
     return (term.first, term.last) if term else (period.start, period.end)
@@ -407,13 +444,6 @@ def _moments(measure: Measure, wanted: Sequence[Period], view: View) -> Any:
         rows = dict.fromkeys((period.last_school_day, time_of(measure, period)) for period in wanted)
     days, names = zip(*rows, strict=True)
     return pa.table({"on": pa.array(days, pa.date32()), "period": pa.array(names, pa.string())})
-
-
-def _without(
-    by_term: Mapping[tuple[date, date], list[Period]], years: Sequence[Period]
-) -> dict[tuple[date, date], list[Period]]:
-    left = {term: [one for one in mine if one not in years] for term, mine in by_term.items()}
-    return {term: mine for term, mine in left.items() if mine}
 
 
 def _calendar(measure: Measure, wanted: Sequence[Period]) -> Calendar:

@@ -206,17 +206,15 @@ async def agree_early(conn: Any, folder: Path) -> None:
     await agree(conn, folder)
 
 
-async def test_a_schools_trust_is_told_as_it_was_known_when_the_letter_was_made(
+async def test_a_schools_trust_is_told_as_it_was_known_when_the_letter_was_made_and_again_when_it_changes(
     settings: Settings, pool: asyncpg.Pool, tmp_path: Path
 ) -> None:
     async with hub_here(settings) as served, pool.acquire() as conn:
         await providers.ensure_platform(conn)
-        await load(conn, tmp_path, [row(990001), row(990002)])
-        header = "URN,Group UID,Group Name,Group Type,Group Status,Joined date"
-        trust = "990001,77,Kestrel Trust,Multi-academy trust,Open,01-09-2020"
-        links = tmp_path / "grouplinks_edubaseallgroup20260311.csv"
-        links.write_text(f"{header}\n{trust}\n", "cp1252")
-        await providers.load_file(conn, links)
+        await load(conn, tmp_path, [row(990001), row(990002), row(990003)])
+        await members(
+            conn, tmp_path, "20260311", "990001,77,Kestrel Trust,Multi-academy trust,Open,01-09-2020"
+        )
         await providers.publish_to_directory(conn)
         await agree(conn, tmp_path)
         me = await own_end_point(served, conn, "registers", providers.REGISTERS)
@@ -227,12 +225,31 @@ async def test_a_schools_trust_is_told_as_it_was_known_when_the_letter_was_made(
             await providers.publish_changes(conn, client, me.party)
             # The school has left the trust meanwhile; the letter, sent again, is the same and is taken.
             await conn.execute("UPDATE providers.announcement SET accepted = false")
-            await conn.execute("DELETE FROM providers.membership")
-            assert (await providers.publish_changes(conn, client, me.party)).refused == 0
+            await members(
+                conn, tmp_path, "20260312", "990002,78,Merlin Trust,Multi-academy trust,Open,01-09-2021"
+            )
+            done = await providers.publish_changes(conn, client, me.party)
+            assert (done.messages, done.refused) == (2, 0)
             letters = await reader.pull(limit=50, wait=5)
-    told = {
-        record.get("urn"): (record.get("trust_uid"), record.get("trust_name"))
+        history = await providers.versions(conn, "990001")
+    first, second = (
+        {
+            record.get("urn"): (record.get("trust_uid"), record.get("trust_name"))
+            for record in exchange.decode(letter.body, letter.envelope.datacontenttype).records[
+                "organisation"
+            ]
+        }
         for letter in letters
-        for record in exchange.decode(letter.body, letter.envelope.datacontenttype).records["organisation"]
-    }
-    assert (told["990001"], told["990002"]) == (("77", "Kestrel Trust"), (None, None))
+    )
+    assert (first["990001"], first["990002"]) == (("77", "Kestrel Trust"), (None, None))
+    assert (second["990001"], second["990002"]) == ((None, None), ("78", "Merlin Trust"))
+    assert "990003" not in second
+    assert len(history) == 1  # the school itself has not changed
+
+
+async def members(conn: Any, folder: Path, day: str, line: str) -> None:
+    """Load a complete file of the members of trusts."""
+    file = folder / f"grouplinks_edubaseallgroup{day}.csv"
+    header = "URN,Group UID,Group Name,Group Type,Group Status,Joined date"
+    file.write_text(f"{header}\n{line}\n", "cp1252")
+    await providers.load_file(conn, file, complete=True)

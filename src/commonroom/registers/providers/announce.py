@@ -119,6 +119,7 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) AS before ON true
 WHERE v.position BETWEEN $1 AND $2 AND v.kind <> ALL ('{platform,department}')
+    AND v.facts IS DISTINCT FROM before.facts -- else only the school's trust has changed, of which links tell
 ORDER BY v.position
 """
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from commonroom.registers.providers.organisations import Written
+from commonroom.registers.providers.organisations import NOTIFY, Written
 from commonroom.registers.providers.parse import Facts, Parsed
 
 
@@ -92,6 +92,31 @@ kept AS (
 SELECT count(*) FROM kept
 """
 
+# A school tells its trust with its own versions. One that was told before its trust changed gets another version of the same
+# facts, with a position that the next announcement takes; it is of no load, for no row of a file has changed the school.
+_TELL_AGAIN = """
+WITH touched AS (
+    SELECT DISTINCT o.id, o.kind, o.valid_from, o.facts
+    FROM providers.link_version AS k
+    JOIN providers.organisation AS o ON o.scheme = 'urn' AND o.value = k.urn
+    JOIN providers.organisation AS g ON g.scheme = 'group' AND g.value = k.other
+    WHERE k.load = $1 AND k.relation = 'membership' AND g.kind = 'trust' AND NOT o.facts ? 'trust_uid'
+        AND o.version <= (
+            SELECT coalesce(max(last_position), 0) FROM providers.announcement WHERE audience = 'warehouse'
+        )
+),
+
+added AS (
+    INSERT INTO providers.version (organisation, kind, valid_from, recorded_at, facts, digest)
+    SELECT id, kind, valid_from, engines.domain_now(), facts, sha256(convert_to(facts::text, 'UTF8'))
+    FROM touched
+    ORDER BY id
+    RETURNING organisation, position
+)
+
+UPDATE providers.organisation AS o SET version = added.position FROM added WHERE o.id = added.organisation
+"""
+
 _COUNT_LINKS = "SELECT count(*) FROM providers.link"
 _COUNT_MEMBERS = "SELECT count(*) FROM providers.membership"
 
@@ -118,9 +143,13 @@ async def write_members(conn: Any, parsed: Parsed, file_date: date, load: int, *
         (row.facts["urn"], row.facts["group_uid"], "", None, day(row.facts, "joined")) for row in parsed.rows
     ]
     ending = _END_MEMBERS + _KEEP_ENDED if complete else None
-    return await _write(
+    linked = await _write(
         conn, "membership", rows, (_WRITE_MEMBERS + _KEEP, ending, _COUNT_MEMBERS), file_date, load
     )
+    if linked.written.new or linked.written.changed or linked.ended:
+        await conn.execute(_TELL_AGAIN, load)
+        await conn.execute(NOTIFY)
+    return linked
 
 
 def day(facts: Facts, name: str) -> date | None:

@@ -20,7 +20,7 @@ LOCK_KEY = 4_100_001
 LOCK = "SELECT pg_advisory_xact_lock($1)"
 # Whoever listens learns of a change when its transaction has committed.
 CHANGED_CHANNEL = "providers_changed"
-_NOTIFY = f"NOTIFY {CHANGED_CHANNEL}"
+NOTIFY = f"NOTIFY {CHANGED_CHANNEL}"
 
 
 class Incoming(msgspec.Struct, frozen=True):
@@ -217,5 +217,5 @@ async def write(
     await conn.execute(_ADD_WORDS)
     counts = await conn.fetchrow(_COUNTS)
     if counts["new"] or counts["changed"]:
-        await conn.execute(_NOTIFY)
+        await conn.execute(NOTIFY)
     return Written(counts["new"], counts["changed"], counts["unchanged"], counts["late"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -179,3 +180,14 @@ def test_what_came_cannot_be_told_once_its_file_is_gone_or_rows_were_taken_away(
     DeltaTable(str(tmp_path / "t")).delete("name = 'a'")
     purged = DeltaTable(str(tmp_path / "t")).version()
     assert delta.appended(tmp_path / "t", merged, purged) is None
+
+
+def test_what_came_cannot_be_told_of_a_file_that_does_not_say_how_many_rows_it_has(tmp_path: Path) -> None:
+    first = delta.append(tmp_path / "t", rows("a"), after=None, batch=BATCH)
+    second = delta.append(tmp_path / "t", rows("b"), after=first, batch=BATCH)
+    entry = tmp_path / "t" / "_delta_log" / f"{second:020d}.json"
+    actions = [json.loads(line) for line in entry.read_text().splitlines()]
+    for action in actions:
+        action.get("add", {}).pop("stats", None)
+    entry.write_text("\n".join(map(json.dumps, actions)))
+    assert delta.appended(tmp_path / "t", first, second) is None

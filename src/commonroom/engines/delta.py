@@ -149,11 +149,12 @@ def files_of(folder: Path, version: int) -> list[TableFile]:
 def appended(folder: Path, after: int, until: int) -> list[str] | None:
     """The data files with the rows that version `until` has and version `after` had not.
 
-    None where that cannot be told: rows were taken away since, or a file is gone because it was merged long ago.
+    None where that cannot be told: rows were taken away since, a file is gone because it was merged long ago, or does
+    not say how many rows it has.
     """
     stood = {file.path: file.rows for file in files_of(folder, after)}
     merged: set[str] = set()
-    new: dict[str, int] = {}
+    new: dict[str, int | None] = {}
     for version in range(after + 1, until + 1):
         actions = _actions(folder / _LOG / f"{version:020d}.json")
         operation = next((one["commitInfo"].get("operation") for one in actions if "commitInfo" in one), None)
@@ -167,8 +168,11 @@ def appended(folder: Path, after: int, until: int) -> list[str] | None:
             return None
         new = {path: rows for path, rows in new.items() if path not in removed}
         new |= {path: rows for path, rows in added.items() if path not in stood and path not in merged}
-    told = sum(stood.values()) + sum(new.values())
-    if told != sum(file.rows for file in files_of(folder, until)) or not all(map(os.path.exists, new)):
+    told = [*stood.values(), *new.values()]
+    rows = [number for number in told if number is not None]
+    if len(rows) < len(told) or sum(rows) != sum(file.rows for file in files_of(folder, until)):
+        return None
+    if not all(map(os.path.exists, new)):
         return None
     return list(new)
 
@@ -188,8 +192,11 @@ def _actions(entry: Path) -> list[dict[str, Any]]:
         return [{"remove": {"path": ""}}]  # nobody knows what it said
 
 
-def _rows_of(added: Mapping[str, Any]) -> int:
-    return int(msgspec.json.decode(added["stats"])["numRecords"])
+def _rows_of(added: Mapping[str, Any]) -> int | None:
+    """None where its writer did not say."""
+    stats = added.get("stats")
+    number = msgspec.json.decode(stats).get("numRecords") if stats else None
+    return None if number is None else int(number)
 
 
 def _file(folder: Path, action: Mapping[str, Any]) -> TableFile:

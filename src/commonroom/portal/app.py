@@ -30,7 +30,7 @@ from commonroom.registers.providers import api as providers_api
 from commonroom.returns import api as returns_api
 from commonroom.settings import Settings
 from commonroom.warehouse import open_reader
-from commonroom.warehouse.warming import keep_warm
+from commonroom.warehouse.warming import end, keep_warm
 
 add_codes({"CR-103": "The style sheet of the portal is missing"})
 
@@ -60,7 +60,7 @@ def create_app(settings: Settings) -> Litestar:
             yield
         finally:
             stop.set()
-            await ahead
+            await end(ahead)
             house.warehouse.close()
             await house.pool.close()
 

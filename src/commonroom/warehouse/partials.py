@@ -11,13 +11,11 @@ the figures of the schools and periods that they are about. A single day is smal
 
 from __future__ import annotations
 
-import fcntl
 import threading
 import time
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import date
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,35 +27,21 @@ from commonroom import ids, log
 from commonroom.engines import delta, files
 from commonroom.engines.duck import Duck
 from commonroom.settings import Settings
-from commonroom.warehouse import stages, tables
+from commonroom.warehouse import manifests, measures, stages, tables
 from commonroom.warehouse.heads import Head
+from commonroom.warehouse.manifests import Busy, Kept, Manifest
 from commonroom.warehouse.measures import FACTS, PERIODS, Measure
 from commonroom.warehouse.stages import SUMS, Stage
 
 FOLDER = ".partials"
 _MOST_FILES = 16  # of one kind; then they are merged
-_SWEEP_SECONDS = 3600  # what was replaced is kept so long for those who read it
+_FORMAT = 1  # of what is in a stage's folder: another one is another folder
+_WAIT_SECONDS = 2.0  # for others at work: asking the facts is always right, and then sooner
+_REST_SECONDS = 60.0  # after a failure or a wait in vain
 _DUE = "due"  # the days of the periods that are worked out
 _log = log.get("warehouse")
 
 Days = Mapping[str, Collection[date]]  # the days of each period, by its name
-
-
-class Kept(msgspec.Struct, frozen=True):
-    """One period that is kept."""
-
-    days: tuple[date, ...]
-    changed: int  # the table version that last changed anything in it
-
-
-class Manifest(msgspec.Struct, frozen=True):
-    """What is kept as at one table version."""
-
-    version: int
-    identity: str  # of that version: tables can be put back to an older state, and then go on otherwise
-    periods: dict[str, Kept]  # by name and days
-    sums: tuple[str, ...] = ()  # files; a unit's sums of a period are added up over all of them
-    figures: tuple[str, ...] = ()  # files; of a school's figures of a period the newest version's holds
 
 
 class Partials:
@@ -67,6 +51,9 @@ class Partials:
         self._settings, self._duck = settings, duck
         self._locks: dict[str, threading.Lock] = {}
         self._newest: dict[str, Manifest] = {}
+        # Until when nothing is kept after a failure, or nobody is waited for.
+        self._failed: dict[str, float] = {}
+        self._waited: dict[str, float] = {}
         self._guard = threading.Lock()
 
     def changed(self, measure: Measure, head: Head, days: Days) -> tuple[int, ...] | None:
@@ -91,45 +78,69 @@ class Partials:
         if not manifest.figures:
             return []
         names = {_key(name, mine): name for name, mine in days.items()}
-        found = self._duck.query(
-            f"""
-            SELECT period, school AS member, numerator, denominator, units
-            FROM ({_newest_figures(self._folder(stage), manifest, f"measure = ? AND period IN ({_listed(names)})")})
-            WHERE units > 0
-            """,  # noqa: S608 - names of ours
-            [measure.name],
-        )
+        wanted = f"measure = ? AND period IN ({_listed(names)})"
+        try:
+            found = self._duck.query(
+                f"""
+                SELECT period, school AS member, numerator, denominator, units
+                FROM ({_newest_figures(self._folder(stage), manifest, wanted)}) WHERE units > 0
+                """,  # noqa: S608 - names of ours
+                [measure.name],
+            )
+        except (OSError, duckdb.Error) as error:
+            self._fails(stage, error)
+            return None
         return [{**row, "period": names[row["period"]]} for row in found]
 
     def _at(self, stage: Stage, head: Head, days: Days) -> Manifest | None:
-        """What is kept as at the head, with these periods in it. None where it cannot be kept."""
+        """What is kept as at the head, with these periods in it. None where it cannot be kept, or not soon."""
         version = head.tables.get(stage.entity, delta.EMPTY)
         wanted = {_key(name, mine): tuple(sorted(mine)) for name, mine in days.items()}
+        folder, now = self._folder(stage), time.monotonic()
         found = self._newest.get(stage.name)
-        if found is not None and found.version == version and wanted.keys() <= found.periods.keys():
+        is_known = found is not None and found.version == version and wanted.keys() <= found.periods.keys()
+        if found is not None and is_known and manifests.is_there(folder, found):
             return found
-        try:
-            with self._alone(stage):
-                return self._brought_up(stage, version, wanted)
-        except (OSError, duckdb.Error) as error:
-            # A full or read-only disk stops no question: it is then answered from the facts themselves.
-            log.fault(_log, "partial sums cannot be kept", error)
+        if now < self._failed.get(stage.name, now):
             return None
+        with self._guard:
+            lock = self._locks.setdefault(stage.name, threading.Lock())
+        patience = 0.0 if now < self._waited.get(stage.name, now) else _WAIT_SECONDS
+        try:
+            with manifests.alone(folder, lock, patience):
+                return self._brought_up(stage, version, wanted)
+        except Busy:
+            if patience:
+                self._waited[stage.name] = time.monotonic() + _REST_SECONDS
+        except Exception as error:
+            # Neither a full disk nor files that another version wrote stop a question: the facts themselves are asked.
+            self._fails(stage, error)
+        return None
+
+    def _fails(self, stage: Stage, error: Exception) -> None:
+        """What is kept is of no use now: look again in a while, at what the disk has then."""
+        self._newest.pop(stage.name, None)
+        self._failed[stage.name] = time.monotonic() + _REST_SECONDS
+        log.fault(_log, "partial sums cannot be kept", error)
 
     def _brought_up(self, stage: Stage, version: int, wanted: Mapping[str, tuple[date, ...]]) -> Manifest:
         folder = self._folder(stage)
-        found = self._newest.get(stage.name)
-        if found is None or found.version != version:
-            found = self._stored(stage, version) or self._nothing(stage, version)
-        before = found
+        # Another process may have gone on since, or somebody has deleted it all: what is on the disk holds.
+        found = before = self._stored(stage, version) or self._nothing(stage, version)
         if found.version < version:
             found = self._refreshed(stage, found, version)
         missing = {key: mine for key, mine in wanted.items() if key not in found.periods}
         if missing:
             found = self._with_periods(stage, found, missing)
         if found is not before:
-            found = self._merged(stage, found)
-            _store(folder, found)
+            merged = self._merged(stage, found)
+            manifests.store(folder, merged)
+            gone = {*found.sums, *found.figures} - {*merged.sums, *merged.figures}
+            if gone:
+                manifests.replaced(folder, gone)
+                manifests.sweep(folder)
+                manifests.sweep_old(folder.parent, self._declared())
+            found = merged
         self._newest[stage.name] = found
         return found
 
@@ -255,14 +266,13 @@ class Partials:
     def _facts(self, stage: Stage, version: int, periods: Mapping[str, tuple[date, ...]]) -> str:
         """SQL of all facts of these periods at a version, from the files that may hold them."""
         table = tables.of(stage.entity)
-        days = [day for mine in periods.values() for day in mine]
-        first, last = min(days), max(days)
+        runs = _runs({day for mine in periods.values() for day in mine})
         chosen = (
             file.path
             for file in delta.files_of(table.folder(self._settings), version)
-            if file.may_hold("valid_from", first, last)
+            if any(file.may_hold("valid_from", first, last) for first, last in runs)
         )
-        return table.relation(chosen, stage.columns, f"valid_from BETWEEN DATE '{first}' AND DATE '{last}'")
+        return table.relation(chosen, stage.columns, _within(runs))
 
     def _merged(self, stage: Stage, manifest: Manifest) -> Manifest:
         """The same in fewer files, when they have become many. The largest sums stay as they are: most of it is old."""
@@ -285,8 +295,6 @@ class Partials:
                 f"{_newest_figures(folder, manifest)} ORDER BY measure, period, school", folder / new, {}
             )
             figures = [new]
-        if (tuple(sums), tuple(figures)) != (manifest.sums, manifest.figures):
-            _sweep(folder)
         return msgspec.structs.replace(manifest, sums=tuple(sums), figures=tuple(figures))
 
     def _nothing(self, stage: Stage, version: int) -> Manifest:
@@ -295,55 +303,35 @@ class Partials:
 
     def _stored(self, stage: Stage, version: int) -> Manifest | None:
         """The newest manifest up to a version, of a state that the table has had, with all its files there."""
-        folder, table = self._folder(stage), tables.of(stage.entity).folder(self._settings)
-        for path in sorted(folder.glob("*.json"), reverse=True):
-            if int(path.stem) <= version:
-                found = msgspec.json.decode(path.read_bytes(), type=Manifest)
-                there = all((folder / name).exists() for name in (*found.sums, *found.figures))
-                if there and found.identity == delta.identity(table, found.version):
-                    return found
+        table = tables.of(stage.entity).folder(self._settings)
+        for found in manifests.stored(self._folder(stage), version):
+            if found.identity == delta.identity(table, found.version):
+                return found
         return None
 
     def _write(self, sql: str, file: Path, given: Mapping[str, pa.Table]) -> None:
-        self._duck.query(
-            f"COPY ({sql}) TO {tables.quoted(str(file))} (FORMAT parquet, COMPRESSION zstd)", [], dict(given)
-        )
-        files.sync([file])
+        try:
+            self._duck.query(
+                f"COPY ({sql}) TO {tables.quoted(str(file))} (FORMAT parquet, COMPRESSION zstd)",
+                [],
+                dict(given),
+            )
+            files.sync([file])
+        except Exception:
+            file.unlink(missing_ok=True)  # on a full disk, what was written of it is in the way
+            raise
 
     def _folder(self, stage: Stage) -> Path:
-        return self._settings.folder("warehouse").absolute() / FOLDER / stage.name
+        return self._settings.folder("warehouse").absolute() / FOLDER / _folder_name(stage)
 
-    @contextmanager
-    def _alone(self, stage: Stage) -> Iterator[None]:
-        """One thread of one process works on a stage; the others wait and find it done."""
-        folder = self._folder(stage)
-        folder.mkdir(parents=True, exist_ok=True)
-        with self._guard:
-            lock = self._locks.setdefault(stage.name, threading.Lock())
-        with lock, (folder / "lock").open("w") as file:
-            # Given back by the kernel, also after a kill.
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+    def _declared(self) -> set[str]:
+        """The names of the folders of all stages that there are."""
+        declared = map(stages.of, measures.load().values())
+        return {_folder_name(stage) for stage in declared if stage is not None}
 
 
-def _store(folder: Path, manifest: Manifest) -> None:
-    files.write(folder / f"{manifest.version:020d}.json", msgspec.json.encode(manifest))
-
-
-def _sweep(folder: Path) -> None:
-    """Delete manifests that are no longer the newest, and files that none of the others names, an hour later."""
-    old = time.time() - _SWEEP_SECONDS
-    manifests = sorted(folder.glob("*.json"))
-    for path in manifests[:-1]:
-        if path.stat().st_mtime < old:
-            path.unlink()
-    named = set()
-    for path in folder.glob("*.json"):
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
-        named |= {*manifest.sums, *manifest.figures}
-    for path in folder.glob("*.parquet"):
-        if path.name not in named and path.stat().st_mtime < old:
-            path.unlink()
+def _folder_name(stage: Stage) -> str:
+    return f"{stage.name}-{_FORMAT}"
 
 
 def _newest_figures(folder: Path, manifest: Manifest, where: str = "true") -> str:
@@ -363,6 +351,26 @@ def _days_of(periods: Mapping[str, tuple[date, ...]]) -> pa.Table:
     rows = [(day, key) for key, days in periods.items() for day in days]
     days, keys = zip(*rows, strict=True)
     return pa.table({"day": pa.array(days, pa.date32()), "period": pa.array(keys, pa.string())})
+
+
+def _runs(days: Collection[date]) -> list[tuple[date, date]]:
+    """The first and last days of runs without a gap: a correction of long ago does not ask for all that lies between."""
+    runs: list[tuple[date, date]] = []
+    for day in sorted(days):
+        if runs and day - runs[-1][1] == timedelta(days=1):
+            runs[-1] = runs[-1][0], day
+        else:
+            runs.append((day, day))
+    return runs
+
+
+def _within(runs: Sequence[tuple[date, date]]) -> str:
+    """SQL: the fact is of a day in one of the runs. The whole span stands beside them for what a file says of its parts."""
+    span = f"valid_from BETWEEN DATE '{runs[0][0]}' AND DATE '{runs[-1][1]}'"
+    if len(runs) == 1:
+        return span
+    each = " OR ".join(f"valid_from BETWEEN DATE '{first}' AND DATE '{last}'" for first, last in runs)
+    return f"{span} AND ({each})"
 
 
 def _new_name(kind: str, version: int) -> str:

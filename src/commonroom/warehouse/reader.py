@@ -11,7 +11,7 @@ from typing import Any, get_args
 import msgspec
 import pyarrow as pa
 
-from commonroom import access
+from commonroom import access, log
 from commonroom.access import Scope
 from commonroom.engines import clock
 from commonroom.engines.duck import Duck
@@ -35,7 +35,7 @@ from commonroom.warehouse.lineage import Origin, Tracer, Wanted, period_of
 from commonroom.warehouse.measures import Grain, Level, Measure
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Hide
-from commonroom.warehouse.releases import Kept, Release, Releases, View, place_of, time_of
+from commonroom.warehouse.releases import Kept, Release, Releases, Turns, View, by_term, place_of, time_of
 from commonroom.warehouse.sources import Part, parts_of
 from commonroom.warehouse.warming import Asked, Lately
 
@@ -50,6 +50,7 @@ MAX_ROWS = 1000  # of facts of one entity, in one answer
 DIVIDED_GRAINS = ("term", "year")
 _CACHED = 512
 _TRACED = 64
+_log = log.get("warehouse")
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -106,7 +107,8 @@ class Reader:
         self._releases = Releases(settings, self._duck, hide)
         self._figures: Kept = Kept(_CACHED)
         self.lately = Lately()
-        self._tracer, self._traced = Tracer(settings, self._duck), Kept(_TRACED)
+        self._tracer = Tracer(settings, self._duck, self._releases)
+        self._traced, self._tracing = Kept(_TRACED), Turns()
 
         # Compiling takes ten times as long as asking: do it before the first question.
         for name in measures.load():
@@ -132,8 +134,11 @@ class Reader:
         now = (head.number, today, frozenset(asked))
         if now != done:
             for one in asked:
-                if stop is None or not stop.is_set():
-                    await asyncio.to_thread(self._work_out, one, View(head, None, today))
+                try:
+                    await asyncio.to_thread(self._work_out, one, View(head, None, today), stop)
+                except Exception as error:
+                    # The others are worked out all the same, and this one is not tried again at this head.
+                    log.fault(_log, "figures of a question were not worked out ahead", error)
         return now
 
     async def lineage(
@@ -162,12 +167,23 @@ class Reader:
         scope = access.rows(principal, LINEAGE, "duckdb")
         facts = _right_to_facts(principal)
         rights = [None if one is None else (one.sql, *one.params, one.masked) for one in (scope, facts)]
+        period = period_of(question.grain, question.first, today)
+        if period is None:
+            raise _no_figure("no period of figures has begun that has this day in it")
+        # The same answer whatever its day, and however many rows somebody wants who gets none: kept once.
+        question = msgspec.structs.replace(question, first=period.start, last=period.start)
+        rows = 0 if facts is None else min(max(rows, 0), MAX_ROWS)
         key = (head.number, today, question, *rights, rows)
-        found = self._traced.get(key)
-        if found is None:
-            found = await asyncio.to_thread(self._trace, question, scope, facts, min(rows, MAX_ROWS), view)
-            self._traced.put(key, found)
-        figure, origins, withheld = found
+
+        def once() -> tuple[Figure, list[Origin], str]:
+            with self._tracing.alone(key):
+                found: tuple[Figure, list[Origin], str] | None = self._traced.get(key)
+                if found is None:
+                    found = self._trace(question, scope, facts, rows, period, view)
+                    self._traced.put(key, found)
+            return found
+
+        figure, origins, withheld = await asyncio.to_thread(once)
         parts = await parts_of(connection, origins)
         await access.audit(connection, principal, LINEAGE, purpose, len(parts))
         if facts is not None:
@@ -204,8 +220,6 @@ class Reader:
         if characteristic is not None:
             question = _divided(question, characteristic, groups)
         scope = access.rows(principal, DATASET, "duckdb")
-        if known_at is None:
-            self.lately.note(Asked(measure, grain, first, last))
         head = await heads.newest(connection)
         today = clock.day_of(known_at or await clock.now(connection))
         key = (head.number, today, question, scope.sql, tuple(scope.params))
@@ -215,6 +229,8 @@ class Reader:
                 self._compute, question, scope, View(head, question.known_at, today)
             )
             self._figures.put(key, found)
+        if known_at is None:  # and it could be answered
+            self.lately.note(Asked(measure, grain, first, last))
         await access.audit(connection, principal, DATASET, purpose, len(found))
         return [_dated(figure, head, known_at) for figure in found]
 
@@ -241,11 +257,15 @@ class Reader:
                 )  # fmt: skip
         return found
 
-    def _work_out(self, asked: Asked, view: View) -> None:
+    def _work_out(self, asked: Asked, view: View, stop: asyncio.Event | None) -> None:
+        """Term by term, the newest first, until `stop` is set."""
         grain = next(one for one in get_args(Grain) if one == asked.grain)
+        measure = combinations.measure(asked.measure)
         wanted = periods.between(grain, asked.first, asked.last, view.today)
-        if wanted:
-            self._releases.of(combinations.measure(asked.measure), wanted, view)
+        for mine in reversed(by_term(wanted).values()):
+            if stop is not None and stop.is_set():
+                return
+            self._releases.of(measure, mine, view)
 
     def _compute(self, question: Question, scope: Scope, view: View) -> list[Figure]:
         wanted = periods.between(question.grain, question.first, question.last, view.today)
@@ -268,12 +288,9 @@ class Reader:
         return figures
 
     def _trace(
-        self, question: Question, scope: Scope, facts: Scope | None, rows: int, view: View
+        self, question: Question, scope: Scope, facts: Scope | None, rows: int, period: Period, view: View
     ) -> tuple[Figure, list[Origin], str]:
         measure = combinations.measure(question.measure)
-        period = period_of(question.grain, question.first, view.today)
-        if period is None:
-            raise _no_figure("no period of figures has begun that has this day in it")
         release = self._releases.of(measure, [period], view)[period]
         names = _names(question, release)
         granted = self._granted(question, scope, names)
@@ -376,7 +393,8 @@ def _why_closed(symbol: str | None) -> str:
     if symbol == disclosure.NOT_APPLICABLE:
         return "There is no figure: how many messages came is not told."
     return (
-        "A figure that this one is the sum of is hidden: how many messages they come from is hidden with it."
+        "A figure that this one is the sum of, or another of the same facts, is hidden: "
+        "how many messages they come from is hidden with it."
     )
 
 

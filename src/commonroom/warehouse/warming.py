@@ -22,6 +22,7 @@ _MOST = 24  # questions that are remembered
 _LATELY_SECONDS = 1800.0
 _LOOK_SECONDS = 0.5
 _REST = 3.0  # of the time that the work took
+_GRACE_SECONDS = 3.0
 _log = log.get("warehouse")
 
 
@@ -79,3 +80,11 @@ async def keep_warm(
         except Exception as error:
             log.fault(_log, "figures were not worked out ahead", error)
         await pause(stop, max(_LOOK_SECONDS, _REST * (time.monotonic() - began)))
+
+
+async def end(keeping: asyncio.Task[None], seconds: float = _GRACE_SECONDS) -> None:
+    """Once it was told to stop: give it so many seconds, then leave its work to end with the engine."""
+    _, unfinished = await asyncio.wait((keeping,), timeout=seconds)
+    for task in unfinished:
+        task.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import random
 import shutil
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterable
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from commonroom.engines import clock, delta
+from commonroom import log
+from commonroom.engines import clock, delta, files
 from commonroom.engines.delta import Batch
 from commonroom.settings import Settings
-from commonroom.warehouse import heads, loader, measures, partials, periods, stages, tables
+from commonroom.warehouse import heads, loader, manifests, measures, partials, periods, stages, tables
+from commonroom.warehouse.heads import Head
+from commonroom.warehouse.partials import Partials
 from commonroom.warehouse.releases import Releases, View, time_of
 from tests.unit.warehouse.house import REGISTERS, House, Record, enrolment, mark, organisation, upn
 
@@ -23,6 +30,24 @@ SCHOOLS = [str(990001 + number) for number in range(4)]
 DAYS = ["2026-09-08", "2026-11-30", "2026-12-04", "2026-12-17", "2027-01-06", "2027-01-08"]
 FIRST, LAST = date(2026, 9, 1), date(2027, 1, 8)
 KEPT = [name for name, measure in measures.load().items() if stages.of(measure)]
+
+
+@pytest.fixture(autouse=True)
+def _faults_raise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault stops no question, so a broken statement would be seen by nobody."""
+
+    def fault(_: Any, event: str, error: BaseException) -> None:
+        raise AssertionError(event) from error
+
+    monkeypatch.setattr(log, "fault", fault)
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """Where faults are meant to happen: what they are."""
+    found: list[BaseException] = []
+    monkeypatch.setattr(log, "fault", lambda _, __, error: found.append(error))
+    return found
 
 
 @pytest.fixture
@@ -48,7 +73,28 @@ async def all_numbers(house: House, releases: Releases, known_at: datetime | Non
             wanted = periods.between(grain, FIRST, LAST, LAST)
             for period, release in releases.of(measure, wanted, view).items():
                 found[f"{name} {time_of(measure, period)}"] = release.numbers
+    if known_at is None:
+        assert_served(releases, view.head)
     return found
+
+
+def assert_served(releases: Releases, head: Head) -> None:
+    """The figures came from what is kept, as at the head."""
+    kept = releases._partials
+    assert kept is not None
+    for name in KEPT:
+        stage = stages.of(measures.named(name))
+        assert stage is not None
+        assert kept._newest[stage.name].version == head.tables.get(stage.entity, delta.EMPTY)
+    assert rows_of(kept, head) is not None
+
+
+WEEK = {"week 2026-12-14": [date(2026, 12, day) for day in range(14, 21)]}
+
+
+def rows_of(kept: Partials, head: Head) -> list[Any] | None:
+    found = kept.rows(measures.named("absence_overall"), head, WEEK)
+    return None if found is None else sorted(map(str, found))
 
 
 # Asked as known at a time, figures are worked out from the facts; nothing has become known since that moment.
@@ -178,7 +224,7 @@ async def test_a_kill_at_any_step_of_a_refresh_leaves_the_figures_right(
     story = Story(house, 1)
     await story.marks()
     await all_numbers(house, open_releases(house), None)
-    write, store = partials.Partials._write, partials._store
+    write, store = partials.Partials._write, manifests.store
 
     def torn(self: Any, sql: str, file: Path, given: Any) -> None:
         write(self, sql, file, given)
@@ -192,7 +238,7 @@ async def test_a_kill_at_any_step_of_a_refresh_leaves_the_figures_right(
         store(folder, manifest)
 
     monkeypatch.setattr(partials.Partials, "_write", torn)
-    monkeypatch.setattr(partials, "_store", before_it_is_named)
+    monkeypatch.setattr(manifests, "store", before_it_is_named)
     for deadly in ("sums", "figures", "manifest"):
         story.version += 1
         await story.marks()
@@ -202,8 +248,6 @@ async def test_a_kill_at_any_step_of_a_refresh_leaves_the_figures_right(
         releases = open_releases(house)  # the next process
         found = await all_numbers(house, releases, None)
         assert found == await all_numbers(house, releases, END_OF_TODAY)
-        assert releases._partials is not None
-        assert releases._partials._newest, "nothing was kept: the figures came from the facts"
 
 
 async def test_sums_of_a_table_that_was_put_back_are_not_read(house: House) -> None:
@@ -224,3 +268,122 @@ async def test_sums_of_a_table_that_was_put_back_are_not_read(house: House) -> N
     await story.marks()
     fresh = open_releases(house)
     assert await all_numbers(house, fresh, None) == await all_numbers(house, fresh, END_OF_TODAY)
+
+
+async def one_day_told(house: House, code: str = "I", version: int = 1) -> Head:
+    """Some of its pupils were there."""
+    codes = [code, "/", "/", "/"]
+    marks = [mark(SCHOOLS[0], pupil, "2026-12-17", "AM", codes[pupil], version) for pupil in range(4)]
+    assert not (await house.load(house.letter(SCHOOLS[0], "attendance_mark", marks))).refused
+    return await heads.newest(house.connection)
+
+
+def kept_folder(house: House) -> Path:
+    (folder,) = (house.settings.folder("warehouse") / partials.FOLDER).glob("attendance_mark-*")
+    return folder
+
+
+def hours_pass(folder: Path, hours: float = 2) -> None:
+    for path in folder.iterdir():
+        os.utime(path, (time.time() - 3600 * hours,) * 2)
+
+
+async def test_what_was_deleted_is_made_again_at_the_same_head(house: House) -> None:
+    head, kept = await one_day_told(house), Partials(house.settings, house.duck)
+    before = rows_of(kept, head)
+    shutil.rmtree(kept_folder(house))
+    assert rows_of(kept, head) == before
+    for path in kept_folder(house).glob("figures-*"):
+        path.unlink()
+    assert rows_of(kept, head) == before
+
+
+async def test_files_that_go_while_they_are_read_send_the_question_to_the_facts(
+    house: House, faults: list[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, kept = await one_day_told(house), Partials(house.settings, house.duck)
+    before = rows_of(kept, head)
+    with monkeypatch.context() as deleted:
+        deleted.setattr(manifests, "is_there", lambda *_: True)
+        for path in kept_folder(house).glob("figures-*"):
+            path.unlink()
+        assert rows_of(kept, head) is None
+    assert (rows_of(kept, head), len(faults)) == (None, 1), "it is left alone for a while"
+    kept._failed.clear()
+    assert rows_of(kept, head) == before
+
+
+async def test_nobody_waits_long_for_another_process(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partials, "_WAIT_SECONDS", 0.05)
+    head, kept = await one_day_told(house), Partials(house.settings, house.duck)
+    assert rows_of(kept, head)
+    after = await one_day_told(house, "/", 2)
+    with (kept_folder(house) / "lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert rows_of(kept, after) is None
+    assert rows_of(kept, after)
+
+
+async def test_a_failure_leaves_nothing_behind_and_is_not_repeated_at_once(
+    house: House, faults: list[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, kept = await one_day_told(house), Partials(house.settings, house.duck)
+
+    def full(_: Iterable[Path]) -> None:
+        raise OSError(errno.ENOSPC, "disk full")
+
+    monkeypatch.setattr(files, "sync", full)
+    assert (rows_of(kept, head), rows_of(kept, head), len(faults)) == (None, None, 1)
+    assert not list(kept_folder(house).glob("*.parquet"))
+
+
+async def test_manifests_of_another_version_of_the_program_count_for_nothing(house: House) -> None:
+    head = await one_day_told(house)
+    before = rows_of(Partials(house.settings, house.duck), head)
+    (manifest,) = kept_folder(house).glob("*.json")
+    manifest.write_text('{"version": "2.0"}')
+    assert rows_of(Partials(house.settings, house.duck), head) == before
+
+
+async def test_what_was_merged_is_there_for_an_hour_more_for_those_who_read_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partials, "_MOST_FILES", 1)
+    head, slow = await one_day_told(house), Partials(house.settings, house.duck)
+    before = rows_of(slow, head)
+    folder, quick = kept_folder(house), Partials(house.settings, house.duck)
+    old = folder.with_name("attendance_mark-0123456789abcdef")
+    old.mkdir()
+    (old / "sums.parquet").write_text("of another declaration")
+    hours_pass(folder, 30)
+    hours_pass(old, 30)
+    merged = await one_day_told(house, "/", 2)
+    after = rows_of(quick, merged)
+    assert after != before
+    assert rows_of(slow, head) == before
+    assert not old.exists()
+    assert len(list(folder.glob("figures-*"))) > 1
+    hours_pass(folder)
+    rows_of(quick, await one_day_told(house, "I", 3))
+    hours_pass(folder)
+    assert rows_of(quick, await one_day_told(house, "/", 4)) == after
+    manifest = next(manifests.stored(folder, 10**9))
+    recent = {path.name for path in folder.glob("*.parquet") if path.stat().st_mtime > time.time() - 3600}
+    assert {path.name for path in folder.glob("*.parquet")} == {*manifest.figures, *manifest.sums} | recent
+    assert len(list(folder.glob("*.json"))) <= 2
+
+
+async def test_a_late_correction_asks_for_no_file_of_the_days_between(house: House) -> None:
+    for number, day in enumerate(DAYS[:3], 1):
+        marks = [mark(SCHOOLS[0], 0, day, "AM", "/", number)]
+        assert not (await house.load(house.letter(SCHOOLS[0], "attendance_mark", marks))).refused
+    head, stage = await heads.newest(house.connection), stages.of(measures.named("absence_overall"))
+    assert stage is not None
+    version = head.tables["attendance_mark"]
+    stored = delta.files_of(tables.of("attendance_mark").folder(house.settings), version)
+    first, between, last = map(date.fromisoformat, DAYS[:3])
+    kept = Partials(house.settings, house.duck)
+    asked = kept._facts(stage, version, {"one": (first,), "other": (last,)})
+    is_read = {file.low["valid_from"]: file.path in asked for file in stored}
+    assert is_read == {first: True, between: False, last: True}
+    assert {row["valid_from"] for row in house.duck.query(asked)} == {first, last}

@@ -8,16 +8,20 @@ from collections.abc import AsyncIterator
 from datetime import date, datetime
 from typing import Any
 
+import duckdb
 import pytest
 
+from commonroom import log
 from commonroom.engines import clock
+from commonroom.engines.duck import Duck
 from commonroom.identity import PUBLIC
+from commonroom.problems import Problem
 from commonroom.settings import Settings
 from commonroom.warehouse import Figure, Reader, open_reader
 from commonroom.warehouse.suppression import Table
-from commonroom.warehouse.warming import keep_warm
+from commonroom.warehouse.warming import Asked, end, keep_warm
 from tests.unit.warehouse.house import House, enrolment, mark
-from tests.waiting import until_async
+from tests.waiting import until, until_async
 
 A = "990001"
 FIRST, LAST = date(2026, 9, 7), date(2026, 9, 11)
@@ -118,3 +122,80 @@ async def test_two_who_ask_for_the_same_release_have_it_worked_out_once(house: H
     assert answers[0] == answers[1]
     assert hiding.times == 2 * once
     reader.close()
+
+
+LONG_AGO = Asked("absence_overall", "week", date(1900, 1, 1), date(1900, 2, 1))
+
+
+async def test_a_question_that_cannot_be_answered_is_not_worked_out_ahead(house: House) -> None:
+    reader = open_reader(house.settings)
+    with pytest.raises(Problem, match="calendar"):
+        await reader.figures(
+            house.connection, PUBLIC, measure="absence_overall", level="school", grain="week", units=[A],
+            first=LONG_AGO.first, last=LONG_AGO.last,
+        )  # fmt: skip
+    assert reader.lately.questions() == []
+    reader.close()
+
+
+async def test_one_question_that_fails_keeps_no_other_from_being_worked_out_and_is_logged_once(
+    house: House, pool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults: list[str] = []
+    monkeypatch.setattr(log, "fault", lambda _, event, __: faults.append(event))
+    hiding = Hiding()
+    reader = open_reader(house.settings, hiding)
+    reader.lately.note(Asked("absence_overall", "week", FIRST, LAST))
+    reader.lately.note(LONG_AGO)  # the newest comes first
+    await reader.warm(pool, await reader.warm(pool))
+    assert hiding.times > 0
+    assert len(faults) == 1
+    reader.close()
+
+
+async def test_told_to_stop_the_warm_up_begins_no_further_term(house: House, pool: Any) -> None:
+    stop, terms = asyncio.Event(), set()
+
+    def hide(table: Table) -> frozenset[Any]:
+        stop.set()
+        terms.update(time for _, _, time in table.cells if time.startswith("term"))
+        return frozenset()
+
+    reader = open_reader(house.settings, hide)
+    marks = [mark(A, pupil, "2026-04-21", "AM", "/") for pupil in range(8)]
+    await house.load(house.letter(A, "attendance_mark", marks))
+    reader.lately.note(Asked("absence_overall", "week", date(2026, 4, 20), LAST))
+    await reader.warm(pool, None, stop)
+    assert len(terms) == 1
+    await reader.warm(pool)
+    assert len(terms) == 2
+    reader.close()
+
+
+async def test_whoever_shuts_down_waits_for_the_warm_up_only_so_long() -> None:
+    async def never_ends() -> None:
+        await asyncio.Event().wait()
+
+    keeping = asyncio.create_task(never_ends())
+    await end(keeping, 0.01)
+    assert keeping.cancelled()
+
+
+def test_closing_the_engine_ends_what_it_is_asked(settings: Settings) -> None:
+    duck, ended = Duck(settings, []), []
+
+    def ask_much() -> None:
+        try:
+            duck.query("SELECT sum(a.range * b.range) FROM range(100000) AS a, range(100000000) AS b")
+        except Exception as error:
+            ended.append(type(error).__name__)
+
+    asking = threading.Thread(target=ask_much, daemon=True)
+    asking.start()
+    until(lambda: bool(duck._open), what="the question")
+
+    duck.close()
+    asking.join(10)
+    assert ended == ["InterruptException"]
+    with pytest.raises(duckdb.ConnectionException, match="closed"):
+        duck.query("SELECT 1")

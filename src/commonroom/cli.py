@@ -175,6 +175,7 @@ def _serve(data: Data = None) -> None:
     chosen = settings.load(data)
     log.configure("supervisor", chosen.log_level)
     supervisor.stop_on_signals()
+    supervisor.hold_shared_port(chosen)
     with supervisor.Supervisor(chosen) as processes:
         for child in (*supervisor.hubs(chosen), supervisor.PORTAL, supervisor.WORKER):
             processes.start(child)

@@ -26,7 +26,7 @@ import msgspec
 
 from commonroom import log
 from commonroom.engines.database import migrate
-from commonroom.engines.postgres import LocalServer
+from commonroom.engines.postgres import LocalServer, connections_for
 from commonroom.problems import Problem
 from commonroom.settings import FILE_NAME, Settings
 
@@ -78,7 +78,7 @@ class Supervisor:
         self.settings = settings
         self._log = log.get("supervisor")
         self._lock = _lock_folder(settings.data)
-        self._server = None if settings.database else LocalServer(settings.folder("postgres"))
+        self._server = None if settings.database else _own_server(settings)
         self._children: dict[str, _Running] = {}
         self._guard = threading.RLock()
         self._stopping = threading.Event()
@@ -242,6 +242,20 @@ def free_port(wanted: int | None, taken: int | None = None) -> int:
             return found
 
 
+def hold_shared_port(settings: Settings) -> None:
+    """Keep the port that several hub processes share for this process and its children. Raises Problem CR-002.
+
+    The kernel lets any process of this user join them: the hub of another data folder would take half of the connections.
+    """
+    if settings.hub_processes > 1 and not _locked(settings.hub_port):
+        raise Problem(
+            "CR-002",
+            f"another commonroom has the port {settings.hub_port}",
+            where="hub_port",
+            remedy="Stop it, or choose another `hub_port`.",
+        )
+
+
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -261,6 +275,11 @@ def _locked(port: int) -> bool:
         return False
     _PORTS.append(held)
     return True
+
+
+def _own_server(settings: Settings) -> LocalServer:
+    connections = connections_for(settings.hub_processes)
+    return LocalServer(settings.folder("postgres"), options={"max_connections": str(connections)})
 
 
 def _lock_folder(folder: Path) -> IO[bytes]:

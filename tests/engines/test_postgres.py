@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from commonroom.engines.database import dsn, migrate, open_pool
-from commonroom.engines.postgres import LocalServer
+from commonroom.engines.postgres import CONNECTIONS, LocalServer, connections_for
+from commonroom.hub.office import POOL_SIZE
 from commonroom.problems import Problem
 from commonroom.settings import Settings
 from tests.waiting import until
@@ -35,6 +36,17 @@ def test_it_is_the_release_the_documents_name(server: LocalServer) -> None:
     with psycopg.connect(server.dsn) as connection:
         assert connection.info.server_version // 10_000 == 18
     server.stop()
+
+
+def test_it_takes_the_connections_of_as_many_hub_processes_as_may_be_asked_for(tmp_path: Path) -> None:
+    needed = connections_for(64)
+    assert needed > 64 * POOL_SIZE
+    server = LocalServer(tmp_path / "postgres", options={"max_connections": str(needed)})
+    server.start()
+    with psycopg.connect(server.dsn) as connection:
+        assert connection.execute("SHOW max_connections").fetchone() == (str(needed),)
+    server.stop()
+    assert connections_for(1) == CONNECTIONS
 
 
 def test_it_starts_again_after_a_clean_stop(server: LocalServer) -> None:

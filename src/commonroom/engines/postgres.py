@@ -28,10 +28,14 @@ SYSTEM_USER = "pgserver"
 START_SECONDS = 60
 STOP_SECONDS = 60
 
-_CONFIGURATION = """
+CONNECTIONS = 200  # enough for all rooms and eight hub processes
+OF_A_HUB = 16  # its pool of 8, and one each for what needs a session of its own
+OF_THE_REST = 72  # portal, worker, agents, commands
+
+_CONFIGURATION = f"""
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
-max_connections = 200
+max_connections = {CONNECTIONS}
 shared_buffers = '256MB'
 max_wal_size = '2GB'
 log_min_messages = warning
@@ -39,6 +43,11 @@ log_min_messages = warning
 log_min_error_statement = panic
 log_error_verbosity = terse
 """
+
+
+def connections_for(hubs: int) -> int:
+    """How many connections a server must take with so many hub processes."""
+    return max(CONNECTIONS, hubs * OF_A_HUB + OF_THE_REST)
 
 
 class LocalServer:

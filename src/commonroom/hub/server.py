@@ -114,13 +114,24 @@ def make_server(settings: Settings) -> HubServer:
 def listeners(settings: Settings) -> list[socket.socket] | None:
     """The socket of one of several processes on one port, among which the kernel spreads connections.
 
-    None for a process that has its port to itself: it must not start beside another one unnoticed.
+    It is bound and does not listen yet: the server listens when its parts are ready, and until then the kernel gives new
+    connections to the others. None for a process that has its port to itself: it must not start beside another one
+    unnoticed.
     """
     if settings.hub_processes == 1:
         return None
     family = socket.AF_INET6 if ":" in settings.bind else socket.AF_INET
-    address = (settings.bind, settings.hub_port)
-    return [socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=True)]
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if family == socket.AF_INET6:
+        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        bound.bind((settings.bind, settings.hub_port))
+    except OSError:
+        bound.close()
+        raise
+    return [bound]
 
 
 def run(settings: Settings) -> None:

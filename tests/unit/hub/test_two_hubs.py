@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 
 import httpx2
 import msgspec
+import pytest
 
 from commonroom.exchange import Client, Receipt
 from commonroom.hub import doorbell, load_movements
+from commonroom.hub.server import listeners
 from commonroom.problems import Problem
 from commonroom.settings import Settings
-from commonroom.supervisor import hubs
+from commonroom.supervisor import hold_shared_port, hubs
 from tests.hub_server import (
     MOVEMENTS,
     HubProcess,
@@ -93,6 +96,23 @@ async def test_two_hub_processes_share_one_port_and_one_goes_on_when_the_other_i
             letters = await authority.pull(100, 5)
             assert {letter.position for letter in letters} == {receipt.position for receipt in sent}
             assert len(sent) == 21
+
+
+def test_a_process_that_shares_its_port_does_not_listen_before_it_is_ready(settings: Settings) -> None:
+    shared = msgspec.structs.replace(settings, hub_processes=2, hub_port=free_port())
+    with ExitStack() as bound:
+        for _ in range(2):
+            for listener in listeners(shared) or ():
+                bound.enter_context(listener)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((shared.bind, shared.hub_port), timeout=5)
+
+
+def test_another_data_folder_cannot_share_the_port(settings: Settings) -> None:
+    shared = msgspec.structs.replace(settings, hub_processes=2, hub_port=free_port())
+    hold_shared_port(shared)
+    with pytest.raises(Problem, match="another commonroom has the port"):
+        hold_shared_port(shared)
 
 
 def _answering_process(port: int) -> str:

@@ -1,9 +1,9 @@
 """Lineage: from a published figure to the facts it was made of, the messages that told them, and who sent those.
 
 Two rights meet here. Everybody may know as of which state a figure was read, who sent what it is made of and in how many
-messages; but nothing is counted where the figure, or any that it is the sum of, is hidden: how many messages came is often
-how many pupils they were about. Facts, and which message told each, are of `warehouse.facts`: a school sees those that it
-told itself, an analyst all without what names a person.
+messages; but nothing is counted where the figure, any that it is the sum of or any other of the same facts is hidden: how
+many messages came is often how many pupils they were about. Facts, and which message told each, are of `warehouse.facts`: a
+school sees those that it told itself, an analyst all without what names a person.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from commonroom.warehouse import measures, organisations, periods, tables
 from commonroom.warehouse.history import LINEAGE, items_shown
 from commonroom.warehouse.measures import Grain, Level, Measure
 from commonroom.warehouse.periods import Period
-from commonroom.warehouse.releases import Release, View, place_of, time_of
+from commonroom.warehouse.publication import Place
+from commonroom.warehouse.releases import Release, Releases, View, place_of, time_of
 from commonroom.warehouse.tables import FactTable
 
 MAX_MESSAGES = 500  # of each entity; the newest
@@ -153,20 +154,21 @@ class Wanted(msgspec.Struct, frozen=True):
 def period_of(grain: Grain, on: date, today: date) -> Period | None:
     """The period that a day is in, school or not; None when it has not begun, or there is no school near."""
     begins, ends = terms.covered()
-    near = periods.between(grain, max(on - _NEAR, begins), min(on + _NEAR, ends), today)
+    day = min(max(on, begins), ends)  # the first and last day of all calendars have none beside them
+    near = periods.between(grain, max(day - _NEAR, begins), min(day + _NEAR, ends), today)
     return next((period for period in near if period.start <= on <= period.end), None)
 
 
 class Tracer:
     """Finds what figures are made of, in the tables of one data folder. Safe to use from several threads."""
 
-    def __init__(self, settings: Settings, duck: Duck) -> None:
-        self._settings, self._duck = settings, duck
+    def __init__(self, settings: Settings, duck: Duck, releases: Releases) -> None:
+        self._settings, self._duck, self._releases = settings, duck, releases
 
     def trace(self, wanted: Wanted, release: Release, view: View) -> tuple[list[Origin], bool]:
         """The origins, and whether anything is hidden beneath the figure, so that nothing is counted."""
         inside = {urn for urn, one in release.schools.items() if one.group(wanted.level)[0] == wanted.unit}
-        closed = not wanted.tells or _hidden_beneath(wanted, release, inside, view)
+        closed = not wanted.tells or self._hidden_beneath(wanted, release, inside, view)
         members = pa.table({"code": pa.array(sorted(inside), pa.string())})
         entities = dict.fromkeys([*measures.entities_of(wanted.measure).values(), organisations.ENTITY])
         origins = [self._origin(entity, wanted, members, closed, view) for entity in entities]
@@ -198,6 +200,24 @@ class Tracer:
         granted = Granted(**counts, told=tuple(Told(**row) for row in told), shown=tuple(shown))
         return Origin(entity, version, senders, granted)
 
+    def _hidden_beneath(self, wanted: Wanted, release: Release, inside: set[str], view: View) -> bool:
+        """Whether a figure that this one is the sum of is hidden, or any other of the same facts.
+
+        Whatever may be counted is then made of shown figures alone, and no subtraction of counts leads to a hidden one.
+        """
+        places = _places_inside(wanted.level, wanted.unit, release, inside)
+        times = {time_of(wanted.measure, one) for one in _within(wanted.period, get_args(Grain), view)}
+        if _is_hidden(measures.family(wanted.measure), release, places, times):
+            return True
+        for whole in _of_the_same_facts(wanted.measure):
+            is_flow = whole.taken == "over the period"  # a state is on the last school day
+            asked = _within(wanted.period, whole.grains, view) if is_flow else [wanted.period]
+            times = {time_of(whole, one) for one in asked}
+            found = self._releases.of(whole, asked, view)
+            if any(_is_hidden(measures.family(whole), one, places, times) for one in found.values()):
+                return True
+        return False
+
     def _read(
         self, table: FactTable, version: int, wanted: Wanted, members: Any, view: View
     ) -> tuple[str, list[Any]]:
@@ -227,30 +247,45 @@ class Tracer:
         return read + (_FLOW if is_flow else _STATE.format(key=key, on=period.last_school_day)), []
 
 
-def _hidden_beneath(wanted: Wanted, release: Release, inside: set[str], view: View) -> bool:
-    """Whether a figure that this one is the sum of is hidden: a part of the measure, the place or the period.
+def _within(period: Period, grains: Sequence[Grain], view: View) -> list[Period]:
+    """The period, where it is of these grains, and every shorter one in it."""
+    shortest_first: tuple[Grain, ...] = get_args(Grain)
+    no_longer = shortest_first[: shortest_first.index(period.grain) + 1]
+    return [
+        one
+        for grain in no_longer
+        if grain in grains
+        for one in periods.between(grain, period.start, period.end, view.today)
+    ]
 
-    Whatever may be counted is then made of shown figures alone, and no subtraction of counts leads to a hidden one.
-    """
-    family = {measure.name for measure in measures.family(wanted.measure)}
-    all_grains: tuple[Grain, ...] = get_args(Grain)  # the shortest first
-    grains = all_grains[: all_grains.index(wanted.period.grain) + 1]
-    times = {
-        time_of(wanted.measure, one)
-        for grain in grains
-        for one in periods.between(grain, wanted.period.start, wanted.period.end, view.today)
+
+def _of_the_same_facts(measure: Measure) -> list[Measure]:
+    """Of every other family with a measure that reads an entity of this one's, the first measure."""
+    mine = {one.name for one in measures.family(measure)}
+    entities = set(measures.entities_of(measure).values())
+    wholes = {
+        measures.family(one)[0].name: measures.family(one)[0]
+        for one in measures.load().values()
+        if one.name not in mine and entities & set(measures.entities_of(one).values())
     }
-    schools_of: dict[Any, set[str]] = {}
+    return list(wholes.values())
+
+
+def _places_inside(level: Level, unit: str, release: Release, inside: set[str]) -> set[Place]:
+    """The places whose schools are all among these."""
+    schools_of: dict[Place, set[str]] = {}
     levels: tuple[Level, ...] = get_args(Level)
     for urn, school in release.schools.items():
-        for level in levels:
-            code = school.group(level)[0]
+        for one in levels:
+            code = school.group(one)[0]
             if code is not None:
-                schools_of.setdefault(place_of(level, code), set()).add(urn)
-    return any(
-        name in family and time in times and schools_of.get(place, inside) <= inside
-        for name, place, time in release.hidden
-    )
+                schools_of.setdefault(place_of(one, code), set()).add(urn)
+    return {place_of(level, unit), *(place for place, schools in schools_of.items() if schools <= inside)}
+
+
+def _is_hidden(family: Sequence[Measure], release: Release, places: set[Place], times: set[str]) -> bool:
+    names = {measure.name for measure in family}
+    return any(name in names and place in places and time in times for name, place, time in release.hidden)
 
 
 def _day_of_groups(period: Period, today: date) -> date:

@@ -41,8 +41,10 @@ add_codes(
 DATASET = "warehouse.measures"
 MAX_TEXT = 16_384
 MAX_EACH = 20
+MAX_DEPTH = 20
 MAX_MEASURES = 100
 MAX_DAYS = 800
+MAX_DECIMALS, MAX_SIZE = 6, 1_000_000
 _PATH = Path("own measure.yaml")
 _NAME = re.compile(r"[a-z][a-z0-9_]{2,40}")
 
@@ -82,8 +84,26 @@ def declared(text: str) -> Measure:
     if len(text) > MAX_TEXT:
         raise _fault(f"it is longer than {MAX_TEXT} characters")
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise _fault("it refers to parts of itself")
+        return _proved(text)
+    except Problem:
+        raise
+    except Exception as error:
+        # Anybody's text goes through a YAML reader, a parser and a compiler, each with its own way to say that it is too
+        # deep, too large or names one thing twice: whatever they raise is about the text.
+        raise _fault(
+            "it cannot be read or compiled: it is too deep, too large or names one thing twice"
+        ) from error
+
+
+def _proved(text: str) -> Measure:
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent):
+                raise _fault("it refers to parts of itself")
+            if depth > MAX_DEPTH:  # read event by event: what is deep takes the square of its depth
+                raise _fault(f"it is more than {MAX_DEPTH} levels deep")
     except yaml.YAMLError:
         pass  # said better below, with its line
     measure = declarations.parse(text, Measure, _PATH)
@@ -93,6 +113,12 @@ def declared(text: str) -> Measure:
         raise _fault("a published measure has that name")
     if measure.sum_of or measure.base or measure.bounded_by or measure.by:
         raise _fault("`sum_of`, `base`, `bounded_by` and `by` are for published measures")
+    if not (
+        0 <= measure.decimals <= MAX_DECIMALS
+        and 1 <= measure.scale <= MAX_SIZE
+        and 1 <= measure.times <= MAX_SIZE
+    ):
+        raise _fault(f"`decimals` is 0 to {MAX_DECIMALS}, `scale` and `times` are 1 to {MAX_SIZE}")
     if measure.levels != ("school",) or len(measure.each) + len(measure.each_beside) > MAX_EACH:
         raise _fault(f"it is by school, and of at most {MAX_EACH} things that are known of a unit")
     if measure.benchmark is not None:

@@ -235,6 +235,8 @@ NO_FIGURES: list[tuple[dict[str, Any], str]] = [
     ({"unit": "123456"}, "CR-295"),
     ({"on": date(2026, 8, 10)}, "CR-295"),
     ({"on": date(2026, 12, 10)}, "CR-295"),
+    ({"on": date.min}, "CR-295"),
+    ({"on": date.max}, "CR-295"),
     ({"measure": "nothing"}, "CR-063"),
     ({"level": "planet"}, "CR-063"),
 ]
@@ -263,3 +265,48 @@ def test_every_measure_can_be_traced() -> None:
     for measure in measures.load().values():
         for entity in measures.entities_of(measure).values():
             assert {"school", "urn", measure.place} & set(tables.of(entity).items), (measure.name, entity)
+
+
+def excluded(school: str, pupil: int, category: str, day: str) -> dict[str, Any]:
+    return {
+        "school": school, "upn": upn(pupil), "category": category, "start_date": day, "valid_from": day, "version": 1,
+    }  # fmt: skip
+
+
+async def test_messages_of_one_measure_tell_no_hidden_figure_of_another(house: House, reader: Reader) -> None:
+    """A has no suspension and one permanent exclusion: that it came in one message is as hidden as it."""
+    one = excluded(A, 0, "PERM", "2026-09-09")
+    some = [excluded(B, 100 + pupil, "PERM", "2026-09-09") for pupil in range(4)]
+    some += [excluded(B, 106 + pupil, "SUSP", "2026-09-09") for pupil in range(5)]
+    loaded = await house.load(house.letter(A, "exclusion", [one]), house.letter(B, "exclusion", some))
+    assert not loaded.findings
+    found = {}
+    for measure in ("suspensions", "pupils_suspended", "permanent_exclusions"):
+        for grain in ("day", "week", "term"):
+            told = await trace(house, reader, measure=measure, grain=grain)
+            found[measure, grain] = told.figure.symbol, told.parts[0].senders
+            assert told.withheld
+    assert found == {
+        (measure, grain): ("c" if measure == "permanent_exclusions" else None, None)
+        for measure, grain in found
+    }
+    # What is about nobody who is hidden is counted still: the marks of the same school.
+    assert (await trace(house, reader)).parts[0].senders
+
+
+async def test_a_period_is_traced_once_for_everybody(
+    house: House, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of its days is asked for, and however many rows somebody wants who has a right to none."""
+    reads: list[str] = []
+    read = reader._duck.query
+
+    def counted(sql: str, *more: Any) -> Any:
+        reads.extend(["senders"] if "count(DISTINCT message) AS messages" in sql else [])
+        return read(sql, *more)
+
+    monkeypatch.setattr(reader._duck, "query", counted)
+    days = [MONDAY + timedelta(days=day) for day in range(5)]
+    answers = [await trace(house, reader, on=day, rows=number) for number, day in enumerate(days)]
+    assert {answer.parts for answer in answers} == {answers[0].parts}
+    assert len(reads) == 2  # of the marks and of the register

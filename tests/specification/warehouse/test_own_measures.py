@@ -123,6 +123,23 @@ def test_what_cannot_be_used_is_refused_when_it_is_defined(right: str) -> None:
         own.declared(MONDAYS.replace(right, REFUSED[right]))
 
 
+TOO_MUCH = {
+    "deep": MONDAYS.replace("suppression: {}", f"suppression: {'[' * 8000}"),
+    "large": MONDAYS.replace("decimals: 1", f"decimals: {'9' * 5000}"),
+    "many decimals": MONDAYS.replace("decimals: 1", "decimals: 40"),
+    "no scale": MONDAYS.replace("decimals: 1", "scale: 0"),
+    "large number": MONDAYS.replace("sum(late)", f"sum(late) * {'9' * 400}"),
+    "deep expression": MONDAYS.replace("sum(late)", f"sum({'-' * 480}late)"),
+    "a name that is taken": MONDAYS.replace("late: sum", "period: sum"),
+}
+
+
+@pytest.mark.parametrize("what", TOO_MUCH)
+def test_what_no_reader_or_compiler_can_take_is_refused_as_well(what: str) -> None:
+    with pytest.raises(Problem, match=r"CR-001|CR-062|CR-286"):
+        own.declared(TOO_MUCH[what])
+
+
 async def test_published_figures_stand_beside(house: House) -> None:
     reader = open_reader(house.settings)
     try:

@@ -126,6 +126,7 @@ def divided(measure: Measure, by: str) -> Measure:
     else:
         whose = characteristics.named(by).entity  # of marks no other entity's state is one
         possible = set(characteristics.UNIT) <= set(measure.unit) and not _is_of_facts_of(by, whose)
+        possible = possible and not _is_published_the_other_way_round(measure, by)
     if not possible:
         raise Problem(
             "CR-063",
@@ -143,6 +144,18 @@ def same_as(measure: Measure) -> tuple[Measure, str, str] | None:
             if name == measure.name and measure.base is not None:
                 return named(measure.base), by, group
     return None
+
+
+def _is_published_the_other_way_round(measure: Measure, by: str) -> bool:
+    """Whether its groups are figures of others: those with SEN support who are eligible, of those eligible with support.
+
+    One figure published twice would be hidden in one place and shown in the other, so one of the two ways alone is open.
+    """
+    same = same_as(measure)
+    if same is None:
+        return False
+    others = [named(name) for name in characteristics.named(by).same_as.values()]
+    return by < same[1] and any(other.base == measure.base for other in others)
 
 
 def bounded_by(measure: Measure) -> list[Measure]:

@@ -13,6 +13,7 @@ import pytest
 
 from commonroom.engines import clock
 from commonroom.identity import PUBLIC
+from commonroom.problems import Problem
 from commonroom.settings import Settings
 from commonroom.warehouse import Reader, characteristics, measures, open_reader
 from tests.unit.warehouse.house import House, enrolment, upn
@@ -97,6 +98,18 @@ async def test_of_hidden_groups_nobody_is_told_which_are_empty(house: House, rea
     of_c = {group: symbol for (unit, group), (symbol, _) in groups.items() if unit == C}
     assert set(of_c) == set(characteristics.named("ethnicity").titles())
     assert set(of_c.values()) == {"c"}
+
+
+def test_one_figure_is_not_published_the_other_way_round() -> None:
+    """Pupils who are eligible and have support are a group of either measure: of one of them alone."""
+    measures.divided(measures.named("fsm_eligible"), "sen")
+    for name in ("sen_support", "ehc_plans"):
+        measures.divided(measures.named(name), "sex")
+        for by in ("fsm", "language"):
+            with pytest.raises(Problem, match="CR-063"):
+                measures.divided(measures.named(name), by)
+    with pytest.raises(Problem, match="CR-063"):
+        measures.divided(measures.named("first_language_other"), "fsm")
 
 
 def test_which_groups_are_figures_of_their_own() -> None:

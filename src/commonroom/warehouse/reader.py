@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, date, datetime
 from decimal import Decimal
 from typing import Any, get_args
 
@@ -35,8 +35,9 @@ from commonroom.warehouse.lineage import Origin, Tracer, Wanted, period_of
 from commonroom.warehouse.measures import Grain, Level, Measure
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Hide
-from commonroom.warehouse.releases import Kept, Release, Releases, Turns, View, by_term, place_of, time_of
+from commonroom.warehouse.releases import Release, Releases, View, by_term, place_of, time_of
 from commonroom.warehouse.sources import Part, parts_of
+from commonroom.warehouse.turns import Kept, Turns
 from commonroom.warehouse.warming import Asked, Lately
 
 add_codes({"CR-295": "There is no such figure to trace"})
@@ -352,6 +353,8 @@ def _question(
         raise _no_such(f"more than {MAX_DAYS} days", ["a shorter time"])
     if known_at is not None and known_at.tzinfo is None:
         raise _no_such("a known time without its zone", ["a time such as 2026-09-01T12:00:00Z"])
+    if known_at is not None and not MINYEAR < known_at.year < MAXYEAR:  # which other zones need not have
+        raise _no_such("the first or the last of all years", ["a time such as 2026-09-01T12:00:00Z"])
     levels: dict[str, Level] = {name: name for name in get_args(Level)}
     grains: dict[str, Grain] = {name: name for name in get_args(Grain)}
     return Question(

@@ -7,10 +7,7 @@ asked for, which say nothing about each other.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -42,6 +39,7 @@ from commonroom.warehouse.organisations import School
 from commonroom.warehouse.partials import Partials
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Calendar, Hide, Name, Parts, Place
+from commonroom.warehouse.turns import Kept, Turns
 
 GRAINS: tuple[Grain, ...] = ("day", "week", "term")
 _KEPT = 64
@@ -334,52 +332,6 @@ class Releases:
             found = organisations.schools(self._settings, self._duck, view.head, on, view.known_at)
             self._schools.put(key, found)
         return found
-
-
-class Turns:
-    """Who works at the same thing does so in turn; at different things, at the same time."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._locks: dict[Any, tuple[threading.Lock, int]] = {}
-
-    @contextmanager
-    def alone(self, key: Any) -> Iterator[None]:
-        """Nobody else is at `key`; keys that nobody waits for are forgotten."""
-        with self._guard:
-            lock, waiting = self._locks.get(key, (threading.Lock(), 0))
-            self._locks[key] = lock, waiting + 1
-        try:
-            with lock:
-                yield
-        finally:
-            with self._guard:
-                lock, waiting = self._locks.pop(key)
-                if waiting > 1:
-                    self._locks[key] = lock, waiting - 1
-
-
-class Kept:
-    """The last results, by everything they depend on; a new head makes new keys."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._values: OrderedDict[Any, Any] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Any) -> Any:
-        """What is kept under a key, None when nothing is."""
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-            return self._values.get(key)
-
-    def put(self, key: Any, value: Any) -> None:
-        """Keep it, and forget the oldest when there are too many."""
-        with self._lock:
-            self._values[key] = value
-            while len(self._values) > self._size:
-                self._values.popitem(last=False)
 
 
 def time_of(measure: Measure, period: Period) -> str:

@@ -101,19 +101,22 @@ async def test_two_members_vote_and_the_decision_makes_the_movement_run(room: Ro
     ]  # the other did not agree to be named
 
 
-@pytest.mark.parametrize("version", ["1", "", "one", "9" * 30])
-async def test_no_step_counts_for_a_text_that_the_member_has_not_read(room: Room, version: str) -> None:
+async def test_no_step_counts_for_a_text_that_the_member_has_not_read(room: Room) -> None:
     async with room.pool.acquire() as conn:
         operator = Actor(role="operator", name="A. Clerk")
         await agreements.withdraw(conn, operator, "meals", "It says too much")
         other = {"movement": {**MEALS, "purpose": "Something else"}, "criteria": CRITERIA, "reason": WHY}
         await agreements.amend(conn, operator, msgspec.convert(other, Proposal))
+    no_text = await room.chair.form("/movements/meals", {"step": "for", "reason": f"{WHY}\0"})
+    assert (no_text.status_code, "the character with the number 0" in no_text.text) == (400, True)
     slip = await room.chair.form("/movements/meals", {"step": "for", "reason": "", "version": "1"})
     assert 'name="version" value="1"' in slip.text  # the new text may not have been noticed
-    refused = await room.chair.form("/movements/meals", {"step": "for", "reason": WHY, "version": version})
-    assert refused.status_code == 400
-    assert "has changed since" in refused.text
-    assert 'name="version" value="2"' in refused.text
+    for version in ("1", "", "one", "9" * 30):
+        fields = {"step": "for", "reason": WHY, "version": version}
+        refused = await room.chair.form("/movements/meals", fields)
+        assert refused.status_code == 400
+        assert "has changed since" in refused.text
+        assert 'name="version" value="2"' in refused.text
     assert (await room.movement()).versions[-1].votes.votes_for == 0
     again = await room.chair.form("/movements/meals", {"step": "for", "reason": WHY, "version": "2"})
     assert again.status_code == 303
@@ -158,7 +161,6 @@ async def test_nobody_else_votes(room: Room) -> None:
     [
         ({"step": "for", "reason": ""}, "Give a reason"),
         ({"reason": WHY}, "Choose what to do"),
-        ({"step": "suspend", "reason": f"{WHY}\0"}, "the character with the number 0"),
         ({"step": "veto", "reason": WHY}, "Choose what to do"),
         ({"step": "resume", "reason": WHY}, "resume needs it to be suspended"),
     ],
@@ -169,7 +171,7 @@ async def test_a_form_that_cannot_be_used_says_why_and_keeps_what_was_written(
     answer = await room.chair.form("/movements/meals", fields)
     assert answer.status_code == 400
     assert said in answer.text
-    assert fields["reason"].rstrip("\0") in answer.text
+    assert fields["reason"] in answer.text
 
 
 async def test_the_register_shows_what_is_before_the_group_first(room: Room) -> None:

@@ -237,6 +237,8 @@ NO_FIGURES: list[tuple[dict[str, Any], str]] = [
     ({"on": date(2026, 12, 10)}, "CR-295"),
     ({"on": date.min}, "CR-295"),
     ({"on": date.max}, "CR-295"),
+    ({"known_at": datetime.fromisoformat("0001-01-01T00:00+14:00")}, "CR-063"),
+    ({"known_at": datetime.fromisoformat("9999-12-31T23:00-12:00")}, "CR-063"),
     ({"measure": "nothing"}, "CR-063"),
     ({"level": "planet"}, "CR-063"),
 ]

@@ -38,22 +38,19 @@ def test_it_is_the_release_the_documents_name(server: LocalServer) -> None:
     server.stop()
 
 
-def test_it_takes_the_connections_of_as_many_hub_processes_as_may_be_asked_for(tmp_path: Path) -> None:
-    needed = connections_for(64)
-    assert needed > 64 * POOL_SIZE
-    server = LocalServer(tmp_path / "postgres", options={"max_connections": str(needed)})
-    server.start()
-    with psycopg.connect(server.dsn) as connection:
-        assert connection.execute("SHOW max_connections").fetchone() == (str(needed),)
-    server.stop()
-    assert connections_for(1) == CONNECTIONS
-
-
-def test_it_starts_again_after_a_clean_stop(server: LocalServer) -> None:
+def test_it_starts_again_after_a_clean_stop_with_the_connections_that_64_hub_processes_need(
+    server: LocalServer,
+) -> None:
     server.stop()
     assert not (server.cluster / "postmaster.pid").exists()
+    needed = connections_for(64)
+    assert needed > 64 * POOL_SIZE
+    assert connections_for(1) == CONNECTIONS
+    server.options["max_connections"] = str(needed)
     server.start()
     assert _answer(server) == 1000
+    with psycopg.connect(server.dsn) as connection:
+        assert connection.execute("SHOW max_connections").fetchone() == (str(needed),)
     server.stop()
 
 

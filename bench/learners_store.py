@@ -3,7 +3,7 @@
     .venv/bin/python bench/learners_store.py [PERSONS] [--seconds N] [--json FILE]
 
 A population is made with a fixed seed (names by their frequencies in the United Kingdom, households, siblings, twins, moves)
-and loaded by COPY into a server of its own with the settings of a real one; nothing is served over HTTP. Half of the
+and loaded by COPY into a server of its own with the settings of a real one. `over_http` asks a portal process. Half of the
 look-ups are of people who are registered, a third of those with a slip or after a move. The event loop is the portal's.
 `cpu_ms` is what a look-up costs in our processes and in PostgreSQL's, which a busy machine distorts less than its times.
 """
@@ -28,6 +28,7 @@ from typing import Any
 
 import msgspec
 import uvloop
+from learners_bench import over_http
 
 from commonroom.engines.database import connect, migrate
 from commonroom.engines.postgres import LocalServer
@@ -305,6 +306,8 @@ async def run(settings: Settings, count: int, seconds: float) -> dict[str, Any]:
     processes = await asyncio.to_thread(in_processes, settings, queries, seconds)
     for each in (one, several):
         del each["taken"]
+    rate, taken, statuses = await over_http.measured(settings, queries, CLIENTS, seconds)
+    http = {"clients": CLIENTS, "a_second": round(rate), **_percentiles(taken), "statuses": statuses}
     return {
         "persons": count,
         "load_seconds": round(loaded),
@@ -313,6 +316,7 @@ async def run(settings: Settings, count: int, seconds: float) -> dict[str, Any]:
         "one": one,
         "several": several,
         "processes": processes,
+        "over_http": http,
         "register": await registering(settings, numbers, list(population(6_000, SEED + 3))),
         "simultaneous": await simultaneous(settings, numbers, list(population(500, SEED + 4))),
     }

@@ -65,7 +65,11 @@ class Http:
             if self._open < self._most:
                 self._open += 1
                 loop = asyncio.get_running_loop()
-                _, made = await loop.create_connection(_Connection, *self._address)
+                try:
+                    _, made = await loop.create_connection(_Connection, *self._address)
+                except OSError:
+                    self._open -= 1
+                    raise
                 return made
             self._waiting.append(waiting := asyncio.get_running_loop().create_future())
             await waiting

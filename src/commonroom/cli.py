@@ -54,6 +54,10 @@ def main() -> None:
     except Problem as problem:
         typer.secho(str(problem), err=True, fg="red")
         sys.exit(2)
+    except ConnectionRefusedError:
+        said = "CR-003 The database does not answer. Is it running? `commonroom serve`, `sandbox` and `demo` start one."
+        typer.secho(said, err=True, fg="red")
+        sys.exit(2)
     except ModuleNotFoundError as error:
         if not error.name or error.name.startswith("commonroom"):
             raise

@@ -123,7 +123,11 @@ async def post_message(request: Call) -> Response[bytes]:
     caller, office = _caller(request), _office(request)
     envelope = Envelope.from_headers(request.scope["headers"])
     limit = office.settings.max_body_bytes
-    body, digest = await _read(request, limit, "Send fewer records in a message, or compress them.")
+    body, digest = await _read(
+        request,
+        limit,
+        "Send fewer records in a message, compress them, or upload the body first (`POST /uploads`).",
+    )
     return _json(await hot.post(office, caller, envelope, body, digest), 202)
 
 

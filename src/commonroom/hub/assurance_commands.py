@@ -107,6 +107,7 @@ def list_all(
         return await assurance.list_evidence(connection, await _party(connection, party) if party else None)
 
     table = Table("id", "party", "end point", "level", "evidence", "from", "to", "recorded by", "ended")
+    table.columns[0].no_wrap = True
     for one in with_connection(data, work):
         table.add_row(
             str(one.id),

@@ -59,11 +59,12 @@ def vote(
     """Record the vote that a member (`--as` its id) gave on what is before the group."""
     from commonroom.hub import agreements
 
-    _step(
-        data,
-        who,
-        lambda c, policy, actor: agreements.vote(c, policy, actor, movement, choice, _reason(reason)),
-    )
+    def cast(connection: Any, policy: Policy, actor: Actor) -> Awaitable[Done]:
+        if policy.member(who) is None:
+            raise _no_member(who, policy)
+        return agreements.vote(connection, policy, actor, movement, choice, _reason(reason))
+
+    _step(data, who, cast)
 
 
 @app.command("decide")
@@ -130,6 +131,7 @@ def list_all(data: Data = None, as_json: AsJson = False) -> None:
     table = Table(
         "id", "version", "stands as", "from", "to", "types", "purpose", "how often", "from day", "to day"
     )
+    table.columns[0].no_wrap = True
     for entry in found:
         version = next(each for each in entry.versions if each.version == entry.version)
         movement = version.movement
@@ -165,6 +167,20 @@ def history(movement: str, data: Data = None, as_json: AsJson = False) -> None:
     for step in found.history:
         table.add_row(f"{step.at:%Y-%m-%d %H:%M} UTC", str(step.version), step.step, step.who, step.reason)
     Console().print(table)
+
+
+def _no_member(who: str, policy: Policy) -> Problem:
+    """Votes are members' own: who they are, and where that is declared."""
+    known = ", ".join(member.id for member in policy.members)
+    return Problem(
+        "CR-143",
+        f"The governance group has no member {who}.",
+        status=403,
+        where="--as",
+        remedy=f"Its members: {known}."
+        if known
+        else "Declare a group: the setting `governance`, docs/movements.md.",
+    )
 
 
 def _step(data: Path | None, who: str, work: Callable[[Any, Policy, Actor], Awaitable[Done]]) -> None:

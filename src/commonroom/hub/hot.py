@@ -151,7 +151,7 @@ def _batched(caller: Principal, item: tuple[Envelope, bytes] | Problem, limit: i
         raise item
     envelope, body = item
     if len(body) > limit:
-        remedy = "Send fewer records in a message."
+        remedy = "Send fewer records in a message, or upload the body first (`POST /uploads`)."
         raise Problem(
             "CR-046", f"The body is over {limit:,} bytes.", status=413, where="data_base64", remedy=remedy
         )

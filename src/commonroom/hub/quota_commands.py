@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from commonroom.problems import Problem
+
 app = typer.Typer(help="What single end points may send in a minute.", no_args_is_help=True)
 
 Data = Annotated[Path | None, typer.Option("--data", help="The data folder; otherwise COMMONROOM_DATA.")]
+
+
+_KNOWN = "SELECT EXISTS (SELECT FROM identity.end_point WHERE id::text = $1)"
 
 
 @app.command("set")
@@ -25,7 +30,13 @@ def set_one(
     from commonroom.hub.commands import with_connection
     from commonroom.hub.quotas import set_quota
 
-    with_connection(data, lambda connection: set_quota(connection, end_point, messages, size, "command line"))
+    async def give(connection: Any) -> None:
+        if not await connection.fetchval(_KNOWN, end_point):
+            remedy = "`commonroom hub traffic --json` lists the end points that have called."
+            raise Problem("CR-037", "There is no end point of this id.", where=end_point, remedy=remedy)
+        await set_quota(connection, end_point, messages, size, "command line")
+
+    with_connection(data, give)
     typer.echo("Hubs follow within a few seconds.")
 
 
@@ -36,6 +47,7 @@ def list_all(data: Data = None) -> None:
     from commonroom.hub.quotas import list_quotas
 
     table = Table("end point", "messages a minute", "bytes a minute", "set by")
+    table.columns[0].no_wrap = True
     for one in with_connection(data, list_quotas):
         numbers = (
             "the usual" if n is None else f"{n:,}" for n in (one.messages_a_minute, one.bytes_a_minute)

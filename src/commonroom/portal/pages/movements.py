@@ -53,7 +53,7 @@ async def movements(
     """The public register: who sends what to whom, why, and on which legal basis; proposals and past ones too."""
     found = await _whole_register(conn)
     names = await oversight.platform_names(conn)
-    columns = [("title", "Movement"), ("standing", "Standing"), *_TEXT_COLUMNS]
+    columns = [("title", "Movement"), ("standing", "Standing"), *_TEXT_COLUMNS, ("id", "Id")]
     table = Table(
         name="movements",
         title="Data movements",
@@ -63,6 +63,7 @@ async def movements(
                 Link(one.title, f"/movements/{one.id}"),
                 one.standing,
                 *_text(_version_of(one).movement, names).values(),
+                one.id,
             )
             for one in sorted(found, key=_before_the_group_first)
         ),
@@ -184,6 +185,7 @@ _KINDS: dict[str, tuple[Any, ...]] = {
     "retention_days": ("number",),
     "active_from": ("date",),
     "active_to": ("date",),
+    "id": ("code",),
 }
 
 

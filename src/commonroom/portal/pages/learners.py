@@ -21,6 +21,7 @@ from commonroom.problems import Problem
 from commonroom.registers.learners import answers, callers, store
 from commonroom.registers.learners.matching.people import Details
 from commonroom.registers.learners.store import Caller, Found, Learner, Registered, Registration, permissions
+from commonroom.registers.learners.store.items import BAD_FORM
 from commonroom.registers.learners.store.watch import rules
 
 LEARNERS = Link("Learner numbers", "/learners")
@@ -92,7 +93,8 @@ async def look(
         answer: Found | Registered = await store.register(conn, who, _registration(typed), numbers)
     else:
         answer = await store.find(conn, who, _details(typed))
-    return house.answer(request, visit, _answered(typed, answer))
+    wrong = _wrong(answer)
+    return house.answer(request, visit, _page(typed, wrong) if wrong else _answered(typed, answer))
 
 
 async def caller_of(request: AnyRequest, visit: Visit, conn: Any, purpose: str) -> Caller:
@@ -139,6 +141,19 @@ def _errors(typed: dict[str, str]) -> dict[str, str]:
             if not typed[name]
         }
     return errors
+
+
+def _wrong(answer: Found | Registered) -> dict[str, str]:
+    """What the register could not use, by the field of the form."""
+    words = {"date_of_birth": "date of birth", "upn": "UPN"}
+    return {
+        "birth-year" if one.item == "date_of_birth" else one.item: (
+            "The date of birth is no day there is; enter it in numbers, such as 14 3 2009"
+            if one.item == "date_of_birth" and one.code == BAD_FORM
+            else f"The {words.get(one.item, one.item.replace('_', ' '))} {one.reason}"
+        )
+        for one in answer.wrong
+    }
 
 
 def _birth(typed: dict[str, str]) -> str | None:

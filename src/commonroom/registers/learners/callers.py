@@ -22,6 +22,8 @@ _ROLES = {
     "school": "school",
     "local authority": "authority",
     "awarding body": "awarding_body",
+    # Colleges and training providers, which UKRLP and the lists of providers name by their UKPRN alone.
+    "learning provider": "college",
     "department": "department",
 }
 _KINDS = "SELECT kinds FROM hub.party WHERE urn = $1"

@@ -45,7 +45,12 @@ async def caller(
         return Caller(party=own, person=person, purpose=purpose, role=role)
     found = await callers.role_of_party(conn, named)
     if found is None:
-        raise Problem("CR-006", "this party has no part in the register of learners", status=403)
+        raise Problem(
+            "CR-006",
+            "this party has no part in the register of learners",
+            status=403,
+            remedy="Name a school, a college or other learning provider, an authority or an awarding body.",
+        )
     return Caller(party=named, person=person, purpose=purpose, role=found)
 
 

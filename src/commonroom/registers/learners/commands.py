@@ -103,6 +103,8 @@ def find(
     typer.echo(
         f"{found.code} {answers.answers()[found.code].meaning}" + (f": {found.uln}" if found.uln else "")
     )
+    for one in found.wrong:
+        typer.echo(f"{one.item} {one.reason}", err=True)
     columns = ("uln", "given_name", "family_name", "date_of_birth", "gender", "postcode", "upn")
     print_table(columns, [[getattr(one, column) for column in columns] for one in found.learners])
 

@@ -184,9 +184,8 @@ async def _create_many(
         who = await _caller(conn, request, learners, len(sent))
         done = await store.register_many(conn, who, [one.registration for one in sent], numbers)
         for one, answer in zip(sent, done, strict=True):
-            meaning = answers.answers()[answer.code].meaning
             if answer.uln is None:
-                told.append(("", one.ref, 202 if answer.case else 400, f"{answer.code} {meaning}"))
+                told.append(("", one.ref, 202 if answer.case else 400, _meaning(answer)))
             else:
                 ref, _ = await _ref(conn, who, answer.uln, one.local_id)
                 told.append((ref.hex.upper(), one.ref, 201, ""))
@@ -215,9 +214,16 @@ async def _ref(conn: Any, who: Caller, uln: str, local_id: str | None) -> tuple[
 
 
 def _without_number(done: Registered) -> Response[bytes]:
-    meaning = f"{done.code} {answers.answers()[done.code].meaning}"
     status = 202 if done.case else 400
-    return _xml(sif_xml.create_response([("", "", status, meaning)]), status, done.code)
+    return _xml(sif_xml.create_response([("", "", status, _meaning(done))]), status, done.code)
+
+
+def _meaning(done: Registered) -> str:
+    """The answer in words, with the items that are missing or wrong; never a value."""
+    faults = [*(f"{item} is missing" for item in done.missing)]
+    faults += [f"{one.item} {one.reason}" for one in done.wrong]
+    said = f"{done.code} {answers.answers()[done.code].meaning}"
+    return f"{said}: {', '.join(faults)}" if faults else said
 
 
 async def _caller(conn: Any, request: AnyRequest, learners: Counter, count: int = 1) -> Caller:

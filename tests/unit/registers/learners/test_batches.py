@@ -14,7 +14,7 @@ import pytest
 from commonroom.hub import Alias, Party, Relation, publish
 from commonroom.ids import alias_urn, org_urn, uuid7
 from commonroom.problems import Problem
-from commonroom.registers.learners import batches
+from commonroom.registers.learners import batches, callers
 from commonroom.registers.learners.numbers import Numbers
 from commonroom.registers.learners.store import Caller
 from commonroom.settings import Settings
@@ -130,10 +130,11 @@ async def test_the_file_of_another_provider(pool: Any) -> None:
     async with pool.acquire() as conn:
         await publish(
             conn,
-            [Party(owner, "A college", ("college",))],
+            [Party(owner, "A college", ("learning provider",))],
             [Alias(alias_urn("ukprn", "10037611"), owner)],
             [],
         )
+        assert await callers.role_of_party(conn, owner) == "college"
         with pytest.raises(Problem) as raised:
             await batches.submit(conn, caller(), csv_of(GOOD), NAME)
         assert (raised.value.code, raised.value.status) == ("CR-244", 403)

@@ -200,4 +200,6 @@ async def _answer(conn: Any, batch: UUID, positions: Sequence[int], answers: Seq
 def _reason(answer: Registered) -> str:
     if answer.missing:
         return f"Missing: {', '.join(answer.missing)}."
+    if answer.wrong:
+        return f"{', '.join(f'{one.item} {one.reason}' for one in answer.wrong)}."
     return _REASONS.get(answer.code, "")

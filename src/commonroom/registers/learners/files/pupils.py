@@ -20,7 +20,8 @@ from lxml import etree
 from commonroom.collections import Engine, Session, loader
 from commonroom.collections.records import read_back
 from commonroom.problems import Problem
-from commonroom.registers.learners.files.items import BatchFile, Entry, FileForm
+from commonroom.registers.learners import forms
+from commonroom.registers.learners.files.items import BAD_FORMAT, BatchFile, Entry, Fault, FileForm
 from commonroom.registers.learners.files.lrs import entry
 from commonroom.registers.learners.files.opening import MAX_RECORDS, too_many
 
@@ -90,6 +91,8 @@ def _entry(position: int, line: int, pupil: Mapping[str, Any], today: date) -> E
 def _with_upn(made: Entry, upn: str) -> Entry:
     if made.learner is None or not upn:
         return made
+    if reason := forms.wrong("upn", upn):
+        return msgspec.structs.replace(made, learner=None, fault=Fault(BAD_FORMAT, "UPN", f"UPN {reason}."))
     details = msgspec.structs.replace(made.learner.details, upn=upn)
     return msgspec.structs.replace(made, learner=msgspec.structs.replace(made.learner, details=details))
 

@@ -42,6 +42,7 @@ from commonroom.registers.learners.store.values import (
     Verdict,
     Verification,
     Verified,
+    Wrong,
 )
 from commonroom.registers.learners.store.watch import Alarm, raise_alarms
 
@@ -66,6 +67,7 @@ __all__ = [
     "Verdict",
     "Verification",
     "Verified",
+    "Wrong",
     "challenge",
     "count_names",
     "decide_case",

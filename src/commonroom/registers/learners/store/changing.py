@@ -115,6 +115,8 @@ async def _apply(
     after = msgspec.structs.replace(learner, **real)
     if items.faults_of(_details(after)) or items.too_long(real):
         return Updated(code=answers.INSUFFICIENT, version=current)
+    if wrong := items.wrong_values(real, await clock.today(conn)):
+        return Updated(code=answers.INSUFFICIENT, version=current, wrong=wrong)
     now = await clock.now(conn)
     sent = msgspec.json.encode(Change(uln, real)).decode()
     link = Link(registration=uuid7(), sent=sent, person=person, decided_by="number")

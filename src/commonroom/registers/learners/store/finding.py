@@ -44,13 +44,14 @@ async def find(conn: Any, who: Caller, details: Details, kind: FindKind = "full"
     """Look for a learner by details.
 
     WSRC0001 none, 0002 too many, 0003 possible (at most ten, masked), 0004 exact, 0022 exact and the master of other
-    numbers, 0015 when a name or the year of birth is missing. A check has the code alone.
+    numbers, 0015 when a name or the year of birth is missing or the birth is no date (`wrong`). A check has the code alone.
     """
     action: permissions.Action = "find" if kind == "full" else "check"
     scope = permissions.require(who, action)
-    if items.faults_of(details):
+    wrong = items.wrong_in_query(details)
+    if wrong or items.faults_of(details):
         await watch.note(conn, who, action, answers.INSUFFICIENT, None)
-        return Found(code=answers.INSUFFICIENT)
+        return Found(code=answers.INSUFFICIENT, wrong=wrong)
     near = await candidates.of_one(conn, details)
     found, person = await _answer(conn, who, details, near, scope)
     await watch.note(conn, who, action, found.code, person)

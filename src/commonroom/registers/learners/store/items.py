@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
+from datetime import date
 
 import msgspec
 
+from commonroom.registers.learners import forms
 from commonroom.registers.learners.matching.people import Details
-from commonroom.registers.learners.store.values import Registration
+from commonroom.registers.learners.store.values import Registration, Wrong
 
 GENDERS = ("0", "1", "2", "9")
 SHARING = ("-1", "0", "1", "2")
@@ -34,15 +36,29 @@ LONGEST = {
     "reference": 64,
 }
 OTHERWISE = 50  # every item without a length of its own
-_BIRTH = re.compile(r"[0-9]{4}(-[0-9]{2}(-[0-9]{2})?)?")
+# What has a form; a name has a letter. The same forms as in files (forms.py).
+FORMS = {
+    "given_name": "name",
+    "family_name": "name",
+    "middle_names": "name",
+    "preferred_given_name": "name",
+    "previous_family_name": "name",
+    "family_name_at_16": "name",
+    "date_of_birth": "birth",
+    "date_of_address_capture": "date",
+    "postcode": "postcode",
+    "upn": "upn",
+    "email": "email",
+}
+BAD_FORM, AGE = "RC011", "RC013"
 
 
 def faults_of(details: Details) -> tuple[str, ...]:
-    """The items of a query that are missing or cannot be used. A name and at least the year of birth are needed."""
+    """The items of a query that are missing, too long or no code. A name and at least the year of birth are needed."""
     found = too_long(msgspec.structs.asdict(details))
     if not (details.given_name.strip() or details.family_name.strip()):
         found.append("family_name")
-    if not _BIRTH.fullmatch(details.date_of_birth):
+    if not details.date_of_birth:
         found.append("date_of_birth")
     if details.gender not in GENDERS:
         found.append("gender")
@@ -59,6 +75,40 @@ def faults_of_registration(registration: Registration) -> tuple[str, ...]:
     if registration.ability_to_share not in SHARING:
         found.append("ability_to_share")
     return tuple(dict.fromkeys(found))
+
+
+def wrong_in_query(details: Details) -> tuple[Wrong, ...]:
+    """What cannot be looked for: a day of birth that there is not."""
+    return wrong_forms({"date_of_birth": details.date_of_birth})
+
+
+def wrong_in_registration(
+    registration: Registration, today: date, youngest: int = forms.YOUNGEST
+) -> tuple[Wrong, ...]:
+    """What is there and cannot be used. `today` is the day on which ages count."""
+    values = msgspec.structs.asdict(registration)
+    return wrong_values(values | msgspec.structs.asdict(values.pop("details")), today, youngest)
+
+
+def wrong_values(
+    values: Mapping[str, str | None], today: date, youngest: int = forms.YOUNGEST
+) -> tuple[Wrong, ...]:
+    """The same of items by their names."""
+    found = wrong_forms(values)
+    birth = values.get("date_of_birth") or ""
+    if birth and not forms.wrong("birth", birth) and forms.of_another_age(birth, today, youngest):
+        reason = f"is not that of somebody {youngest} to {forms.OLDEST} years old"
+        found = (*found, Wrong("date_of_birth", AGE, reason))
+    return found
+
+
+def wrong_forms(values: Mapping[str, str | None]) -> tuple[Wrong, ...]:
+    """Values that are not in the form of their items."""
+    return tuple(
+        Wrong(name, BAD_FORM, reason)
+        for name, form in FORMS.items()
+        if (value := values.get(name)) and value.strip() and (reason := forms.wrong(form, value.strip()))
+    )
 
 
 def too_long(values: dict[str, str | None]) -> list[str]:

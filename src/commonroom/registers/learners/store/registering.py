@@ -14,9 +14,10 @@ from uuid import UUID
 
 import msgspec
 
+from commonroom.engines import clock
 from commonroom.ids import uuid7
 from commonroom.problems import Problem
-from commonroom.registers.learners import answers, matching
+from commonroom.registers.learners import answers, forms, matching
 from commonroom.registers.learners.matching.people import Decision
 from commonroom.registers.learners.numbers import Numbers, is_uln
 from commonroom.registers.learners.store import (
@@ -64,7 +65,8 @@ async def register(conn: Any, who: Caller, registration: Registration, numbers: 
     """Give a learner a number, or find the one he has.
 
     WSRC0005 a new number; 0004 he had one, 0022 and it is the master of others; 0003 a clerk will decide (`case`, and
-    masked candidates); 0021 too many are alike; 0015 something mandatory is missing (`missing`).
+    masked candidates); 0021 too many are alike; 0015 something mandatory is missing (`missing`) or cannot be used
+    (`wrong`).
     """
     (answer,) = await register_many(conn, who, [registration], numbers)
     return answer
@@ -94,10 +96,12 @@ async def register_many(
             remedy=f"Send at most {MOST_AT_ONCE:,} in a call.",
         )
     faults = [items.faults_of_registration(one) for one in registrations]
+    today = await clock.today(conn)
+    wrong = [items.wrong_in_registration(one, today, _youngest(one)) for one in registrations]
     entries = [
         _Entry(place=place, registration=one, id=uuid7())
         for place, one in enumerate(registrations)
-        if not faults[place]
+        if not faults[place] and not wrong[place]
     ]
     async with conn.transaction():
         if entries:
@@ -105,7 +109,12 @@ async def register_many(
         answered = await _answers(conn, entries)
         found = [
             answered.get(place)
-            or Registered(code=answers.INSUFFICIENT, missing=faults[place], reference=one.reference)
+            or Registered(
+                code=answers.INSUFFICIENT,
+                missing=faults[place],
+                wrong=wrong[place],
+                reference=one.reference,
+            )
             for place, one in enumerate(registrations)
         ]
         people: dict[int, UUID | None] = {one.place: one.person for one in entries}
@@ -117,6 +126,11 @@ async def register_many(
             [people.get(place) for place in range(len(found))],
         )
     return found
+
+
+def _youngest(registration: Registration) -> int:
+    # Of the pupils in schools' letters the school year decides (flow/tellings.py).
+    return 0 if registration.source == LETTER else forms.YOUNGEST
 
 
 async def _decide_and_write(

@@ -81,12 +81,21 @@ class Learner(msgspec.Struct, frozen=True, kw_only=True):
     linked_ulns: tuple[str, ...] = ()
 
 
+class Wrong(msgspec.Struct, frozen=True):
+    """A value that cannot be used: the item, the LRS return code (RC011 its form, RC013 the age), and why, in words."""
+
+    item: str
+    code: str
+    reason: str
+
+
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a look-up. `code` is one of answers.yaml; a check has nothing but the code."""
 
     code: str
     uln: str | None = None
     learners: tuple[Learner, ...] = ()
+    wrong: tuple[Wrong, ...] = ()  # with WSRC0015: what cannot be looked for
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +103,7 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
 
     WSRC0005 a new number; WSRC0004 the learner had one (WSRC0022: and it is the master of others); WSRC0003 a clerk will
     decide, `case` names the case and `learners` are the masked candidates; WSRC0021 too many are alike, send more;
-    WSRC0015 something mandatory is missing.
+    WSRC0015 something mandatory is missing, or a value cannot be used.
     """
 
     code: str
@@ -104,6 +113,7 @@ class Registered(msgspec.Struct, frozen=True, kw_only=True):
     learners: tuple[Learner, ...] = ()
     reference: str | None = None
     missing: tuple[str, ...] = ()  # with WSRC0015: the items
+    wrong: tuple[Wrong, ...] = ()  # with WSRC0015: what is there and cannot be used
 
 
 class Updated(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +121,7 @@ class Updated(msgspec.Struct, frozen=True, kw_only=True):
 
     code: str
     version: int | None = None
+    wrong: tuple[Wrong, ...] = ()  # with WSRC0015: the changes that cannot be used
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):

@@ -127,6 +127,12 @@ async def test_changes_come_in_pages_of_which_the_next_is_named(world: World, tm
     )
     assert len((await world.get(_next(first))).text.splitlines()) == 1
     assert (await world.get("/api/providers/changes?since=0&upto=-1")).status_code == 400
+    [newest] = (await world.get("/api/providers/changes")).text.splitlines()
+    assert json.loads(newest)["value"] == "990900"
+    for name in ("since", "upto", "limit"):
+        told = await world.get(f"/api/providers/changes?{name}=x")
+        assert (told.status_code, told.json()["code"]) == (400, "CR-085")
+        assert f"`{name}` is not a whole number" in told.json()["remedy"]
 
 
 async def _pages(world: World, path: str) -> AsyncIterator[list[str]]:

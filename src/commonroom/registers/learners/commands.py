@@ -30,6 +30,12 @@ Purpose = Annotated[str, typer.Option("--purpose", help="Why; one of the declare
 LINES_SHOWN = 20
 # The code of records whose learner is outside the ages that have numbers.
 AGE = "RC013"
+# What `evaluate` says of what could not count.
+IGNORED = {
+    "truth_ids_unknown": "ids in the truth are in neither file: their pairs do not count",
+    "duplicate_ids": "records have an id that one before them in the same file has",
+    "unreadable_dates": "records have a date of birth of which not all can be read: it counts as unknown",
+}
 
 
 @app.command("register")
@@ -166,10 +172,14 @@ def evaluate(
         list(tables.read_rows(incoming, columns)) if incoming else None,
         tables.read_truth(truth) if truth else None,
     )
+    ignored = {what: count for what, count in msgspec.structs.asdict(done.ignored).items() if count}
+    for what, count in ignored.items():
+        typer.secho(f"{count:,} {IGNORED[what]}", err=True, fg="yellow")
     if as_json:
         print_json(done)
     else:
-        print_table(("figure", "value"), list(msgspec.structs.asdict(done).items()))
+        figures = msgspec.structs.asdict(done) | {"ignored": sum(ignored.values())}
+        print_table(("figure", "value"), list(figures.items()))
 
 
 def _register(

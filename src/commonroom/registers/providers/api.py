@@ -91,25 +91,32 @@ async def search(
 @get("/api/providers/changes")
 async def differences(
     conn: NamedDependency[Any],
-    since: FromQuery[int],
-    upto: FromQuery[int | None] = None,
+    since: FromQuery[str] = "",
+    upto: FromQuery[str] = "",
     after: FromQuery[str] = "",
-    limit: FromQuery[int] = answers.MOST_AT_ONCE,
+    limit: FromQuery[str] = "",
 ) -> Response[bytes]:
-    """What the loads after number `since` changed, one change a line; more of them behind the header `Link`."""
+    """What the loads after number `since` changed, one change a line; more of them behind the header `Link`.
+
+    Without `since` those of the newest load, as `commonroom providers changes` tells them.
+    """
+    last = _whole("upto", upto)
     newest = (
-        upto if upto is not None else max((load.number for load in await changes.loads(conn, 1)), default=0)
+        last if last is not None else max((load.number for load in await changes.loads(conn, 1)), default=0)
     )
     if not 0 <= newest <= MOST_LOADS:
         raise _unclear("`upto` is the number of a load; /api/providers/loads lists them.")
     scheme, _, number = _plain(after)[:MAX_TEXT].partition(":")
-    limit = max(1, min(limit, answers.MOST_AT_ONCE))
-    found = await changes.page(conn, max(0, min(since, newest)), newest, (scheme, number), limit)
+    asked = _whole("limit", limit)
+    most = max(1, min(answers.MOST_AT_ONCE if asked is None else asked, answers.MOST_AT_ONCE))
+    first = _whole("since", since)
+    before = max(0, min(newest - 1 if first is None else first, newest))
+    found = await changes.page(conn, before, newest, (scheme, number), most)
     headers = dict(OPEN_DATA)
     if found.after is not None:
         # With `upto`: what is loaded meanwhile would turn the pages.
-        last = ":".join(found.after)
-        query = urlencode({"since": since, "upto": newest, "after": last, "limit": limit})
+        place = ":".join(found.after)
+        query = urlencode({"since": before, "upto": newest, "after": place, "limit": most})
         headers["Link"] = f'</api/providers/changes?{query}>; rel="next"'
     body = msgspec.json.Encoder(enc_hook=str).encode_lines([*found.changes])
     return Response(body, media_type=LINES_TYPE, headers=headers)
@@ -213,6 +220,17 @@ def _day(request: Request[Any, Any, Any], name: str) -> date | None:
         return date.fromisoformat(text) if text else None
     except ValueError as error:
         raise _unclear(f"`{name}` is not a day. Write it as yyyy-MM-dd.") from error
+
+
+def _whole(name: str, text: str) -> int | None:
+    """A whole number of the query, None where it is left out."""
+    if not text:
+        return None
+    try:
+        return int(text)
+    except ValueError as error:
+        listed = " Loads are listed by /api/providers/loads." if name != "limit" else ""
+        raise _unclear(f"`{name}` is not a whole number.{listed}") from error
 
 
 def _plain(text: str) -> str:

@@ -21,7 +21,7 @@ from tests.unit.registers.learners.test_files import GOOD, NAME, csv_of
 Run = Callable[..., Result]
 KEYS = {
     "registered", "incoming", "automatic", "review", "new", "wrong_merges_per_100k", "false_new_pct", "precision",
-    "recall", "f1", "automatic_precision", "automatic_recall", "seconds", "lookups_per_s",
+    "recall", "f1", "automatic_precision", "automatic_recall", "seconds", "lookups_per_s", "ignored",
 }  # fmt: skip
 MAP = "id=id,given=first,family=last,dob=born,postcode=home"
 
@@ -115,6 +115,31 @@ def test_evaluate_two_files(run: Run, tmp_path: Path) -> None:
     assert (told["registered"], told["incoming"], told["automatic"], told["new"]) == (2, 2, 1, 1)
     assert (told["precision"], told["recall"], told["f1"]) == (1, 1, 1)
     assert "lookups_per_s" in run("evaluate", *files, "--map", MAP).output
+
+
+def test_evaluate_reads_other_encodings_and_says_what_did_not_count(run: Run, tmp_path: Path) -> None:
+    head = "id,first,last,born,home\n"
+    one, two = "1,José,Ashdown,14/03/2009,LS1 4AP\n", "1,Chidi,Okonkwo,31/31/2009,BS2 8QJ\n"
+    (tmp_path / "a.csv").write_text(head + one + two, "cp1252")
+    (tmp_path / "b.csv").write_text(head + one.replace("1,", "x,", 1), "utf-16")
+    (tmp_path / "t.csv").write_text("a,b\n1,x\n7,y\n", "utf-8")
+    files = (
+        "--register",
+        tmp_path / "a.csv",
+        "--incoming",
+        tmp_path / "b.csv",
+        "--truth",
+        tmp_path / "t.csv",
+    )
+    done = run("evaluate", *files, "--map", MAP, "--json")
+    told = json.loads(done.stdout)
+    assert (told["automatic"], told["precision"]) == (1, 1)
+    assert told["ignored"] == {"truth_ids_unknown": 2, "duplicate_ids": 1, "unreadable_dates": 1}
+    assert "2 ids in the truth are in neither file" in done.stderr
+    for content in (b"id,first\n\x81\xff\n", b"\xff\xfei", b'id,first,last,born,home\n1,"' + b"a" * 200_000):
+        (tmp_path / "a.csv").write_bytes(content)
+        with pytest.raises(Problem, match="CR-004"):
+            run("evaluate", "--register", tmp_path / "a.csv", "--map", MAP)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,17 @@ from commonroom.registers.learners.matching.vocabulary import Vocabulary
 Pair = frozenset[str]
 
 
+class Ignored(msgspec.Struct, frozen=True):
+    """What of the files could not count, or counted in part."""
+
+    # Ids in the truth that no record has.
+    truth_ids_unknown: int = 0
+    # Records whose id one before them in the same file has.
+    duplicate_ids: int = 0
+    # Records with a date of birth of which not all could be read.
+    unreadable_dates: int = 0
+
+
 class Evaluation(msgspec.Struct, frozen=True):
     """The figures. A pair counts for precision, recall and F1 when it was decided automatically or offered first."""
 
@@ -44,6 +55,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     automatic_recall: float
     seconds: float
     lookups_per_s: float
+    ignored: Ignored = Ignored()
 
 
 def evaluate(
@@ -60,6 +72,23 @@ def evaluate(
     """
     known = list(register)
     arriving = None if incoming is None else list(incoming)
+    pairs = None if truth is None else list(truth)
+    found = _compared(known, arriving, pairs)
+    return msgspec.structs.replace(found, ignored=_ignored([known, arriving or []], pairs or []))
+
+
+def _ignored(files: Sequence[Sequence[Row]], truth: Sequence[tuple[str, str]]) -> Ignored:
+    ids = [{row.id for row in rows} for rows in files]
+    return Ignored(
+        truth_ids_unknown=len({one for pair in truth for one in pair} - set().union(*ids)),
+        duplicate_ids=sum(len(rows) - len(own) for rows, own in zip(files, ids, strict=True)),
+        unreadable_dates=sum(row.unread_date for rows in files for row in rows),
+    )
+
+
+def _compared(
+    known: list[Row], arriving: list[Row] | None, truth: list[tuple[str, str]] | None
+) -> Evaluation:
     if arriving is None or [row.id for row in arriving] == [row.id for row in known]:
         pairs = truth_of_ids(known) if truth is None else {frozenset(pair) for pair in truth}
         return _OneFile(known, {pair for pair in pairs if len(pair) == 2}).figures()

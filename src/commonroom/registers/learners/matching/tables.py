@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -57,6 +59,8 @@ class Row(msgspec.Struct, frozen=True):
 
     id: str
     details: Details
+    # A date of birth was there of which not all could be read.
+    unread_date: bool = False
 
 
 def parse_mapping(text: str) -> dict[str, str]:
@@ -76,8 +80,8 @@ def parse_mapping(text: str) -> dict[str, str]:
 
 def read_rows(path: Path, mapping: Mapping[str, str]) -> Iterator[Row]:
     """The records of a CSV file. The id is the mapped column, or `id`, `rec_id`, or the first column."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
+    reader = csv.DictReader(_text(path), skipinitialspace=True)
+    try:
         columns = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = columns
         _check(path, columns, mapping)
@@ -85,15 +89,35 @@ def read_rows(path: Path, mapping: Mapping[str, str]) -> Iterator[Row]:
             (name for name in ("id", "rec_id") if name in columns), columns[0]
         )
         for row in reader:
-            yield Row((row[id_column] or "").strip(), details(row, mapping))
+            yield Row((row[id_column] or "").strip(), details(row, mapping), _unread_date(row, mapping))
+    except csv.Error as error:
+        raise _no_csv(path, f"line {reader.line_num} is no CSV: {error}") from error
 
 
 def read_truth(path: Path) -> list[tuple[str, str]]:
     """Pairs of ids, the registered first, from the first two columns of a CSV file with a heading."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file, skipinitialspace=True)
+    rows = csv.reader(_text(path), skipinitialspace=True)
+    try:
         next(rows, None)
         return [(row[0].strip(), row[1].strip()) for row in rows if len(row) >= 2]
+    except csv.Error as error:
+        raise _no_csv(path, f"line {rows.line_num} is no CSV: {error}") from error
+
+
+def _text(path: Path) -> io.StringIO:
+    """The text of a file: UTF-16 by its mark, else UTF-8, else the Windows encoding."""
+    content = path.read_bytes()
+    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    for encoding in ("utf-16",) if marked else ("utf-8-sig", "cp1252"):
+        try:
+            return io.StringIO(content.decode(encoding), newline="")
+        except UnicodeDecodeError:
+            continue
+    raise _no_csv(path, "it is neither UTF-8, UTF-16 nor cp1252")
+
+
+def _no_csv(path: Path, detail: str) -> Problem:
+    return Problem("CR-004", detail, where=str(path), remedy="Save it as CSV UTF-8.")
 
 
 def _check(path: Path, columns: list[str], mapping: Mapping[str, str]) -> None:
@@ -123,6 +147,12 @@ def details(row: Mapping[str, str | None], mapping: Mapping[str, str]) -> Detail
         gender=_SEXES.get(found.pop("gender", "").lower(), "0"),
         **{field: value or None for field, value in found.items()},
     )
+
+
+def _unread_date(row: Mapping[str, str | None], mapping: Mapping[str, str]) -> bool:
+    text = _joined(row, mapping.get("dob", ""), "-")
+    whole = len(_NUMBERS.findall(_TIME.sub("", text.lower()))) > 2
+    return bool(text) and len(iso_date(text)) < (10 if whole else 1)
 
 
 def _joined(row: Mapping[str, str | None], column: str, between: str) -> str:

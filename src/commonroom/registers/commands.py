@@ -20,6 +20,7 @@ from commonroom import settings
 from commonroom.problems import Problem
 from commonroom.registers import providers
 from commonroom.registers.database import opened
+from commonroom.standard import is_valid
 
 T = TypeVar("T")
 
@@ -27,6 +28,7 @@ ISSUES_SHOWN = 20
 
 app = typer.Typer(help="The register of providers: load, find, show.", no_args_is_help=True)
 Data = Annotated[Path | None, typer.Option("--data", help="The data folder; otherwise COMMONROOM_DATA.")]
+Number = Annotated[str, typer.Argument(help="URN of a school, or a UKPRN.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -80,17 +82,34 @@ def find(
     if as_json:
         _print_json(found)
         return
-    columns = ("urn", "name", "town", "postcode", "la_name", "phase", "status", "pupils")
-    _print_table(columns, [[getattr(one, column) for column in columns] for one in found])
+    columns: tuple[str, ...] = ("urn", "name", "town", "postcode", "la_name", "phase", "status", "pupils")
+    rows = [[getattr(one, column) for column in columns] for one in found]
+    if everybody:
+        # A URN, a UKPRN or a group's UID, as the scheme says.
+        columns = ("scheme", "number", *columns[1:])
+        rows = [[one.scheme, *cells] for one, cells in zip(found, rows, strict=True)]
+    _print_table(columns, rows)
     typer.echo(f"{len(found):,} of {count:,}")
 
 
 @app.command("show")
-def show(urn: str, data: Data = None, as_json: AsJson = False) -> None:
+def show(number: Number, data: Data = None, as_json: AsJson = False) -> None:
     """Show all that the register holds of a school."""
-    found = _run(data, lambda conn: providers.school(conn, urn))
+
+    async def ask(conn: Any) -> providers.School | None:
+        scheme, value = await _kept_as(conn, number)
+        if scheme != "urn":
+            raise Problem(
+                "CR-005",
+                f"{number} is no school's UKPRN.",
+                status=404,
+                remedy=f"Its record: `commonroom providers record {number}`.",
+            )
+        return await providers.school(conn, value)
+
+    found = _run(data, ask)
     if found is None:
-        raise _unknown(urn)
+        raise _unknown(number)
     if as_json:
         _print_json(found)
         return
@@ -104,20 +123,25 @@ def show(urn: str, data: Data = None, as_json: AsJson = False) -> None:
 
 
 @app.command("history")
-def history(urn: str, data: Data = None, as_json: AsJson = False) -> None:
-    """Show every version of a school: from when, from which file and line, and what changed."""
-    found = _run(data, lambda conn: providers.versions(conn, urn))
+def history(number: Number, data: Data = None, as_json: AsJson = False) -> None:
+    """Show every version of a school or provider: from when, from which file and line, and what changed."""
+
+    async def ask(conn: Any) -> list[providers.Version]:
+        scheme, value = await _kept_as(conn, number)
+        return await providers.versions(conn, value, scheme)
+
+    found = _run(data, ask)
     if not found:
-        raise _unknown(urn)
+        raise _unknown(number)
     if as_json:
         _print_json(found)
         return
-    for number, version in enumerate(found, start=1):
+    for place, version in enumerate(found, start=1):
         source = f"{version.file}, line {version.line}" if version.file else "made by the platform"
         typer.echo(
-            f"{number}. valid from {version.valid_from}, recorded {version.recorded_at:%Y-%m-%d %H:%M} ({source})"
+            f"{place}. valid from {version.valid_from}, recorded {version.recorded_at:%Y-%m-%d %H:%M} ({source})"
         )
-        if number == 1:
+        if place == 1:
             typer.echo(f"   first known, {len(version.facts)} items")
             continue
         for change in version.changes:
@@ -198,7 +222,12 @@ def as_of(
             _print_table(columns, [[getattr(one, column) for column in columns] for one in counted])
         return
     wanted = number
-    found = _run(data, lambda conn: providers.as_of.state(conn, scheme, wanted, on, known))
+
+    async def ask(conn: Any) -> providers.as_of.State | None:
+        kept, value = await _kept_as(conn, wanted) if scheme == "urn" else (scheme, wanted)
+        return await providers.as_of.state(conn, kept, value, on, known)
+
+    found = _run(data, ask)
     if found is None:
         raise _unknown(number)
     if as_json:
@@ -234,7 +263,12 @@ def names(
     as_json: AsJson = False,
 ) -> None:
     """Show every name an organisation has had, with its days."""
-    found = _run(data, lambda conn: providers.as_of.names(conn, scheme, number))
+
+    async def ask(conn: Any) -> list[providers.as_of.Name]:
+        kept, value = await _kept_as(conn, number) if scheme == "urn" else (scheme, number)
+        return await providers.as_of.names(conn, kept, value)
+
+    found = _run(data, ask)
     if not found:
         raise _unknown(number)
     if as_json:
@@ -261,6 +295,12 @@ def issues(
         _print_json(found)
     else:
         _print_issues(found)
+
+
+async def _kept_as(conn: Any, number: str) -> tuple[str, str]:
+    """Scheme and number of a URN, or of who has a UKPRN."""
+    found = await providers.of_ukprn(conn, number) if is_valid("UKPRN", number) else None
+    return found or ("urn", number)
 
 
 async def _load_all(
@@ -348,10 +388,11 @@ def _print_json(value: Any) -> None:
     typer.echo(msgspec.json.encode(value).decode())
 
 
-def _unknown(urn: str) -> Problem:
+def _unknown(number: str) -> Problem:
+    whose = "school or provider with the UKPRN" if is_valid("UKPRN", number) else "school with the URN"
     return Problem(
         "CR-005",
-        f"the register has no school with the URN {urn[:20]}.",
+        f"the register has no {whose} {number[:20]}.",
         status=404,
         remedy="Try `commonroom providers find`.",
     )

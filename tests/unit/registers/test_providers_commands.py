@@ -59,5 +59,12 @@ def test_changes_days_records_and_names_can_be_asked_for(run: Any, tmp_path: Pat
     assert run("record", "10099999", status=2) == ""
     found = json.loads(run("find", "saltmeer colege", "--all", "--json"))
     assert [one["urn"] for one in found] == ["10099001"]
+    assert "number" in run("find", "saltmeer colege", "--all")
+    assert "valid from" in run("history", "10099001")
+    assert "Fernside Primary School (990001)" in run("show", "10080446")
+    assert "(ukprn 10099001)" in run("as-of", "2026-06-01", "10099001")
+    with pytest.raises(Problem, match="no school's UKPRN") as raised:
+        run("show", "10099001")
+    assert "providers record 10099001" in raised.value.remedy
     with pytest.raises(Problem, match="no school"):
         run("as-of", "1900-01-01", "990001")

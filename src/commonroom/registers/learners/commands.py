@@ -62,6 +62,15 @@ def load_census(
     as_json: AsJson = False,
 ) -> None:
     """Give every pupil of a school census from 13 on a number, in the name of the school where the register knows it."""
+    from commonroom.registers.learners.files import opening
+
+    if opening.form_of(opening.content_of(file), file.name) != "census":
+        raise Problem(
+            "CR-241",
+            "this is no school census",
+            where=file.name,
+            remedy="Give a school census; other files of learners go by `commonroom learners register --batch`.",
+        )
     _register(file, out, None, "statutory_return", data, as_json)
 
 

@@ -121,6 +121,15 @@ class Version(msgspec.Struct, frozen=True):
     facts: dict[str, Value]
 
 
+_OF_UKPRN = """
+SELECT o.scheme, o.value
+FROM providers.alias AS a
+JOIN providers.organisation AS o ON o.id = a.organisation
+WHERE a.scheme = 'ukprn' AND a.value = $1
+ORDER BY o.kind = 'provider', o.is_open DESC, a.valid_to IS NULL DESC, a.valid_from DESC, o.id DESC
+LIMIT 1
+"""
+
 _SCHOOL = """
 SELECT id, value AS urn, facts, valid_from, last_seen, is_open
 FROM providers.organisation
@@ -199,6 +208,12 @@ LEFT JOIN providers.load AS l ON l.id = v.load
 WHERE o.scheme = $1 AND o.value = $2
 ORDER BY v.valid_from, v.position
 """
+
+
+async def of_ukprn(conn: Any, ukprn: str) -> tuple[str, str] | None:
+    """Scheme and number under which the register keeps who has this UKPRN: a school or trust before UKRLP's record."""
+    row = await conn.fetchrow(_OF_UKPRN, ukprn)
+    return (row["scheme"], row["value"]) if row else None
 
 
 async def school(conn: Any, urn: str) -> School | None:

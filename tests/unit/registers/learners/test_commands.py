@@ -13,10 +13,11 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from commonroom.problems import Problem
+from commonroom.registers.learners import files
 from commonroom.registers.learners.commands import app
 from commonroom.settings import Settings
 from tests.unit.registers.learners.test_batches import PEOPLE
-from tests.unit.registers.learners.test_files import GOOD, NAME, csv_of
+from tests.unit.registers.learners.test_files import GOOD, NAME, TODAY, csv_of
 
 Run = Callable[..., Result]
 KEYS = {
@@ -84,6 +85,16 @@ def _ulns_of(result: Path) -> str:
     rows = list(csv.reader(result.read_text().splitlines()))
     place = rows[2].index("ULN")
     return "\n".join(["uln", *(row[place] for row in rows[3:] if row[place])])
+
+
+def test_a_census_is_a_census_and_has_pupils(run: Run, tmp_path: Path) -> None:
+    head = "<Collection>SC</Collection><Term>SPR</Term><Year>2026</Year><LEA>382</LEA><Estab>4001</Estab>"
+    (tmp_path / "a.xml").write_text(f"<Message><Header>{head}</Header><Pupils/></Message>")
+    (tmp_path / "a.csv").write_bytes(csv_of(GOOD))
+    with pytest.raises(Problem, match="no school census"):
+        run("load-census", tmp_path / "a.csv")
+    with pytest.raises(Problem, match="no pupils"):
+        files.read(tmp_path / "a.xml", TODAY)
 
 
 def test_evaluate_two_files(run: Run, tmp_path: Path) -> None:

@@ -57,6 +57,13 @@ def read_pupils(content: bytes, form: FileForm, name: str, today: date) -> Batch
         with Session(Engine(loader.load(collection, year))) as session:
             session.load(path)
             pupils = read_back(session.tables)[_PUPIL]
+    if not pupils:
+        raise Problem(
+            "CR-241",
+            "it has no pupils where this kind of file has them",
+            where=name,
+            remedy="Export it again with the pupils; a return of another kind has none.",
+        )
     if len(pupils) > MAX_RECORDS:
         raise too_many(name)
     lines = _lines_of(content)

@@ -133,6 +133,8 @@ async def test_changes_come_in_pages_of_which_the_next_is_named(world: World, tm
         told = await world.get(f"/api/providers/changes?{name}=x")
         assert (told.status_code, told.json()["code"]) == (400, "CR-085")
         assert f"`{name}` is not a whole number" in told.json()["remedy"]
+    for path in ("/api/providers?updatedSince=2026-01-01&", "/api/providers/search?q=a&"):
+        assert (await world.get(f"{path}limit=x")).json()["code"] == "CR-085"
 
 
 async def _pages(world: World, path: str) -> AsyncIterator[list[str]]:

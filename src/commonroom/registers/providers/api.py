@@ -51,18 +51,18 @@ async def list_records(
     conn: NamedDependency[Any],
     ukprns: FromQuery[str] = "",
     after: FromQuery[str] = "",
-    limit: FromQuery[int] = answers.MOST_AT_ONCE,
+    limit: FromQuery[str] = "",
 ) -> Response[bytes]:
     """Records of these numbers, or of all recorded on or after `updatedSince`; more of them behind the header `Link`."""
     since = _day(request, "updatedSince")
     numbers = _numbers(ukprns)
     if numbers is None and since is None:
         raise _unclear("Name `ukprns`, or the day `updatedSince` (yyyy-MM-dd), or both.")
-    limit = max(1, min(limit, answers.MOST_AT_ONCE))
-    asked = answers.Asked(numbers, since, _day(request, "on"), _plain(after)[:8], limit)
+    most = _most(limit, answers.MOST_AT_ONCE, answers.MOST_AT_ONCE)
+    asked = answers.Asked(numbers, since, _day(request, "on"), _plain(after)[:8], most)
     found = await answers.records(conn, asked)
     headers = dict(OPEN_DATA)
-    if len(found) == limit:
+    if len(found) == most:
         query = urlencode({**request.query_params.dict(), "after": found[-1]["UKPRN"]}, doseq=True)
         headers["Link"] = f'</api/providers?{query}>; rel="next"'
     return Response(answers.lines(found), media_type=LINES_TYPE, headers=headers)
@@ -79,12 +79,12 @@ async def search(
     conn: NamedDependency[Any],
     q: FromQuery[str] = "",
     la: FromQuery[str | None] = None,
-    limit: FromQuery[int] = 20,
+    limit: FromQuery[str] = "",
 ) -> Response[bytes]:
     """Schools, providers, trusts and groups by name, place, postcode or number; slips of the pen are forgiven."""
     text = q[:MAX_TEXT]
     la = None if la is None else _plain(la)
-    found = await find(conn, text, la=la, kinds=EVERYBODY, limit=max(1, min(limit, MOST_FOUND)))
+    found = await find(conn, text, la=la, kinds=EVERYBODY, limit=_most(limit, 20, MOST_FOUND))
     return _json({"found": found, "count": await count(conn, text, la=la, kinds=EVERYBODY)})
 
 
@@ -107,8 +107,7 @@ async def differences(
     if not 0 <= newest <= MOST_LOADS:
         raise _unclear("`upto` is the number of a load; /api/providers/loads lists them.")
     scheme, _, number = _plain(after)[:MAX_TEXT].partition(":")
-    asked = _whole("limit", limit)
-    most = max(1, min(answers.MOST_AT_ONCE if asked is None else asked, answers.MOST_AT_ONCE))
+    most = _most(limit, answers.MOST_AT_ONCE, answers.MOST_AT_ONCE)
     first = _whole("since", since)
     before = max(0, min(newest - 1 if first is None else first, newest))
     found = await changes.page(conn, before, newest, (scheme, number), most)
@@ -231,6 +230,11 @@ def _whole(name: str, text: str) -> int | None:
     except ValueError as error:
         listed = " Loads are listed by /api/providers/loads." if name != "limit" else ""
         raise _unclear(f"`{name}` is not a whole number.{listed}") from error
+
+
+def _most(limit: str, usual: int, most: int) -> int:
+    asked = _whole("limit", limit)
+    return max(1, min(usual if asked is None else asked, most))
 
 
 def _plain(text: str) -> str:

@@ -60,6 +60,12 @@ def test_bad_records_are_left_out_and_the_rest_is_used() -> None:
     assert (len(found.tellings), found.left_out, found.refused) == (1, 1, "")
 
 
+def test_what_is_no_postcode_costs_nobody_the_number() -> None:
+    sent = [RECORD | {"upn": UPN, "postcode": "nonsense"}, RECORD | {"upn": OTHER, "postcode": "WM1  1AA"}]
+    found = {one.upn: one.details for one in tellings.read(letter(records={"learner": sent})).tellings}
+    assert [one and one.postcode for one in (found[UPN], found[OTHER])] == [None, "WM1 1AA"]
+
+
 @pytest.mark.parametrize("born", ["9986-01-01", "9999-12-31"])
 def test_who_can_never_become_14_is_left_out(born: str) -> None:
     unborn = {**RECORD, "upn": OTHER, "date_of_birth": born}

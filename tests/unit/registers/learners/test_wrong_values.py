@@ -20,6 +20,7 @@ WRONG = [
     ("date_of_birth", "2009-13-01", "RC011", NO_DAY),
     ("date_of_birth", "2009-02-31", "RC011", NO_DAY),
     ("date_of_birth", "14/03/2009", "RC011", NO_DAY),
+    ("date_of_birth", "2009-03 ", "RC011", NO_DAY),
     ("date_of_birth", "1800-01-01", "RC013", NO_AGE),
     ("date_of_birth", "2031-01-01", "RC013", NO_AGE),
     ("date_of_birth", "2024-01-01", "RC013", NO_AGE),
@@ -48,8 +49,9 @@ async def test_every_route_refuses_values_that_cannot_be(settings: Settings, poo
             changed = {"uln": uln, "version": 1, "changes": {item: value}}
             update = (await at.school.post(f"{API}/update", changed)).json()
             assert (update["code"], update["wrong"]) == ("WSRC0015", told["wrong"])
-            assert item in await _by_sif(at.machine, item, value)
-            if item in HEADINGS:
+            if value == value.strip():  # XML and CSV are read without outer spaces
+                assert item in await _by_sif(at.machine, item, value)
+            if item in HEADINGS and value == value.strip():
                 (entry,) = read_csv(csv_of({**GOOD, HEADINGS[item]: value}), NAME, TODAY).entries
                 assert isinstance(entry.fault, files.Fault)
                 assert entry.fault.code == code

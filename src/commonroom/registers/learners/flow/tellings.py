@@ -15,6 +15,7 @@ import msgspec
 from commonroom import exchange, standard
 from commonroom.exchange import Letter
 from commonroom.problems import Problem
+from commonroom.registers.learners import forms
 from commonroom.registers.learners.matching.people import Details
 
 ENTITY = "learner"
@@ -142,11 +143,17 @@ def _details(record: Mapping[str, Any]) -> Details:
         family_name=record["family_name"],
         date_of_birth=record["date_of_birth"],
         gender=GENDERS.get(record["sex"], NOT_KNOWN),
-        postcode=record.get("postcode"),
+        postcode=_postcode(record.get("postcode")),
         upn=record["upn"],
         house=record.get("address_line1"),
         town=record.get("town"),
     )
+
+
+def _postcode(text: str | None) -> str | None:
+    """None for what has not the form of a postcode: the standard lets any words through, and a number needs none."""
+    plain = " ".join((text or "").split())
+    return plain if plain and not forms.wrong("postcode", plain) else None
 
 
 def _is_change(pair: Mapping[str, Mapping[str, Any]]) -> bool:

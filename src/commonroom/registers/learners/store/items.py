@@ -107,8 +107,13 @@ def wrong_forms(values: Mapping[str, str | None]) -> tuple[Wrong, ...]:
     return tuple(
         Wrong(name, BAD_FORM, reason)
         for name, form in FORMS.items()
-        if (value := values.get(name)) and value.strip() and (reason := forms.wrong(form, value.strip()))
+        if (value := _as_checked(form, values.get(name))) and (reason := forms.wrong(form, value))
     )
+
+
+def _as_checked(form: str, value: str | None) -> str:
+    # Dates are kept as they came, so nothing may stand around them.
+    return (value or "") if form in ("birth", "date") else (value or "").strip()
 
 
 def too_long(values: dict[str, str | None]) -> list[str]:

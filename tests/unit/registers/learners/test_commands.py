@@ -56,6 +56,7 @@ def test_from_a_file_to_a_decided_case(
     again = json.loads(run("register", "--batch", batch, "--json").output)
     assert again["counts"] == {"PossibleMatchLearnersCount": 1, "WSRC0003": 1}
     asked = ("--family", "Ashdown", "--born", "2009-03-14", "--gender", "2", "--postcode", "LS1 4AP")
+    assert "date_of_birth is not a date" in run("find", "--family", "Ashdown", "--born", "30/11/2009").output
     found = json.loads(run("find", "--given", "Amara", *asked, "--json").output)
     assert (found["code"], len(found["uln"])) == ("WSRC0004", 10)
     assert run("find", "--given", "Amara", *asked, "--check").output.startswith("WSRC0004 Exact match")

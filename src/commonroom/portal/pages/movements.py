@@ -17,7 +17,7 @@ from commonroom import identity
 from commonroom.hub import agreements, group, movement_register
 from commonroom.hub.agreements import Actor
 from commonroom.hub.group import Member, Policy
-from commonroom.hub.lifecycle import STEPS, Standing
+from commonroom.hub.lifecycle import STEPS, Standing, Step
 from commonroom.hub.movement_register import RegisteredMovement, RegisteredVersion
 from commonroom.hub.movements import Movement
 from commonroom.portal import oversight
@@ -32,7 +32,7 @@ REGISTER = Link("Register of data movements", "/movements")
 SHORTEST_REASON, LONGEST_REASON = 3, 2000
 MOST_DIGITS = 9  # of a version
 # What a member may choose: its name in the form, in words, and the step of the life of a movement that it is.
-CHOICES = {
+CHOICES: dict[str, tuple[str, Step]] = {
     "for": ("Vote for it", "vote"),
     "against": ("Vote against it", "vote"),
     "abstain": ("Abstain", "vote"),
@@ -268,8 +268,7 @@ def _choices(newest: Standing, running: Standing) -> list[tuple[str, str]]:
     return [
         (name, words)
         for name, (words, step) in CHOICES.items()
-        for allowed in [STEPS[step]]  # type: ignore[index]
-        if (newest if step in ("vote", "decide") else running) in allowed
+        if (newest if step in ("vote", "decide") else running) in STEPS[step]
     ]
 
 

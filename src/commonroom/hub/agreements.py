@@ -6,24 +6,22 @@ who, when (domain clock) and why. What routes is read from the same rows, so a s
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import date
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from commonroom.hub import movement_versions
 from commonroom.hub.directory import resolve_alias, resolve_aliases
 from commonroom.hub.group import Ballot, Member, Policy, Tally, Vote, check_outcome, tally
-from commonroom.hub.lifecycle import OPEN, Role, Standing, check_role, check_step, not_yours, standing
+from commonroom.hub.lifecycle import OPEN, Role, Standing, check_role, check_step, not_yours
 from commonroom.hub.movements import (
     GIVEN,
     TEXT,
     Movement,
     Words,
     contradictions,
-    is_id,
     list_movements,
     row_of,
 )
@@ -81,27 +79,6 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     standing: Standing
     votes: Tally | None = None
 
-
-class _Version(msgspec.Struct, frozen=True, kw_only=True):
-    version: int
-    standing: Standing
-    proposer: str
-    proposer_party: str | None
-
-
-# One step at a time for a movement, also for one that is not there yet.
-_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('hub.movement ' || $1, 0))"
-
-_VERSIONS = """
-SELECT m.version, m.state, m.active_from, m.active_to, m.proposer, m.proposer_party,
-    (
-        SELECT min(n.active_from) FROM hub.movement n
-        WHERE n.id = m.id AND n.version > m.version AND n.state = 'approved'
-    ) AS replaced_from,
-    EXISTS (SELECT FROM hub.movement_suspension s WHERE s.movement = m.id) AS suspended,
-    (engines.domain_now() AT TIME ZONE 'Europe/London')::date AS today
-FROM hub.movement m WHERE m.id = $1 ORDER BY m.version
-"""
 
 _PROPOSE = f"""
 INSERT INTO hub.movement (
@@ -169,7 +146,7 @@ async def propose(connection: Any, actor: Actor, proposal: Proposal) -> Done:
     """Put a new movement before the group. Raises Problem CR-141, CR-143 or CR-144."""
     check_role("propose", actor.role)
     movement = proposal.movement
-    async with _locked(connection, movement.id) as versions:
+    async with movement_versions.locked(connection, movement.id) as versions:
         if versions:
             check_step("propose", versions[-1].standing, movement.id)
         return await _store_proposal(connection, actor, proposal, 1, "proposed")
@@ -182,8 +159,8 @@ async def amend(connection: Any, actor: Actor, proposal: Proposal) -> Done:
     """
     check_role("amend", actor.role)
     movement = proposal.movement
-    async with _locked(connection, movement.id) as versions:
-        check_step("amend", _newest(versions, movement.id).standing, movement.id)
+    async with movement_versions.locked(connection, movement.id) as versions:
+        check_step("amend", movement_versions.newest_of(versions, movement.id).standing, movement.id)
         if actor.role == "organisation" and not await _takes_part(
             connection, actor, movement.id, versions[-1]
         ):
@@ -210,9 +187,9 @@ async def vote(
     """
     check_role("vote", actor.role)
     member = _member(actor)
-    async with _locked(connection, movement) as versions:
-        before = _newest(versions, movement)
-        _check_read(before, movement, expected)
+    async with movement_versions.locked(connection, movement) as versions:
+        before = movement_versions.newest_of(versions, movement)
+        movement_versions.check_read(before, movement, expected)
         check_step("vote", before.standing, movement)
         await connection.execute(
             _VOTE,
@@ -250,9 +227,9 @@ async def decide(
     Raises Problem CR-005, CR-141, CR-142 or CR-143.
     """
     check_role("decide", actor.role)
-    async with _locked(connection, movement) as versions:
-        version = _newest(versions, movement)
-        _check_read(version, movement, expected)
+    async with movement_versions.locked(connection, movement) as versions:
+        version = movement_versions.newest_of(versions, movement)
+        movement_versions.check_read(version, movement, expected)
         check_step("decide", version.standing, movement)
         count = await _count(connection, policy, movement, version.version)
         check_outcome(count, outcome, movement)
@@ -280,8 +257,12 @@ async def withdraw(
     proposed. Raises Problem CR-005, CR-141 or CR-143.
     """
     check_role("withdraw", actor.role)
-    async with _locked(connection, movement) as versions:
-        target = _numbered(versions, movement, version) if version else _in_hand(versions, movement)
+    async with movement_versions.locked(connection, movement) as versions:
+        target = (
+            movement_versions.numbered(versions, movement, version)
+            if version
+            else movement_versions.in_hand(versions, movement)
+        )
         check_step("withdraw", target.standing, movement)
         if actor.role != "operator" and not _proposed(actor, target):
             raise not_yours("withdraw", "Only its proposer or the operator may withdraw it.")
@@ -301,42 +282,13 @@ async def _stop_or_go(
     connection: Any, actor: Actor, movement: str, reason: str, step: Literal["suspend", "resume"]
 ) -> Done:
     check_role(step, actor.role)
-    async with _locked(connection, movement) as versions:
-        running = _running(versions, movement)
+    async with movement_versions.locked(connection, movement) as versions:
+        running = movement_versions.running_of(versions, movement)
         check_step(step, running.standing, movement)
         await connection.execute(_SUSPEND if step == "suspend" else _RESUME, movement)
         past = "suspended" if step == "suspend" else "resumed"
         await _record(connection, actor, movement, running.version, past, reason)
         return await _done(connection, movement, running.version)
-
-
-@asynccontextmanager
-async def _locked(connection: Any, movement: str) -> AsyncIterator[list[_Version]]:
-    """The versions of a movement, oldest first, while nobody else can take a step with it."""
-    if not is_id(movement):
-        _newest([], "with such an id")
-    async with connection.transaction():
-        await connection.execute(_LOCK, movement)
-        yield await _versions(connection, movement)
-
-
-async def _versions(connection: Any, movement: str) -> list[_Version]:
-    return [
-        _Version(
-            version=row["version"],
-            standing=standing(
-                row["state"],
-                row["active_from"],
-                row["active_to"],
-                on=row["today"],
-                replaced_from=row["replaced_from"],
-                suspended=row["suspended"],
-            ),
-            proposer=row["proposer"],
-            proposer_party=row["proposer_party"],
-        )
-        for row in await connection.fetch(_VERSIONS, movement)
-    ]
 
 
 async def _store_proposal(connection: Any, actor: Actor, proposal: Proposal, version: int, step: str) -> Done:
@@ -365,7 +317,9 @@ async def _check_proposal(connection: Any, actor: Actor, movement: Movement) -> 
         raise Problem("CR-144", " ".join(faults), status=422, where=movement.id, remedy=remedy)
 
 
-async def _takes_part(connection: Any, actor: Actor, movement: str, newest: _Version) -> bool:
+async def _takes_part(
+    connection: Any, actor: Actor, movement: str, newest: movement_versions.Version
+) -> bool:
     mine = await list_movements(connection, actor.party)
     return _proposed(actor, newest) or any(listed.movement.id == movement for listed in mine)
 
@@ -382,11 +336,11 @@ async def _record(connection: Any, actor: Actor, movement: str, version: int, st
 
 
 async def _done(connection: Any, movement: str, version: int, votes: Tally | None = None) -> Done:
-    now = _numbered(await _versions(connection, movement), movement, version)
+    now = movement_versions.numbered(await movement_versions.all_of(connection, movement), movement, version)
     return Done(movement=movement, version=version, standing=now.standing, votes=votes)
 
 
-def _proposed(actor: Actor, version: _Version) -> bool:
+def _proposed(actor: Actor, version: movement_versions.Version) -> bool:
     return actor.key == version.proposer or (
         actor.party is not None and actor.party == version.proposer_party
     )
@@ -396,39 +350,3 @@ def _member(actor: Actor) -> Member:
     if actor.member is None:
         raise not_yours("vote", "Only members of the governance group vote.")
     return actor.member
-
-
-def _newest(versions: list[_Version], movement: str) -> _Version:
-    if not versions:
-        remedy = "GET /register/movements, or `commonroom hub movements list`, shows them."
-        raise Problem(
-            "CR-005", f"There is no movement {movement}.", status=404, where="movement", remedy=remedy
-        )
-    return versions[-1]
-
-
-def _check_read(newest: _Version, movement: str, expected: int | None) -> None:
-    if expected is not None and expected != newest.version:
-        detail = f"{movement} has changed since: version {newest.version} is the newest now."
-        raise Problem(
-            "CR-141", detail, status=409, where=movement, remedy="Read the new text and choose again."
-        )
-
-
-def _numbered(versions: list[_Version], movement: str, number: int) -> _Version:
-    found = [version for version in versions if version.version == number]
-    return _newest(found, f"{movement} version {number}")
-
-
-def _running(versions: list[_Version], movement: str) -> _Version:
-    """The version that runs or is suspended, else the next to begin, else the newest."""
-    for wanted in ({"active", "suspended"}, {"approved"}):
-        found = [version for version in versions if version.standing in wanted]
-        if found:
-            return found[0]
-    return _newest(versions, movement)
-
-
-def _in_hand(versions: list[_Version], movement: str) -> _Version:
-    newest = _newest(versions, movement)
-    return newest if newest.standing in OPEN else _running(versions, movement)

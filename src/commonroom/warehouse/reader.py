@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import MAXYEAR, MINYEAR, UTC, date, datetime
-from decimal import Decimal
+from datetime import date, datetime
 from typing import Any, get_args
 
 import msgspec
@@ -19,62 +18,35 @@ from commonroom.identity import Principal
 from commonroom.problems import Problem, add_codes
 from commonroom.settings import Settings
 from commonroom.warehouse import (
-    characteristics,
     combinations,
     disclosure,
-    divisions,
     heads,
     measures,
     periods,
+    questions,
     suppression,
 )
-from commonroom.warehouse.disclosure import Shown
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.history import DATASET as FACTS
 from commonroom.warehouse.lineage import Origin, Tracer, Wanted, period_of
-from commonroom.warehouse.measures import Grain, Level, Measure
+from commonroom.warehouse.model import Grain, Level
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Hide
-from commonroom.warehouse.releases import Release, Releases, View, by_term, place_of, time_of
+from commonroom.warehouse.questions import Figure, Question
+from commonroom.warehouse.releases import Releases
 from commonroom.warehouse.sources import Part, parts_of
+from commonroom.warehouse.spans import View, by_term
 from commonroom.warehouse.turns import Kept, Turns
 from commonroom.warehouse.warming import Asked, Lately
 
 add_codes({"CR-295": "There is no such figure to trace"})
 
 DATASET = "figures"
-MAX_UNITS = 1000  # that one may ask for by code; None asks for all of a level
-MAX_DAYS = 800
 LINEAGE = "figures.lineage"
 MAX_ROWS = 1000  # of facts of one entity, in one answer
-# Of sums over days, by characteristic: what a pupil is, is taken once a term.
-DIVIDED_GRAINS = ("term", "year")
 _CACHED = 512
 _TRACED = 64
 _log = log.get("warehouse")
-
-
-class Figure(msgspec.Struct, frozen=True):
-    """One published figure. Where `symbol` is set there is no value; with c, z and x no part either."""
-
-    measure: str
-    level: str
-    unit: str  # URN, authority number, region code or E92000001
-    unit_name: str
-    grain: str
-    period_start: date
-    period_label: str
-    numerator: int | None
-    denominator: int | None
-    value: Decimal | None  # a percentage, or a count
-    symbol: str | None
-    # As of which state of the warehouse: its batch, the hub's position, and the time of it or that which was asked for.
-    batch: int = 0
-    position: int = 0
-    as_of: datetime | None = None
-    # Of which pupils alone: a characteristic and one of its groups; empty: of all.
-    characteristic: str = ""
-    group: str = ""
 
 
 class Lineage(msgspec.Struct, frozen=True):
@@ -84,20 +56,6 @@ class Lineage(msgspec.Struct, frozen=True):
     tables: dict[str, int]  # all that the head names
     parts: tuple[Part, ...]  # by entity
     withheld: str  # why nothing is counted; empty where something is
-
-
-class Question(msgspec.Struct, frozen=True):
-    """What is asked, checked."""
-
-    measure: str
-    level: Level
-    grain: Grain
-    units: tuple[str, ...] | None
-    first: date
-    last: date
-    known_at: datetime | None  # UTC without a zone; None for now
-    characteristic: str | None = None
-    groups: tuple[str, ...] | None = None
 
 
 class Reader:
@@ -161,7 +119,7 @@ class Reader:
         What may be told to whom, `lineage` says. Each look enters the trail, the facts as reads of facts.
         Raises Problem CR-295 (no such figure) beside those of `figures`.
         """
-        question = _question(measure, level, grain, [unit], on, on, known_at)
+        question = questions.checked(measure, level, grain, [unit], on, on, known_at)
         head = await heads.newest(connection)
         today = clock.day_of(known_at or await clock.now(connection))
         view = View(head, question.known_at, today)
@@ -217,9 +175,9 @@ class Reader:
         `purpose` goes into the trail of reads.
         Raises Problem CR-063 (no such measure, level, grain or unit), CR-111 (not granted), CR-092 (no calendar).
         """
-        question = _question(measure, level, grain, units, first, last, known_at)
+        question = questions.checked(measure, level, grain, units, first, last, known_at)
         if characteristic is not None:
-            question = _divided(question, characteristic, groups)
+            question = questions.divided(question, characteristic, groups)
         scope = access.rows(principal, DATASET, "duckdb")
         head = await heads.newest(connection)
         today = clock.day_of(known_at or await clock.now(connection))
@@ -277,15 +235,15 @@ class Reader:
             releases = self._releases.of(measure, wanted, view)
         else:
             releases = self._releases.divided(measure, question.characteristic, wanted, view)
-        names = _names(question, releases[wanted[-1]])
+        names = questions.names(question, releases[wanted[-1]])
         granted = self._granted(question, scope, names)
         figures = []
         for unit in granted:
             for period in wanted:
                 for group in question.groups or ("",):
-                    cell = _cell(measure, question, releases[period], unit, period, group)
+                    cell = questions.cell(measure, question, releases[period], unit, period, group)
                     if cell is not None:
-                        figures.append(_figure(question, unit, names[unit], period, cell, group))
+                        figures.append(questions.figure(question, unit, names[unit], period, cell, group))
         return figures
 
     def _trace(
@@ -293,15 +251,15 @@ class Reader:
     ) -> tuple[Figure, list[Origin], str]:
         measure = combinations.measure(question.measure)
         release = self._releases.of(measure, [period], view)[period]
-        names = _names(question, release)
+        names = questions.names(question, release)
         granted = self._granted(question, scope, names)
         known = {school.group(question.level)[0] for school in release.schools.values()}
         if not granted or granted[0] not in known:
             raise _no_figure("the register has no such unit")
         (unit,) = granted
-        cell = _cell(measure, question, release, unit, period)
+        cell = questions.cell(measure, question, release, unit, period)
         assert cell is not None
-        figure = _figure(question, unit, names[unit], period, cell)
+        figure = questions.figure(question, unit, names[unit], period, cell)
         tells = cell.symbol in (None, disclosure.LOW, disclosure.UNRELIABLE, disclosure.NOT_AVAILABLE)
         origins: dict[str, Origin] = {}
         closed = False
@@ -329,56 +287,6 @@ class Reader:
 def open_reader(settings: Settings, hide: Hide = suppression.hide) -> Reader:
     """A reader of this data folder's warehouse. Close it when done. Only tests hide in another way."""
     return Reader(settings, hide)
-
-
-def _question(
-    measure: str,
-    level: str,
-    grain: str,
-    units: Sequence[str] | None,
-    first: date,
-    last: date,
-    known_at: datetime | None,
-) -> Question:
-    declared = combinations.measure(measure)
-    if declared.by is not None:
-        raise _no_such("a measure with its characteristic in its name", ["the characteristic by itself"])
-    if level not in declared.levels:
-        raise _no_such(f"{measure} is not made by {level[:40]!r}", declared.levels)
-    if grain not in declared.grains:
-        raise _no_such(f"{measure} is not made by {grain[:40]!r}", declared.grains)
-    if units is not None and len(units) > MAX_UNITS:
-        raise _no_such(f"more than {MAX_UNITS} units", ["fewer, or all of the level"])
-    if (last - first).days > MAX_DAYS:
-        raise _no_such(f"more than {MAX_DAYS} days", ["a shorter time"])
-    if known_at is not None and known_at.tzinfo is None:
-        raise _no_such("a known time without its zone", ["a time such as 2026-09-01T12:00:00Z"])
-    if known_at is not None and not MINYEAR < known_at.year < MAXYEAR:  # which other zones need not have
-        raise _no_such("the first or the last of all years", ["a time such as 2026-09-01T12:00:00Z"])
-    levels: dict[str, Level] = {name: name for name in get_args(Level)}
-    grains: dict[str, Grain] = {name: name for name in get_args(Grain)}
-    return Question(
-        measure,
-        levels[level],
-        grains[grain],
-        None if units is None else tuple(units),
-        first,
-        last,
-        known_at.astimezone(UTC).replace(tzinfo=None) if known_at else None,
-    )
-
-
-def _divided(question: Question, name: str, groups: Sequence[str] | None) -> Question:
-    """The question by a characteristic. Raises Problem CR-063 where the measure is not divided so."""
-    measure = measures.named(question.measure)
-    measures.divided(measure, name)
-    known = tuple(characteristics.named(name).titles())
-    if groups is not None and not set(groups) <= set(known):
-        raise _no_such(f"{name} has no such group", known)
-    if measure.adds_up_over_time and question.grain not in DIVIDED_GRAINS:
-        raise _no_such(f"by characteristic {measure.name} is not made by {question.grain}", DIVIDED_GRAINS)
-    chosen = known if groups is None else tuple(group for group in known if group in groups)
-    return msgspec.structs.replace(question, characteristic=name, groups=chosen)
 
 
 def _right_to_facts(principal: Principal) -> Scope | None:
@@ -409,38 +317,3 @@ def _dated(figure: Figure, head: Head, known_at: datetime | None) -> Figure:
 
 def _no_figure(detail: str) -> Problem:
     return Problem("CR-295", detail, status=404, remedy="Ask for a unit and a day that have figures.")
-
-
-def _no_such(detail: str, known: Sequence[str]) -> Problem:
-    return Problem("CR-063", detail, status=404, remedy=f"Ask for {', '.join(known)}.")
-
-
-def _names(question: Question, release: Release) -> dict[str, str]:
-    """The units to answer for, with their names: those asked for in their order, or every one of the level by code."""
-    known = {}
-    for school in release.schools.values():
-        code, name = school.group(question.level)
-        if code is not None:
-            known[code] = name or code
-    wanted = sorted(known) if question.units is None else dict.fromkeys(question.units)
-    return {unit: known.get(unit, unit) for unit in wanted}
-
-
-def _cell(
-    measure: Measure, question: Question, release: Release, unit: str, period: Period, group: str = ""
-) -> Shown | None:
-    """A unit's figure of a period. Units asked for by code have one in every period, others where anything is known."""
-    figure = divisions.series(measure.name, group) if group else measure.name
-    name = (figure, place_of(question.level, unit), time_of(measure, period))
-    parts = release.numbers.get(name)
-    if parts is not None:
-        return disclosure.show(measure, parts, hidden=name in release.hidden)
-    return None if question.units is None else disclosure.nothing(measure)
-
-
-def _figure(question: Question, unit: str, name: str, period: Period, cell: Shown, group: str = "") -> Figure:
-    return Figure(
-        question.measure, question.level, unit, name, question.grain, period.start, period.label,
-        cell.numerator, cell.denominator, cell.value, cell.symbol,
-        characteristic=question.characteristic or "", group=group,
-    )  # fmt: skip

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from commonroom.access.policies import Asker
 
 MAX_PURPOSE = 200
 _WRITE = """
-INSERT INTO access.audit (principal_kind, principal, role, party, dataset, purpose, rows)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO access.audit (principal_kind, principal, role, party, dataset, purpose, rows, counted)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 """
 
 
-async def audit(connection: Any, principal: Asker, dataset: str, purpose: str, rows: int) -> None:
-    """Note one read. `purpose` is ours or chosen from a list, never free text with personal data."""
+async def audit(
+    connection: Any,
+    principal: Asker,
+    dataset: str,
+    purpose: str,
+    rows: int,
+    counted: Sequence[str] | None = None,
+) -> None:
+    """Note one read. `purpose` is ours or chosen from a list, never free text with personal data.
+
+    `counted`: of whose records the answer was made, by their public numbers, where a reader counts over those of others.
+    """
     await connection.execute(
         _WRITE,
         principal.kind,
@@ -24,4 +35,5 @@ async def audit(connection: Any, principal: Asker, dataset: str, purpose: str, r
         dataset,
         purpose[:MAX_PURPOSE],
         rows,
+        None if counted is None else list(counted),
     )

@@ -183,11 +183,11 @@ def test_a_comment_in_a_condition_does_not_reach_the_query() -> None:
 async def test_a_read_leaves_who_what_why_and_how_many_and_nothing_else(pool: asyncpg.Pool) -> None:
     async with pool.acquire() as connection:
         await access.audit(connection, principal("school"), "learner.records", "school page", 12)
-        await access.audit(connection, PUBLIC, "figures", "download", 0)
+        await access.audit(connection, PUBLIC, "figures", "download", 0, ["990001"])
         rows = await connection.fetch("SELECT * FROM access.audit ORDER BY id")
     assert [tuple(row)[2:] for row in rows] == [
-        ("person", "p1", "school", OURS, "learner.records", "school page", 12),
-        ("public", "", "public", None, "figures", "download", 0),
+        ("person", "p1", "school", OURS, "learner.records", "school page", 12, None),
+        ("public", "", "public", None, "figures", "download", 0, ["990001"]),
     ]
 
 

@@ -32,8 +32,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from commonroom.engines import delta
 from commonroom.engines.duck import Duck
 from commonroom.settings import Settings
-from commonroom.warehouse import analytics, measures, tables
-from commonroom.warehouse.measures import MEMBERS, PERIODS
+from commonroom.warehouse import analytics, compilation, measures, tables
+from commonroom.warehouse.compilation import MEMBERS, PERIODS
 from tests.engines import servers
 
 RESULT = Path(__file__).parents[1] / "test-results" / "bench_engines.json"
@@ -82,7 +82,9 @@ def build(settings: Settings, rows: int) -> analytics.Source:
         version = delta.append(folder, arrow, after=version, batch=delta.Batch(number + 1, str(number)))
     assert version is not None
     files = tuple(file.path for file in delta.files_of(folder, version))
-    read = [name for one in MEASURES for name in measures.columns_of(measures.named(one), "attendance_mark")]
+    read = [
+        name for one in MEASURES for name in compilation.columns_of(measures.named(one), "attendance_mark")
+    ]
     return analytics.Source("attendance_mark", files, tuple(dict.fromkeys(read)), FIRST, LAST, None)
 
 
@@ -134,7 +136,7 @@ def measured(rows: int) -> dict[str, Any]:
                     times = []
                     for _ in range(ROUNDS + 1):
                         begun = time.perf_counter()
-                        answer = engine.rows(measures.named(name), {measures.FACTS: source}, beside)
+                        answer = engine.rows(measures.named(name), {compilation.FACTS: source}, beside)
                         times.append(time.perf_counter() - begun)
                         answers.add(repr(sorted(sorted(row.items()) for row in answer)))
                     first.setdefault(engine_name, round(times[0], 2))

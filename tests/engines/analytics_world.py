@@ -17,11 +17,12 @@ from commonroom import standard
 from commonroom.engines import delta
 from commonroom.problems import Problem
 from commonroom.settings import Settings
-from commonroom.warehouse import characteristics, measures, tables
+from commonroom.warehouse import characteristics, compilation, measures, tables
 from commonroom.warehouse.analytics import Source
 from commonroom.warehouse.characteristics import MOMENTS
+from commonroom.warehouse.compilation import FACTS, MEMBERS, PERIODS
 from commonroom.warehouse.facts import Fact
-from commonroom.warehouse.measures import FACTS, MEMBERS, PERIODS, Measure
+from commonroom.warehouse.model import Measure
 
 FIRST, LAST = date(2026, 9, 7), date(2026, 12, 11)
 # Without a zone, as the tables have them.
@@ -39,7 +40,9 @@ class World:
     def __init__(self, settings: Settings, seed: int, slots: int = SLOTS) -> None:
         self.settings = settings
         self.measures = {**measures.load(), **_divided()}
-        wanted = {entity for one in self.measures.values() for entity in measures.entities_of(one).values()}
+        wanted = {
+            entity for one in self.measures.values() for entity in compilation.entities_of(one).values()
+        }
         self.files = {
             entity: self._written(entity, random.Random(f"{seed} {entity}"), slots)
             for entity in sorted(wanted)
@@ -54,12 +57,12 @@ class World:
             name: Source(
                 entity,
                 tuple(file.path for file in self.files[entity]),
-                tuple(measures.columns_of(measure, entity)),
+                tuple(compilation.columns_of(measure, entity)),
                 FIRST if is_flow and name == FACTS else date.min,
                 LAST,
                 known_at,
             )
-            for name, entity in measures.entities_of(measure).items()
+            for name, entity in compilation.entities_of(measure).items()
         }
         beside = {
             PERIODS: _flow_periods() if is_flow else _state_periods(),

@@ -18,8 +18,8 @@ import msgspec
 from commonroom.engines.duck import Duck
 from commonroom.engines.spark import Parquet, Spark
 from commonroom.settings import Settings
-from commonroom.warehouse import measures, organisations, tables
-from commonroom.warehouse.measures import Measure
+from commonroom.warehouse import compilation, measures, organisations, tables
+from commonroom.warehouse.model import Measure
 
 IN_PROCESS = "duckdb"
 
@@ -114,7 +114,7 @@ def open_engine(settings: Settings, duck: Duck) -> Engine:
 @cache
 def _spark_sql(name: str) -> str:
     """A measure as Spark runs it."""
-    return str(ibis.to_sql(measures.expression(measures.named(name)), dialect="pyspark"))
+    return str(ibis.to_sql(compilation.expression(measures.named(name)), dialect="pyspark"))
 
 
 def _relation(source: Source) -> str:

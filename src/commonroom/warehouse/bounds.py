@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import msgspec
 
 from commonroom.warehouse.disclosure import is_sensitive
-from commonroom.warehouse.measures import Measure
+from commonroom.warehouse.model import Measure
 from commonroom.warehouse.publication import Name, Parts
 
 # The bounds are whole numbers: a range of one step holds a second one.

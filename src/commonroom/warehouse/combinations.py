@@ -21,7 +21,7 @@ from commonroom import declarations
 from commonroom.problems import Problem
 from commonroom.warehouse import measures, publication
 from commonroom.warehouse.expressions import Expression
-from commonroom.warehouse.measures import Grain, Level, Measure, Suppression
+from commonroom.warehouse.model import Grain, Level, Measure, Suppression
 from commonroom.warehouse.publication import Name, Parts, Place, Time
 
 FOLDER = measures.FOLDER / "combined"

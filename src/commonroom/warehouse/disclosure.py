@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from commonroom.warehouse.measures import Measure
+from commonroom.warehouse.model import Measure
 
 CONFIDENTIAL, NOT_APPLICABLE, NOT_AVAILABLE, LOW, UNRELIABLE = "c", "z", "x", "low", "u"
 

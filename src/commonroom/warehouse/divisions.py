@@ -20,7 +20,7 @@ import msgspec
 from commonroom.warehouse import suppression
 from commonroom.warehouse.attack import Cell, Sum
 from commonroom.warehouse.disclosure import is_sensitive
-from commonroom.warehouse.measures import Measure
+from commonroom.warehouse.model import Measure
 from commonroom.warehouse.publication import Hide, Name, Numbers, Parts, Place, Time, Tree
 from commonroom.warehouse.suppression import Table
 

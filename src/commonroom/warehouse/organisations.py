@@ -11,7 +11,7 @@ from commonroom.engines.duck import Duck
 from commonroom.settings import Settings
 from commonroom.warehouse import tables
 from commonroom.warehouse.heads import Head
-from commonroom.warehouse.measures import Level
+from commonroom.warehouse.model import Level
 
 ENTITY = "organisation"
 COUNTRY = ("E92000001", "England")

@@ -27,12 +27,22 @@ from commonroom.engines.duck import Duck
 from commonroom.identity import Principal
 from commonroom.problems import Problem, add_codes
 from commonroom.settings import Settings
-from commonroom.warehouse import combinations, disclosure, heads, measures, organisations, periods, tables
+from commonroom.warehouse import (
+    combinations,
+    compilation,
+    disclosure,
+    heads,
+    measures,
+    organisations,
+    periods,
+    tables,
+)
+from commonroom.warehouse.compilation import MEMBERS, PERIODS
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.history import DATASET as FACTS
-from commonroom.warehouse.measures import MEMBERS, PERIODS, Grain, Measure
+from commonroom.warehouse.model import Grain, Measure
 from commonroom.warehouse.publication import Parts
-from commonroom.warehouse.releases import period_rows, time_of
+from commonroom.warehouse.spans import period_rows, time_of
 
 add_codes(
     {"CR-286": "The measure of your own cannot be used", "CR-287": "You have no such measure of your own"}
@@ -192,12 +202,12 @@ def _computed(
     last = max(period.last_school_day for period in wanted)
     schools = organisations.schools(settings, duck, head, last, known_at)
     relations, values = [], []
-    for name, entity in measures.entities_of(measure).items():
-        columns = measures.columns_of(measure, entity)
+    for name, entity in compilation.entities_of(measure).items():
+        columns = compilation.columns_of(measure, entity)
         facts = _facts(settings, head, entity, columns, max(period.end for period in wanted), known_at)
         relations.append(f"{name} AS (SELECT {', '.join(columns)} FROM ({facts}) AS sent WHERE {scope.sql})")  # noqa: S608
         values += scope.params
-    compiled = ibis.to_sql(measures.expression(measure), dialect="duckdb")
+    compiled = ibis.to_sql(compilation.expression(measure), dialect="duckdb")
     names = pa.array(sorted(schools), pa.string())
     rows = duck.query(
         f"WITH {', '.join(relations)}, figures AS ({compiled}) SELECT * FROM figures",  # noqa: S608 - compiled

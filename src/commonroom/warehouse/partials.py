@@ -28,9 +28,10 @@ from commonroom.engines import delta, files
 from commonroom.engines.duck import Duck
 from commonroom.settings import Settings
 from commonroom.warehouse import manifests, measures, stages, tables
+from commonroom.warehouse.compilation import FACTS, PERIODS
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.manifests import Busy, Kept, Manifest
-from commonroom.warehouse.measures import FACTS, PERIODS, Measure
+from commonroom.warehouse.model import Measure
 from commonroom.warehouse.stages import SUMS, Stage
 
 FOLDER = ".partials"

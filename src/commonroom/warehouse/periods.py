@@ -10,7 +10,7 @@ from datetime import date, timedelta
 import msgspec
 
 from commonroom.standard import terms
-from commonroom.warehouse.measures import Grain
+from commonroom.warehouse.model import Grain
 
 _DAY = timedelta(days=1)
 

@@ -20,7 +20,7 @@ import msgspec
 from commonroom.warehouse import suppression
 from commonroom.warehouse.attack import Cell, Sum
 from commonroom.warehouse.disclosure import is_sensitive
-from commonroom.warehouse.measures import Level, Measure
+from commonroom.warehouse.model import Level, Measure
 from commonroom.warehouse.suppression import Table
 
 LEVELS: tuple[Level, ...] = ("school", "trust", "authority", "region", "national")

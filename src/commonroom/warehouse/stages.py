@@ -14,9 +14,10 @@ from functools import cache
 import ibis
 import msgspec
 
-from commonroom.warehouse import measures
+from commonroom.warehouse import compilation, measures
+from commonroom.warehouse.compilation import MEMBERS, UNITS
 from commonroom.warehouse.expressions import TOTALS, Expression
-from commonroom.warehouse.measures import MEMBERS, UNITS, Measure
+from commonroom.warehouse.model import Measure
 
 SUMS = "sums"  # the first stage's rows, however many parts they were added up from
 
@@ -76,9 +77,9 @@ def _stage(entity: str, unit: tuple[str, ...]) -> Stage:
     return Stage(
         entity=entity,
         unit=unit,
-        columns=tuple(measures.columns_of(whole, entity)),
+        columns=tuple(compilation.columns_of(whole, entity)),
         sums=sums,
-        first=_whole_numbers(unit, sums, str(ibis.to_sql(measures.each_unit(whole), dialect="duckdb"))),
+        first=_whole_numbers(unit, sums, str(ibis.to_sql(compilation.each_unit(whole), dialect="duckdb"))),
         second={one.name: _second(one, sums) for one in mine},
     )
 
@@ -98,5 +99,5 @@ def _second(measure: Measure, sums: dict[str, str]) -> str:
         {MEMBERS} AS (SELECT DISTINCT school, school AS member FROM {SUMS})
         SELECT '{measure.name}' AS measure, period, member AS school,
             CAST(numerator AS BIGINT) AS numerator, CAST({denominator} AS BIGINT) AS denominator, units
-        FROM ({ibis.to_sql(measures.of_units(measure), dialect="duckdb")})
+        FROM ({ibis.to_sql(compilation.of_units(measure), dialect="duckdb")})
     """  # noqa: S608 - declared names and the compiled measure

@@ -20,7 +20,7 @@ from commonroom.portal.tables import Cell, Column, Link, Table
 from commonroom.problems import Problem
 from commonroom.standard import terms
 from commonroom.warehouse import Lineage, combinations
-from commonroom.warehouse.measures import Grain, Level
+from commonroom.warehouse.model import Grain, Level
 from commonroom.warehouse.sources import Part
 
 LEVELS: dict[str, str] = {name: name for name in get_args(Level)}

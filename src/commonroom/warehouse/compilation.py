@@ -1,0 +1,209 @@
+"""Measures made into Ibis, in two stages: first per unit (an enrolment, say) over the whole period, then per group of units.
+
+Both stages are whole numbers, so that every engine gives the same answer to the last digit; what is shown is made of them
+at the edge (see `disclosure`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ibis
+
+from commonroom import standard
+from commonroom.standard import Codeset
+from commonroom.warehouse import characteristics, tables
+from commonroom.warehouse.characteristics import MOMENTS, PUPILS
+from commonroom.warehouse.expressions import Expression
+from commonroom.warehouse.model import Measure, Within
+
+_IBIS = {"DATE": "date", "BOOLEAN": "boolean", "BIGINT": "int64", "TINYINT": "int8", "TIMESTAMP": "timestamp"}
+# The tables a compiled measure reads, whatever the engine: rows of the fact log, days or moments of the periods, and
+# the group that each school belongs to.
+NEAR = "near"  # what `within` speaks of
+FACTS, BESIDE, PERIODS, MEMBERS = "facts", "beside", "periods", "members"
+UNITS = "units"  # what the second stage reads
+START, END = "start_date", "end_date"  # as every entity has them whose facts last
+
+
+def expression(measure: Measure) -> Any:
+    """The measure in Ibis, over FACTS, PERIODS and MEMBERS; divided, over PUPILS and MOMENTS too.
+
+    Gives one row per period and unit of the level: period (its name), member, numerator, denominator, units; divided,
+    one for each group with its name as `category`.
+    """
+    rows = _flow(measure) if measure.taken == "over the period" else _state(measure)
+    return _groups(measure, _units(measure, rows))
+
+
+def each_unit(measure: Measure) -> Any:
+    """The first stage of a flow alone, over FACTS and PERIODS: what is known of each unit in each period."""
+    return _known(measure, _flow(measure))
+
+
+def of_units(measure: Measure) -> Any:
+    """The second stage alone, over UNITS (what the first one gives) and MEMBERS."""
+    kinds = {column.name: _IBIS.get(column.sql, "string") for column in tables.of(measure.entity).columns}
+    columns = {"period": "string", **{name: kinds[name] for name in measure.unit}}
+    units = ibis.table({**columns, **dict.fromkeys(measure.each, "int64")}, name=UNITS)
+    return _groups(measure, _populated(measure, units))
+
+
+def columns_of(measure: Measure, entity: str) -> list[str]:
+    """The columns that it reads of the fact table of its entity, or of the one beside."""
+    table = tables.of(entity)
+    each = {}
+    if entity == measure.entity:
+        each = measure.each
+    elif entity == measure.beside:
+        each = measure.each_beside
+    used = {name for text in each.values() for name in Expression(text, measure.name).names()}
+    used |= set(measure.unit)
+    if measure.within is not None and measure.within.entity == entity:
+        used |= {START, END}
+    if measure.by is not None:
+        used |= {one.item for one in [characteristics.named(measure.by)] if one.entity == entity}
+    items = [name for name in table.items if name in {*used, *table.key}]
+    return [*items, "valid_from", "valid_to", "weight"]
+
+
+def entities_of(measure: Measure) -> dict[str, str]:
+    """The entities it reads, by the name that its expression has for their facts."""
+    found = {FACTS: measure.entity}
+    if measure.beside is not None:
+        found[BESIDE] = measure.beside
+    if measure.within is not None:
+        found[NEAR] = measure.within.entity
+    if measure.by is not None and not is_of_facts(measure, measure.by):
+        found[PUPILS] = characteristics.named(measure.by).entity
+    return found
+
+
+def _facts(measure: Measure, name: str) -> Any:
+    entity = entities_of(measure)[name]
+    kinds = {column.name: _IBIS.get(column.sql, "string") for column in tables.of(entity).columns}
+    return ibis.table({column: kinds[column] for column in columns_of(measure, entity)}, name=name)
+
+
+def _flow(measure: Measure) -> Any:
+    """Facts of the days of each period; each counts for its weight, so corrections cancel what they correct."""
+    days = ibis.table({"day": "date", "period": "string"}, name=PERIODS)
+    facts = _facts(measure, FACTS)
+    if measure.within is not None:
+        facts = _near(measure, facts, measure.within)
+    return facts.join(days, facts.valid_from == days.day)
+
+
+def _near(measure: Measure, facts: Any, within: Within) -> Any:
+    """The facts of the days beside what `within` speaks of, each once however many of these there are."""
+    others = _facts(measure, NEAR)
+    same = [name for name in others.columns if name != "weight"]
+    live = others.group_by(same).aggregate(weight=others.weight.cast("int64").sum())
+    live = live.filter(live.weight > 0)
+    span = ibis.interval(days=within.days)
+    day = facts.valid_from
+    if within.side == "before":
+        beside = [day < live[START], day >= live[START] - span]
+    else:
+        beside = [day > live[END], day <= live[END] + span]
+    return facts.semi_join(live, [facts[name] == live[name] for name in measure.unit] + beside)
+
+
+def _state(measure: Measure, name: str = FACTS) -> Any:
+    """Facts valid on the day `on` of each period: of a key's live rows the one that began last, if it still goes on."""
+    moments = ibis.table({"on": "date", "period": "string"}, name=PERIODS)
+    facts = _facts(measure, name)
+    same = [name for name in facts.columns if name != "weight"]
+    live = facts.group_by(same).aggregate(weight=facts.weight.cast("int64").sum())
+    live = live.filter(live.weight > 0)
+    begun = live.join(moments, live.valid_from <= moments.on)
+    order = ibis.window(
+        group_by=["period", *tables.of(entities_of(measure)[name]).key], order_by=ibis.desc("valid_from")
+    )
+    ranked = begun.mutate(rank=ibis.row_number().over(order))
+    return ranked.filter((ranked.rank == 0) & (ranked.valid_to.isnull() | (ranked.valid_to >= ranked.on)))
+
+
+def _units(measure: Measure, rows: Any) -> Any:
+    units = _known(measure, rows)
+    if measure.beside is not None:
+        units = _with_beside(measure, units, measure.beside)
+    return _populated(measure, units)
+
+
+def _known(measure: Measure, rows: Any) -> Any:
+    """What is known of each unit."""
+    same = ["period", *measure.unit]
+    if measure.by is not None and is_of_facts(measure, measure.by):
+        of = characteristics.named(measure.by)
+        rows = rows.mutate(category=characteristics.group_of(of, rows[of.item]))
+        same.append("category")
+    weight = rows.weight.cast("int64") if measure.taken == "over the period" else None
+    totals = {
+        name: Expression(text, f"measure {measure.name}, each {name}").compile(
+            rows, weight, _codesets(measure.entity)
+        )
+        for name, text in measure.each.items()
+    }
+    return rows.group_by(same).aggregate(**totals)
+
+
+def _populated(measure: Measure, units: Any) -> Any:
+    """The units that take part."""
+    if measure.population is None:
+        return units
+    return units.filter(Expression(measure.population, f"measure {measure.name}, population").compile(units))
+
+
+def _with_beside(measure: Measure, units: Any, beside: str) -> Any:
+    """Units with what is known of them in another entity; 0 where it knows nothing."""
+    rows = _state(measure, BESIDE)
+    same = ["period", *measure.unit]
+    totals = {
+        name: Expression(text, f"measure {measure.name}, each_beside {name}").compile(
+            rows, None, _codesets(beside)
+        )
+        for name, text in measure.each_beside.items()
+    }
+    others = rows.group_by(same).aggregate(**totals)
+    joined = units.left_join(others, same, rname="other_{name}")
+    known = {name: joined[name].fill_null(0) for name in measure.each_beside}
+    return joined.select(*same, *measure.each, **known)
+
+
+def _groups(measure: Measure, units: Any) -> Any:
+    members = ibis.table({"school": "string", "member": "string"}, name=MEMBERS)
+    same = ["period", "member"]
+    if measure.by is not None:
+        same.append("category")
+        if not is_of_facts(measure, measure.by):
+            units = _with_group(measure, units, measure.by)
+    grouped = units.join(members, units[measure.place] == members.school)
+    numerator = Expression(measure.numerator, f"measure {measure.name}, numerator").compile(grouped)
+    parts = {"numerator": numerator, "units": grouped.count()}
+    if measure.denominator is not None:
+        parts["denominator"] = Expression(
+            measure.denominator, f"measure {measure.name}, denominator"
+        ).compile(grouped)
+    return grouped.group_by(same).aggregate(**parts)
+
+
+def is_of_facts(measure: Measure, by: str) -> bool:
+    """Whether the characteristic tells the facts of the measure apart, and not their pupils."""
+    return characteristics.is_of_facts(characteristics.named(by), measure.entity)
+
+
+def _with_group(measure: Measure, units: Any, by: str) -> Any:
+    """Units with the group of each one's pupil."""
+    moments = ibis.table({"on": "date", "period": "string"}, name=MOMENTS).rename(moment="on")
+    pupils = characteristics.of_pupils(characteristics.named(by)).rename(moment="on")
+    dated = units.join(moments, "period")
+    joined = dated.left_join(pupils, ["moment", *characteristics.UNIT], rname="other_{name}")
+    names = [name for name in units.columns if name != "category"]
+    return joined.select(*names, category=joined.category.fill_null(characteristics.UNKNOWN))
+
+
+def _codesets(entity: str) -> dict[str, Codeset]:
+    language = standard.load()
+    items = language.entities[entity].items
+    return {item.name: language.codesets[item.codeset] for item in items if item.codeset is not None}

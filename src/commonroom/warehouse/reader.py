@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from datetime import date, datetime
 from typing import Any, get_args
 
@@ -36,7 +36,8 @@ from commonroom.warehouse.questions import Figure, Question
 from commonroom.warehouse.releases import Releases
 from commonroom.warehouse.sources import Part, parts_of
 from commonroom.warehouse.spans import View, by_term
-from commonroom.warehouse.turns import Kept, Turns
+from commonroom.warehouse.turns import Kept
+from commonroom.warehouse.turnstile import Turnstile
 from commonroom.warehouse.warming import Asked, Lately
 
 add_codes({"CR-295": "There is no such figure to trace"})
@@ -67,7 +68,7 @@ class Reader:
         self._figures: Kept = Kept(_CACHED)
         self.lately = Lately()
         self._tracer = Tracer(settings, self._duck, self._releases)
-        self._traced, self._tracing = Kept(_TRACED), Turns()
+        self._traced, self._turnstile = Kept(_TRACED), Turnstile()
 
         # Compiling takes ten times as long as asking: do it before the first question.
         for name in measures.load():
@@ -117,7 +118,7 @@ class Reader:
         """Where the figure of the period of the day `on` comes from; with up to `rows` rows of each entity.
 
         What may be told to whom, `lineage` says. Each look enters the trail, the facts as reads of facts.
-        Raises Problem CR-295 (no such figure) beside those of `figures`.
+        Raises Problem CR-295 (no such figure), CR-335 (too many ask at once) beside those of `figures`.
         """
         question = questions.checked(measure, level, grain, [unit], on, on, known_at)
         head = await heads.newest(connection)
@@ -134,15 +135,13 @@ class Reader:
         rows = 0 if facts is None else min(max(rows, 0), MAX_ROWS)
         key = (head.number, today, question, *rights, rows)
 
-        def once() -> tuple[Figure, list[Origin], str]:
-            with self._tracing.alone(key):
-                found: tuple[Figure, list[Origin], str] | None = self._traced.get(key)
-                if found is None:
-                    found = self._trace(question, scope, facts, rows, period, view)
-                    self._traced.put(key, found)
-            return found
-
-        figure, origins, withheld = await asyncio.to_thread(once)
+        found: tuple[Figure, list[Origin], str] | None = self._traced.get(key)
+        if found is None:
+            found = await self._turnstile.through(
+                key, lambda: self._trace(question, scope, facts, rows, period, view)
+            )
+            self._traced.put(key, found)
+        figure, origins, withheld = found
         parts = await parts_of(connection, origins)
         await access.audit(connection, principal, LINEAGE, purpose, len(parts))
         if facts is not None:
@@ -173,7 +172,8 @@ class Reader:
         A unit asked for by its code has a figure in every period, if only a symbol. `known_at` asks for what was known
         at that time. Periods are whole, and those that have not begun are left out.
         `purpose` goes into the trail of reads.
-        Raises Problem CR-063 (no such measure, level, grain or unit), CR-111 (not granted), CR-092 (no calendar).
+        Raises Problem CR-063 (no such measure, level, grain or unit), CR-111 (not granted), CR-092 (no calendar), and
+        of what was known before and by characteristic CR-335 (too many ask at once).
         """
         question = questions.checked(measure, level, grain, units, first, last, known_at)
         if characteristic is not None:
@@ -184,14 +184,18 @@ class Reader:
         key = (head.number, today, question, scope.sql, tuple(scope.params))
         found: list[Figure] | None = self._figures.get(key)
         if found is None:
-            found = await asyncio.to_thread(
-                self._compute, question, scope, View(head, question.known_at, today)
-            )
+            found = await self._worked_out(key, question, scope, View(head, question.known_at, today))
             self._figures.put(key, found)
         if known_at is None:  # and it could be answered
             self.lately.note(Asked(measure, grain, first, last))
         await access.audit(connection, principal, DATASET, purpose, len(found))
         return [_dated(figure, head, known_at) for figure in found]
+
+    async def _worked_out(self, key: Hashable, question: Question, scope: Scope, view: View) -> list[Figure]:
+        """The answer; what is not kept ready and reads the facts goes through the turnstile."""
+        if question.known_at is None and question.characteristic is None:
+            return await asyncio.to_thread(self._compute, question, scope, view)
+        return await self._turnstile.through(key, lambda: self._compute(question, scope, view))
 
     async def beside(
         self,

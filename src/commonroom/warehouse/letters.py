@@ -24,11 +24,13 @@ from commonroom.warehouse.tables import FactTable
 
 SCHOOL = "school"
 ORGANISATION = "organisation"
+POPULATION = "child_population"
 LEARNER_NUMBER = "learner_number"  # has no holder whose records the warehouse could tell apart
 _LOOKED_UP = re.compile(r"[!-~]{1,60}")  # anything else is no alias of anybody
 _NUMBER = re.compile(r"[0-9]{3,8}")
 _HOLDERS = {"urn": ("school", "URN"), "la": ("authority", "number"), "ukprn": ("provider", "UKPRN")}
 REGISTERS = "urn:commonroom:alias:platform:registers"
+DEPARTMENT = "urn:commonroom:alias:platform:department"
 _MAX_KEY = 200  # of each value of a key
 _MAX_FINDINGS = 1000  # of one letter; the rest repeat what these say
 
@@ -145,7 +147,7 @@ def _wrong_type(letter: Letter, content: RecordSet) -> str | None:
 
 
 def _wrong_sender(letter: Letter, content: RecordSet, parties: Mapping[str, str]) -> str | None:
-    """Who holds a record speaks for it and nobody else; the provider register for organisations."""
+    """Who holds a record speaks for it and nobody else. Organisations are the register's, populations the Department's."""
     sender = letter.envelope.source
     for alias in sorted(holders_named(content)):
         party = parties.get(alias)
@@ -156,6 +158,8 @@ def _wrong_sender(letter: Letter, content: RecordSet, parties: Mapping[str, str]
     told = {*content.records, *content.withdrawn, *content.rekeyed}
     if ORGANISATION in told and parties.get(REGISTERS) != sender:
         return "Only the register of providers speaks for organisations."
+    if POPULATION in told and parties.get(DEPARTMENT) != sender:
+        return "Only the Department speaks of the child population."
     if LEARNER_NUMBER in told:
         return "The warehouse takes numbers of learners from the learners' own records only."
     return None
@@ -339,4 +343,4 @@ def _clean(value: Any) -> str | None:
 def parties_to_resolve(found: Iterable[Opened | Problem]) -> Sequence[str]:
     """The aliases that `read` asks for, of several letters."""
     named = {alias for one in found if isinstance(one, Opened) for alias in holders_named(one.content)}
-    return [REGISTERS, *(alias for alias in sorted(named) if _LOOKED_UP.fullmatch(alias))]
+    return [REGISTERS, DEPARTMENT, *(alias for alias in sorted(named) if _LOOKED_UP.fullmatch(alias))]

@@ -34,6 +34,7 @@ CHANGED_IN_2026 = [
     ("codeset added", "pre_proceedings_outcome", False),
     ("entity added", "learner_number", False),
     ("entity added", "pre_proceedings", False),
+    ("entity added", "child_population", False),
 ]
 
 

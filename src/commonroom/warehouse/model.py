@@ -1,4 +1,4 @@
-"""What a measure is: the shapes of the files in measures/. Reading and judging them is `measures`, running them `compilation`."""
+"""What a measure is: the shapes of the files in measures/. `measures` reads and proves them, `compilation` runs them."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ import asyncio
 import json
 import os
 import platform
-import statistics
 import sys
 import tempfile
 import time
@@ -28,7 +27,7 @@ sys.path.insert(1, str(ROOT))  # what tests of the warehouse and of the hub shar
 
 from hub_bench.goals import in_rows  # noqa: E402
 from hub_bench.meters import load_average, table  # noqa: E402
-from warehouse_bench import commits, days, delay, goals, questions  # noqa: E402
+from warehouse_bench import commits, days, delay, goals, growth, questions  # noqa: E402
 from warehouse_bench.nation import Nation, maker, weekdays  # noqa: E402
 from warehouse_bench.store import MARKS, REGISTER, Store, Took, peak_mb, store, written_by_duckdb  # noqa: E402
 
@@ -38,17 +37,6 @@ RESULT = ROOT / "test-results" / "bench_warehouse.json"
 PARTS = ("load", "ask", "commits", "refresh", "delay", "growth")
 MONDAY = date(2026, 9, 7)
 YEAR_IS_SMALLER = 10  # a year is 38 weeks: of so many times fewer schools
-POINTS = (
-    1_000_000,
-    2_000_000,
-    5_000_000,
-    10_000_000,
-    20_000_000,
-    50_000_000,
-    100_000_000,
-    200_000_000,
-    500_000_000,
-)
 
 
 def say(text: str) -> None:
@@ -87,48 +75,6 @@ def load(into: Store, nation: Nation) -> dict[str, Any]:
     }
 
 
-def growth(into: Store, most: int) -> list[dict[str, Any]]:
-    """Day after day of the whole nation's pattern, looked at as the rows become more."""
-    rows, before, curve, from_rows, took = 0, 0, [], maker(), Took()
-    nation = Nation(20)
-    points = [point for point in POINTS if point <= most]
-    for day in weekdays(date(2024, 9, 2), 570):
-        for chunk in nation.day(from_rows, day):
-            with took.more():
-                into.append(MARKS, chunk)
-            rows += chunk.num_rows
-            if not points:
-                return curve
-            if rows >= points[0]:
-                points.pop(0)
-                into.tidy()  # as the loader would have done by itself
-                curve.append({"rows": rows, "load_rows_per_cpu_second": round((rows - before) / took.cpu)})
-                curve[-1] |= _point(into, nation, rows)
-                say(f"growth: {rows:,} rows")
-                before, took = rows, Took()
-    return curve
-
-
-def _point(into: Store, nation: Nation, rows: int) -> dict[str, Any]:
-    everything = [date(2024, 9, 2) + timedelta(days=n) for n in range(800)]
-    asked = questions.measure(into, nation.urns, everything, 1, datetime(2025, 3, 1))  # noqa: DTZ001 - UTC without a zone
-    commits_ms = []
-    some = into.duck.arrow(f"SELECT * FROM '{into.files()[0].path}' LIMIT 10000")  # noqa: S608 - a file of ours
-    for _ in range(5):
-        one = Took()
-        with one.more():
-            into.append(MARKS, some)
-        commits_ms.append(1000 * one.wall)
-    return {
-        "bytes_a_row": round(sum(file.size for file in into.files()) / rows, 2),
-        "ask_cpu_s": asked["took"]["now"]["cpu_s"],
-        "ask_wall_s": asked["took"]["now"]["wall_s"],
-        "known_at_cpu_s": asked["took"]["known at"]["cpu_s"],
-        "commit_10000_rows_ms": round(statistics.median(commits_ms), 1),
-        "peak_memory_mb": peak_mb(),
-    }
-
-
 async def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Everything asked for."""
     parts, nation = set(given.only), Nation(given.scale)
@@ -159,7 +105,7 @@ async def measure(given: argparse.Namespace) -> dict[str, Any]:
                 say("hub to question")
         if "growth" in parts:
             async with store(Path(folder) / "growth") as grown:
-                found["growth"] = await asyncio.to_thread(growth, grown, given.most)
+                found["growth"] = await asyncio.to_thread(growth.measure, grown, given.most, say)
     return found | {
         "ended": datetime.now(UTC).isoformat(),
         "load_average_after": load_average(),

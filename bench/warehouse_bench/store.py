@@ -68,11 +68,15 @@ class Store:
         """The data files of the newest version."""
         return delta.files_of(tables.of(entity).folder(self.settings), self.versions[entity])
 
-    def tidy(self) -> None:
-        """Merge small files, as the loader does by itself."""
+    def upkeep(self) -> None:
+        """Merge small files when they have become many, as the loader does by itself."""
+        folder = tables.of(MARKS).folder(self.settings)
+        if not delta.needs_tidying(folder, self.versions[MARKS]):
+            return
         self.number += 1
-        folder, batch = tables.of(MARKS).folder(self.settings), Batch(self.number, str(uuid7()))
-        self.versions[MARKS] = delta.tidy(folder, after=self.versions[MARKS], batch=batch, keep_hours=0)
+        batch = Batch(self.number, str(uuid7()))
+        after = self.versions[MARKS]
+        self.versions[MARKS] = delta.tidy(folder, after=after, batch=batch, keep_hours=0, as_due=True)
 
 
 @asynccontextmanager

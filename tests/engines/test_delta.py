@@ -191,3 +191,20 @@ def test_what_came_cannot_be_told_of_a_file_that_does_not_say_how_many_rows_it_h
         action.get("add", {}).pop("stats", None)
     entry.write_text("\n".join(map(json.dumps, actions)))
     assert delta.appended(tmp_path / "t", first, second) is None
+
+
+def test_little_files_are_merged_without_writing_the_large_ones_again(tmp_path: Path) -> None:
+    folder, chance = tmp_path / "t", random.Random(1)
+    texts = [chance.randbytes(100_000).hex() for _ in range(90)]
+    version = delta.append(folder, rows(*texts), after=None, batch=BATCH)
+    (large,) = delta.files_of(folder, version)
+    for number in range(delta.COMPACT_FROM_FILES):
+        assert not delta.needs_tidying(folder, version)
+        version = delta.append(folder, rows(f"{number}"), after=version, batch=BATCH)
+    assert delta.needs_tidying(folder, version)
+    version = delta.tidy(folder, after=version, batch=BATCH, as_due=True)
+    small = [file.rows for file in delta.files_of(folder, version) if file.path != large.path]
+    assert small == [delta.COMPACT_FROM_FILES]
+    assert not delta.needs_tidying(folder, version)
+    version = delta.tidy(folder, after=version, batch=BATCH)
+    assert len(delta.files_of(folder, version)) == 1, "all at once, when asked for"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,11 @@ EMPTY = 0
 KEEP_HOURS = 24
 COMPACT_FROM_FILES = 24
 CHECKPOINT_EVERY = 50
-_TARGET_FILE_BYTES = 256 * 1024 * 1024
+# Merged by steps, as a log-structured store does: many little files to one of the first size, many of those to one of the
+# second. Merging all at once would write the largest file again for every few little ones. The size of each step, and how
+# many files below half of it are too many.
+_STEPS = ((8 * 1024 * 1024, COMPACT_FROM_FILES), (64 * 1024 * 1024, 8))
+_LARGEST_BYTES = 256 * 1024 * 1024
 # Another writer at the same version is a fault to see, never to retry past: a retry would keep that writer's rows.
 _NO_RETRY = 0
 # Checkpoints are made by `tidy`, which syncs them; the hook would leave them unsynced.
@@ -99,16 +103,20 @@ def append(folder: Path, rows: pa.Table, *, after: int | None, batch: Batch) -> 
     return table.version()
 
 
-def tidy(folder: Path, *, after: int, batch: Batch, keep_hours: int = KEEP_HOURS) -> int:
+def tidy(
+    folder: Path, *, after: int, batch: Batch, keep_hours: int = KEEP_HOURS, as_due: bool = False
+) -> int:
     """Merge small files, checkpoint the log, delete files that no version of the last `keep_hours` needs.
 
-    Returns the version to announce. Rows stay the same.
+    Returns the version to announce. Rows stay the same. `as_due` merges only the step that has become many, which takes
+    seconds at most however large the table is.
     """
+    size = _size_due(files_of(folder, after)) if as_due else _LARGEST_BYTES
     table = _at_announced(folder, after, batch, None)
     before = table.version()
     try:
         table.optimize.compact(
-            target_size=_TARGET_FILE_BYTES,
+            target_size=size or _STEPS[0][0],
             writer_properties=_WRITER,
             commit_properties=_properties(batch),
             post_commithook_properties=_NO_HOOKS,
@@ -130,8 +138,22 @@ def tidy(folder: Path, *, after: int, batch: Batch, keep_hours: int = KEEP_HOURS
 
 def needs_tidying(folder: Path, version: int) -> bool:
     """Whether a version has so many small files, or so long a log, that reading or committing slows down."""
-    small = [file for file in files_of(folder, version) if file.size < _TARGET_FILE_BYTES // 2]
-    return len(small) >= COMPACT_FROM_FILES or version - _last_checkpoint(folder) >= CHECKPOINT_EVERY
+    if version - _last_checkpoint(folder) >= CHECKPOINT_EVERY:
+        return True
+    return _size_due(files_of(folder, version)) is not None
+
+
+def _size_due(stored: Sequence[TableFile]) -> int | None:
+    """The size to which files are to be merged now, the largest that is due; None where none has become many.
+
+    Only files below half of a size count: two of them always fit together, so merging always makes them fewer.
+    """
+    below, due = 0, None
+    for size, many in _STEPS:
+        if len([file for file in stored if below <= file.size < size // 2]) >= many:
+            due = size
+        below = size // 2
+    return due
 
 
 def files_of(folder: Path, version: int) -> list[TableFile]:

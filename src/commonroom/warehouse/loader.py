@@ -132,7 +132,7 @@ async def upkeep(connection: Any, settings: Settings, *, every: bool = False) ->
     if not due:
         return head
     batch = Batch(head.number + 1, str(ids.uuid7()))
-    versions = await asyncio.to_thread(_tidy, settings, head, batch, due)
+    versions = await asyncio.to_thread(_tidy, settings, head, batch, due, not every)
     new = Head(batch.number, batch.id, head.position, {**head.tables, **versions}, None)
     await heads.announce(connection, new)
     _log.info("tables tidied", batch=new.number, tables=due)
@@ -160,10 +160,13 @@ def _due(settings: Settings, head: Head) -> list[str]:
     ]
 
 
-def _tidy(settings: Settings, head: Head, batch: Batch, entities: Sequence[str]) -> dict[str, int]:
+def _tidy(
+    settings: Settings, head: Head, batch: Batch, entities: Sequence[str], as_due: bool
+) -> dict[str, int]:
+    folders = {entity: tables.of(entity).folder(settings) for entity in entities}
     return {
-        entity: delta.tidy(tables.of(entity).folder(settings), after=head.tables[entity], batch=batch)
-        for entity in entities
+        entity: delta.tidy(folder, after=head.tables[entity], batch=batch, as_due=as_due)
+        for entity, folder in folders.items()
     }
 
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from commonroom.standard import terms
 from commonroom.warehouse import measures, periods
 from commonroom.warehouse.partials import Partials
-from commonroom.warehouse.releases import time_of
+from commonroom.warehouse.spans import time_of
 from warehouse_bench.nation import Nation
 from warehouse_bench.store import MARKS, REGISTER, Store, Took
 

@@ -21,12 +21,13 @@ from commonroom.engines import delta
 from commonroom.engines.duck import Duck
 from commonroom.settings import Settings
 from commonroom.standard import terms
-from commonroom.warehouse import measures, organisations, periods, tables
+from commonroom.warehouse import compilation, measures, organisations, periods, tables
 from commonroom.warehouse.history import LINEAGE, items_shown
-from commonroom.warehouse.measures import Grain, Level, Measure
+from commonroom.warehouse.model import Grain, Level, Measure
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Place
-from commonroom.warehouse.releases import Release, Releases, View, place_of, time_of
+from commonroom.warehouse.releases import Release, Releases
+from commonroom.warehouse.spans import View, place_of, time_of
 from commonroom.warehouse.tables import FactTable
 
 MAX_MESSAGES = 500  # of each entity; the newest
@@ -170,7 +171,7 @@ class Tracer:
         inside = {urn for urn, one in release.schools.items() if one.group(wanted.level)[0] == wanted.unit}
         closed = not wanted.tells or self._hidden_beneath(wanted, release, inside, view)
         members = pa.table({"code": pa.array(sorted(inside), pa.string())})
-        entities = dict.fromkeys([*measures.entities_of(wanted.measure).values(), organisations.ENTITY])
+        entities = dict.fromkeys([*compilation.entities_of(wanted.measure).values(), organisations.ENTITY])
         origins = [self._origin(entity, wanted, members, closed, view) for entity in entities]
         return origins, closed
 
@@ -262,11 +263,11 @@ def _within(period: Period, grains: Sequence[Grain], view: View) -> list[Period]
 def _of_the_same_facts(measure: Measure) -> list[Measure]:
     """Of every other family with a measure that reads an entity of this one's, the first measure."""
     mine = {one.name for one in measures.family(measure)}
-    entities = set(measures.entities_of(measure).values())
+    entities = set(compilation.entities_of(measure).values())
     wholes = {
         measures.family(one)[0].name: measures.family(one)[0]
         for one in measures.load().values()
-        if one.name not in mine and entities & set(measures.entities_of(one).values())
+        if one.name not in mine and entities & set(compilation.entities_of(one).values())
     }
     return list(wholes.values())
 

@@ -8,40 +8,35 @@ asked for, which say nothing about each other.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
-from typing import Any
+from datetime import date
 
 import msgspec
-import pyarrow as pa
 
-from commonroom.engines import delta
 from commonroom.engines.duck import Duck
 from commonroom.settings import Settings
-from commonroom.standard import terms
 from commonroom.warehouse import (
     analytics,
     bounds,
     characteristics,
     combinations,
+    compilation,
     divisions,
     measures,
     organisations,
     periods,
     publication,
     suppression,
-    tables,
 )  # fmt: skip
-from commonroom.warehouse.analytics import Engine, InProcess, Source
-from commonroom.warehouse.characteristics import MOMENTS
+from commonroom.warehouse.analytics import Engine
 from commonroom.warehouse.heads import Head
-from commonroom.warehouse.measures import FACTS, MEMBERS, PERIODS, Grain, Level, Measure
+from commonroom.warehouse.model import Level, Measure
 from commonroom.warehouse.organisations import School
-from commonroom.warehouse.partials import Partials
 from commonroom.warehouse.periods import Period
-from commonroom.warehouse.publication import Calendar, Hide, Name, Parts, Place
+from commonroom.warehouse.publication import Hide, Name, Parts
+from commonroom.warehouse.school_numbers import SchoolNumbers
+from commonroom.warehouse.spans import View, all_of_term, by_term, calendar, term_of, time_of
 from commonroom.warehouse.turns import Kept, Turns
 
-GRAINS: tuple[Grain, ...] = ("day", "week", "term")
 _KEPT = 64
 
 
@@ -53,30 +48,26 @@ class Release(msgspec.Struct, frozen=True):
     hidden: frozenset[Name]
 
 
-class View(msgspec.Struct, frozen=True):
-    """What is looked at: a head as known at a time (UTC without a zone; None for now), on a day of the domain clock."""
-
-    head: Head
-    known_at: datetime | None
-    today: date
-
-
 class Releases:
     """The releases of one warehouse. Safe to use from several threads."""
 
     def __init__(
         self, settings: Settings, duck: Duck, hide: Hide = suppression.hide, engine: Engine | None = None
     ) -> None:
-        self._settings, self._duck, self._hide = settings, duck, hide
+        self._hide = hide
         self._engine: Engine = engine or analytics.open_engine(settings, duck)
-        self._releases, self._schools, self._files = Kept(_KEPT), Kept(8), Kept(64)
-        self._partials = Partials(settings, duck) if isinstance(self._engine, InProcess) else None
+        self._numbers = SchoolNumbers(settings, duck, self._engine)
+        self._releases = Kept(_KEPT)
         # Two that ask for the same release at the same time wait for one another: it is worked out once.
         self._working = Turns()
 
     def close(self) -> None:
         """Leave the engine."""
         self._engine.close()
+
+    def known_schools(self, head: Head, on: date) -> dict[str, School]:
+        """Every school by URN, as it was on a day."""
+        return self._numbers.known_schools(View(head, None, on), on)
 
     def of(self, measure: Measure, asked: Sequence[Period], view: View) -> dict[Period, Release]:
         """The release that each period's figures are in."""
@@ -126,7 +117,7 @@ class Releases:
         family = measures.family(measure)
         times = tuple(sorted({time_of(measure, one) for one in asked}))
         reads = [measures.divided(measure, by), *_same_groups(measure, by).values()]
-        entities = {organisations.ENTITY}.union(*(measures.entities_of(one).values() for one in reads))
+        entities = {organisations.ENTITY}.union(*(compilation.entities_of(one).values() for one in reads))
         versions = tuple(view.head.tables.get(entity) for entity in sorted(entities))
         key = (family[0].name, by, times, versions, view.known_at, view.today)
         with self._working.alone(key):
@@ -148,7 +139,7 @@ class Releases:
                 row["numerator"], row.get("denominator"), row["units"]
             )
             for one in family
-            for row in self._rows(measures.divided(one, by), whole.schools, asked, view)
+            for row in self._numbers.rows(measures.divided(one, by), whole.schools, asked, view)
         }
         names = list(characteristics.named(by).titles())
         numbers = divisions.filled(family, names, publication.rolled_up(mine, groups), whole.numbers)
@@ -170,12 +161,12 @@ class Releases:
                 for name, place, time in self._alone(one, term, asked, view).hidden
                 if name == one.name
             )
-        wanted = _all_of_term(first, term, asked, view)
+        wanted = all_of_term(first, term, asked, view)
         dark = publication.dark_bases(
             first,
             _without_trusts(whole.numbers) if first.adds_up_over_time else whole.numbers,
             places,
-            _calendar(first, wanted),
+            calendar(first, wanted),
             bases,
             self._hide,
         )
@@ -189,7 +180,7 @@ class Releases:
         terms_of_year = periods.between("term", year.start, year.end, view.today)
         released = []
         for term in terms_of_year:
-            span = _term_of(term)
+            span = term_of(term)
             found = self._release(measure, span, [term], view)
             released.append((found if by is None else self._division(measure, by, span, [term], view), term))
         parts = []
@@ -222,9 +213,12 @@ class Releases:
     ) -> Release:
         """The release of a measure as if no group of another were the same figure."""
         family = measures.family(measure)
-        wanted = _all_of_term(measure, term, asked, view)
+        wanted = all_of_term(measure, term, asked, view)
         times = tuple(sorted({time_of(measure, one) for one in wanted}))
-        versions = (*self._versions(measure, wanted, view), view.head.tables.get(organisations.ENTITY))
+        versions = (
+            *self._numbers.versions(measure, wanted, view),
+            view.head.tables.get(organisations.ENTITY),
+        )
         key = (family[0].name, times, versions, view.known_at, view.today)
         with self._working.alone(key):
             found: Release | None = self._releases.get(key)
@@ -233,145 +227,32 @@ class Releases:
                 self._releases.put(key, found)
         return found
 
-    def _versions(self, measure: Measure, wanted: Sequence[Period], view: View) -> tuple[Any, ...]:
-        """What the numbers depend on: the versions of its tables, or those that last changed anything in its periods."""
-        if view.known_at is None and self._partials is not None:
-            changed = self._partials.changed(measure, view.head, _days(measure, wanted))
-            if changed is not None:
-                return changed
-        return tuple(view.head.tables.get(entity) for entity in measures.entities_of(measure).values())
-
     def _work_out(
         self, family: Sequence[Measure], term: tuple[date, date], wanted: Sequence[Period], view: View
     ) -> Release:
         whole = family[0]
         last = max(period.last_school_day for period in periods.between("term", *term, view.today) or wanted)
-        schools = self._known_schools(view, last)
+        schools = self._numbers.known_schools(view, last)
         groups = _groups_of(schools)
-        mine = self._of_schools(family, schools, wanted, view)
+        mine = self._numbers.of(family, schools, wanted, view)
         numbers = publication.rolled_up(mine, groups)
         for other in measures.bounded_by(whole):
-            counts = publication.rolled_up(self._of_schools([other], schools, wanted, view), groups)
+            counts = publication.rolled_up(self._numbers.of([other], schools, wanted, view), groups)
             numbers = bounds.guarded(whole, numbers, other, counts)
         bases = None
         if whole.base is not None:
             base = self._release(measures.named(whole.base), term, wanted, view)
             bases = frozenset((place, time) for _, place, time in base.hidden)
         hidden = publication.hidden(
-            family, numbers, publication.tree(groups), _calendar(whole, wanted), bases, self._hide
+            family, numbers, publication.tree(groups), calendar(whole, wanted), bases, self._hide
         )
         return Release(schools, numbers, hidden)
-
-    def _of_schools(
-        self, family: Sequence[Measure], schools: Mapping[str, School], wanted: Sequence[Period], view: View
-    ) -> dict[Name, Parts]:
-        return {
-            (measure.name, ("school", row["member"]), row["period"]): Parts(
-                row["numerator"], row.get("denominator"), row["units"]
-            )
-            for measure in family
-            for row in self._rows(measure, schools, wanted, view)
-        }
-
-    def _rows(
-        self, measure: Measure, schools: Mapping[str, School], wanted: Sequence[Period], view: View
-    ) -> list[dict[str, Any]]:
-        """The numbers of each school, by period."""
-        if not schools:
-            return []
-        if view.known_at is None and self._partials is not None:
-            kept = self._partials.rows(measure, view.head, _days(measure, wanted))
-            if kept is not None:
-                return [row for row in kept if row["member"] in schools]
-        sources = {
-            name: self._source(measure, entity, wanted, view, is_dated=name == FACTS)
-            for name, entity in measures.entities_of(measure).items()
-        }
-        names = pa.array(sorted(schools), pa.string())
-        members = pa.table({"school": names, "member": names})
-        beside = {PERIODS: period_rows(measure, wanted), MEMBERS: members}
-        if measure.by is not None:
-            beside[MOMENTS] = _moments(measure, wanted, view)
-        return self._engine.rows(measure, sources, beside)
-
-    def _source(
-        self, measure: Measure, entity: str, wanted: Sequence[Period], view: View, *, is_dated: bool
-    ) -> Source:
-        """The facts that can matter: of these days and times, from the files that may hold them."""
-        last = max(period.end for period in wanted)
-        if measure.within is not None and measure.within.entity == entity:
-            last += timedelta(days=measure.within.days)
-        is_flow = measure.taken == "over the period" and is_dated
-        first = min(period.start for period in wanted) if is_flow else date.min
-        files = (
-            file.path
-            for file in self._files_of(view.head, entity)
-            if file.may_hold("valid_from", first, last)
-        )
-        columns = tuple(measures.columns_of(measure, entity))
-        return Source(entity, tuple(files), columns, first, last, view.known_at)
-
-    def _files_of(self, head: Head, entity: str) -> list[delta.TableFile]:
-        version = head.tables.get(entity)
-        if version is None:
-            return []
-        files: list[delta.TableFile] | None = self._files.get((entity, version))
-        if files is None:
-            files = delta.files_of(tables.of(entity).folder(self._settings), version)
-            self._files.put((entity, version), files)
-        return files
-
-    def known_schools(self, head: Head, on: date) -> dict[str, School]:
-        """Every school by URN, as it was on a day."""
-        return self._known_schools(View(head, None, on), on)
-
-    def _known_schools(self, view: View, on: date) -> dict[str, School]:
-        key = (view.head.tables.get(organisations.ENTITY), on, view.known_at)
-        found: dict[str, School] | None = self._schools.get(key)
-        if found is None:
-            found = organisations.schools(self._settings, self._duck, view.head, on, view.known_at)
-            self._schools.put(key, found)
-        return found
-
-
-def time_of(measure: Measure, period: Period) -> str:
-    """A period's name in a release. States taken on the same day are the same figure, whatever the grain."""
-    if measure.taken == "on the last school day":
-        return f"on {period.last_school_day}"
-    return f"{period.grain} {period.start}"
-
-
-def place_of(level: Level, unit: str) -> Place:
-    """A unit's name in a release."""
-    return level, unit
 
 
 def _same_groups(measure: Measure, by: str) -> dict[str, Measure]:
     """The groups of a measure that are figures of measures over it, too."""
     known = {group: measures.named(name) for group, name in characteristics.named(by).same_as.items()}
     return {group: one for group, one in known.items() if one.base == measure.name}
-
-
-def by_term(wanted: Sequence[Period]) -> dict[tuple[date, date], list[Period]]:
-    """Periods by the term that they end in: none of a release is in another one's."""
-    found: dict[tuple[date, date], list[Period]] = {}
-    for period in wanted:
-        found.setdefault(_term_of(period), []).append(period)
-    return found
-
-
-def _term_of(period: Period) -> tuple[date, date]:
-    term = terms.term_of(period.last_school_day)
-    return (term.first, term.last) if term else (period.start, period.end)
-
-
-def _all_of_term(
-    measure: Measure, term: tuple[date, date], asked: Sequence[Period], view: View
-) -> list[Period]:
-    """The periods of a release."""
-    if not measure.adds_up_over_time:
-        return list(asked)
-    return [one for grain in GRAINS for one in periods.between(grain, *term, view.today)]
 
 
 def _groups_of(schools: Mapping[str, School]) -> dict[str, Mapping[Level, str | None]]:
@@ -383,50 +264,3 @@ def _groups_of(schools: Mapping[str, School]) -> dict[str, Mapping[Level, str | 
 
 def _without_trusts(numbers: Mapping[Name, Parts]) -> dict[Name, Parts]:
     return {name: parts for name, parts in numbers.items() if name[1][0] != "trust"}
-
-
-def _moments(measure: Measure, wanted: Sequence[Period], view: View) -> Any:
-    """The day on which each period asks what its pupils are: a state on its own day, others at the end of what has come."""
-    if measure.taken == "over the period":
-        on = max(period.last_school_day for period in wanted)
-        begins, ends = _term_of(max(wanted, key=lambda one: one.last_school_day))
-        on = max([on, *(one.last_school_day for one in periods.between("term", begins, ends, view.today))])
-        rows = dict.fromkeys((on, time_of(measure, period)) for period in wanted)
-    else:
-        rows = dict.fromkeys((period.last_school_day, time_of(measure, period)) for period in wanted)
-    days, names = zip(*rows, strict=True)
-    return pa.table({"on": pa.array(days, pa.date32()), "period": pa.array(names, pa.string())})
-
-
-def _calendar(measure: Measure, wanted: Sequence[Period]) -> Calendar:
-    grains = {time_of(measure, period): period.grain for period in reversed(wanted)}
-    sums: dict[str, tuple[str, ...]] = {}
-    if measure.adds_up_over_time:
-        for longer, shorter in (("term", "week"), ("week", "day")):
-            for total in (period for period in wanted if period.grain == longer):
-                parts = [
-                    period
-                    for period in wanted
-                    if period.grain == shorter and total.start <= period.last_school_day <= total.end
-                ]
-                if parts:
-                    sums[time_of(measure, total)] = tuple(time_of(measure, part) for part in parts)
-    return Calendar.of(grains, sums)
-
-
-def _days(measure: Measure, wanted: Sequence[Period]) -> dict[str, list[date]]:
-    """The days of each period that a flow is taken over."""
-    by_terms = measure.grains != ("year",)  # what only years have may happen in August, as results do
-    return {time_of(measure, period): period.term_days() if by_terms else period.days() for period in wanted}
-
-
-def period_rows(measure: Measure, wanted: Sequence[Period]) -> Any:
-    """What the compiled measure joins to: every day of each period, or the one day on which its state is taken."""
-    if measure.taken == "over the period":
-        rows = [(day, name) for name, days in _days(measure, wanted).items() for day in days]
-        name = "day"
-    else:
-        rows = list(dict.fromkeys((period.last_school_day, time_of(measure, period)) for period in wanted))
-        name = "on"
-    days, names = zip(*rows, strict=True)
-    return pa.table({name: pa.array(days, pa.date32()), "period": pa.array(names, pa.string())})

@@ -16,7 +16,7 @@ from commonroom.engines import clock
 from commonroom.identity import PUBLIC, Principal
 from commonroom.problems import Problem
 from commonroom.settings import Settings
-from commonroom.warehouse import Lineage, Reader, combinations, measures, open_reader, tables
+from commonroom.warehouse import Lineage, Reader, combinations, compilation, measures, open_reader, tables
 from tests.unit.warehouse.house import House, enrolment, mark, upn
 
 A, B, C, D = "990001", "990002", "990003", "990004"
@@ -259,13 +259,13 @@ async def test_what_is_made_of_other_measures_comes_from_the_facts_of_each(
         )
         entities = {part.entity for part in found.parts}
         for own in combinations.parts(one.as_measure()):
-            assert set(measures.entities_of(own).values()) <= entities, name
+            assert set(compilation.entities_of(own).values()) <= entities, name
 
 
 def test_every_measure_can_be_traced() -> None:
     """Its facts name schools, which is how a unit's are found."""
     for measure in measures.load().values():
-        for entity in measures.entities_of(measure).values():
+        for entity in compilation.entities_of(measure).values():
             assert {"school", "urn", measure.place} & set(tables.of(entity).items), (measure.name, entity)
 
 

@@ -22,7 +22,8 @@ from commonroom.settings import Settings
 from commonroom.warehouse import heads, loader, manifests, measures, partials, periods, stages, tables
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.partials import Partials
-from commonroom.warehouse.releases import Releases, View, time_of
+from commonroom.warehouse.releases import Releases
+from commonroom.warehouse.spans import View, time_of
 from tests.unit.warehouse.house import REGISTERS, House, Record, enrolment, mark, organisation, upn
 
 SCHOOLS = [str(990001 + number) for number in range(4)]
@@ -80,7 +81,7 @@ async def all_numbers(house: House, releases: Releases, known_at: datetime | Non
 
 def assert_served(releases: Releases, head: Head) -> None:
     """The figures came from what is kept, as at the head."""
-    kept = releases._partials
+    kept = releases._numbers.partials
     assert kept is not None
     for name in KEPT:
         stage = stages.of(measures.named(name))

@@ -1,0 +1,111 @@
+"""The whole numbers of each school, by period: from the sums that are kept, or else worked out of the facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from commonroom.engines import delta
+from commonroom.engines.duck import Duck
+from commonroom.settings import Settings
+from commonroom.warehouse import compilation, organisations, tables
+from commonroom.warehouse.analytics import Engine, InProcess, Source
+from commonroom.warehouse.characteristics import MOMENTS
+from commonroom.warehouse.compilation import FACTS, MEMBERS, PERIODS
+from commonroom.warehouse.heads import Head
+from commonroom.warehouse.model import Measure
+from commonroom.warehouse.organisations import School
+from commonroom.warehouse.partials import Partials
+from commonroom.warehouse.periods import Period
+from commonroom.warehouse.publication import Name, Parts
+from commonroom.warehouse.spans import View, days, moments, period_rows
+from commonroom.warehouse.turns import Kept
+
+
+class SchoolNumbers:
+    """The numbers of the schools of one warehouse. Safe to use from several threads."""
+
+    def __init__(self, settings: Settings, duck: Duck, engine: Engine) -> None:
+        self._settings, self._duck, self._engine = settings, duck, engine
+        self._schools, self._files = Kept(8), Kept(64)
+        self.partials = Partials(settings, duck) if isinstance(engine, InProcess) else None
+
+    def versions(self, measure: Measure, wanted: Sequence[Period], view: View) -> tuple[Any, ...]:
+        """What the numbers depend on: the versions of its tables, or those that last changed anything in its periods."""
+        if view.known_at is None and self.partials is not None:
+            changed = self.partials.changed(measure, view.head, days(measure, wanted))
+            if changed is not None:
+                return changed
+        return tuple(view.head.tables.get(entity) for entity in compilation.entities_of(measure).values())
+
+    def of(
+        self, family: Sequence[Measure], schools: Mapping[str, School], wanted: Sequence[Period], view: View
+    ) -> dict[Name, Parts]:
+        """The numbers of each school by measure, place and time."""
+        return {
+            (measure.name, ("school", row["member"]), row["period"]): Parts(
+                row["numerator"], row.get("denominator"), row["units"]
+            )
+            for measure in family
+            for row in self.rows(measure, schools, wanted, view)
+        }
+
+    def rows(
+        self, measure: Measure, schools: Mapping[str, School], wanted: Sequence[Period], view: View
+    ) -> list[dict[str, Any]]:
+        """The numbers of each school, by period."""
+        if not schools:
+            return []
+        if view.known_at is None and self.partials is not None:
+            kept = self.partials.rows(measure, view.head, days(measure, wanted))
+            if kept is not None:
+                return [row for row in kept if row["member"] in schools]
+        sources = {
+            name: self._source(measure, entity, wanted, view, is_dated=name == FACTS)
+            for name, entity in compilation.entities_of(measure).items()
+        }
+        names = pa.array(sorted(schools), pa.string())
+        members = pa.table({"school": names, "member": names})
+        beside = {PERIODS: period_rows(measure, wanted), MEMBERS: members}
+        if measure.by is not None:
+            beside[MOMENTS] = moments(measure, wanted, view)
+        return self._engine.rows(measure, sources, beside)
+
+    def _source(
+        self, measure: Measure, entity: str, wanted: Sequence[Period], view: View, *, is_dated: bool
+    ) -> Source:
+        """The facts that can matter: of these days and times, from the files that may hold them."""
+        last = max(period.end for period in wanted)
+        if measure.within is not None and measure.within.entity == entity:
+            last += timedelta(days=measure.within.days)
+        is_flow = measure.taken == "over the period" and is_dated
+        first = min(period.start for period in wanted) if is_flow else date.min
+        files = (
+            file.path
+            for file in self._files_of(view.head, entity)
+            if file.may_hold("valid_from", first, last)
+        )
+        columns = tuple(compilation.columns_of(measure, entity))
+        return Source(entity, tuple(files), columns, first, last, view.known_at)
+
+    def _files_of(self, head: Head, entity: str) -> list[delta.TableFile]:
+        version = head.tables.get(entity)
+        if version is None:
+            return []
+        files: list[delta.TableFile] | None = self._files.get((entity, version))
+        if files is None:
+            files = delta.files_of(tables.of(entity).folder(self._settings), version)
+            self._files.put((entity, version), files)
+        return files
+
+    def known_schools(self, view: View, on: date) -> dict[str, School]:
+        """Every school by URN, as it was on a day."""
+        key = (view.head.tables.get(organisations.ENTITY), on, view.known_at)
+        found: dict[str, School] | None = self._schools.get(key)
+        if found is None:
+            found = organisations.schools(self._settings, self._duck, view.head, on, view.known_at)
+            self._schools.put(key, found)
+        return found

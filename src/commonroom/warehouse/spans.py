@@ -1,0 +1,113 @@
+"""The periods of a release: which are published together, what they are called, and which days they count.
+
+Pure, but for the calendar of the standard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from commonroom.standard import terms
+from commonroom.warehouse import periods
+from commonroom.warehouse.heads import Head
+from commonroom.warehouse.model import Grain, Level, Measure
+from commonroom.warehouse.periods import Period
+from commonroom.warehouse.publication import Calendar, Place
+
+GRAINS: tuple[Grain, ...] = ("day", "week", "term")
+
+
+class View(msgspec.Struct, frozen=True):
+    """What is looked at: a head as known at a time (UTC without a zone; None for now), on a day of the domain clock."""
+
+    head: Head
+    known_at: datetime | None
+    today: date
+
+
+def time_of(measure: Measure, period: Period) -> str:
+    """A period's name in a release. States taken on the same day are the same figure, whatever the grain."""
+    if measure.taken == "on the last school day":
+        return f"on {period.last_school_day}"
+    return f"{period.grain} {period.start}"
+
+
+def place_of(level: Level, unit: str) -> Place:
+    """A unit's name in a release."""
+    return level, unit
+
+
+def by_term(wanted: Sequence[Period]) -> dict[tuple[date, date], list[Period]]:
+    """Periods by the term that they end in: none of a release is in another one's."""
+    found: dict[tuple[date, date], list[Period]] = {}
+    for period in wanted:
+        found.setdefault(term_of(period), []).append(period)
+    return found
+
+
+def term_of(period: Period) -> tuple[date, date]:
+    """The first and last day of the term that a period ends in; its own where there is none."""
+    term = terms.term_of(period.last_school_day)
+    return (term.first, term.last) if term else (period.start, period.end)
+
+
+def all_of_term(
+    measure: Measure, term: tuple[date, date], asked: Sequence[Period], view: View
+) -> list[Period]:
+    """The periods of a release."""
+    if not measure.adds_up_over_time:
+        return list(asked)
+    return [one for grain in GRAINS for one in periods.between(grain, *term, view.today)]
+
+
+def moments(measure: Measure, wanted: Sequence[Period], view: View) -> Any:
+    """The day on which each period asks what its pupils are: a state on its own day, others at the end of what has come."""
+    if measure.taken == "over the period":
+        on = max(period.last_school_day for period in wanted)
+        begins, ends = term_of(max(wanted, key=lambda one: one.last_school_day))
+        on = max([on, *(one.last_school_day for one in periods.between("term", begins, ends, view.today))])
+        rows = dict.fromkeys((on, time_of(measure, period)) for period in wanted)
+    else:
+        rows = dict.fromkeys((period.last_school_day, time_of(measure, period)) for period in wanted)
+    when, names = zip(*rows, strict=True)
+    return pa.table({"on": pa.array(when, pa.date32()), "period": pa.array(names, pa.string())})
+
+
+def calendar(measure: Measure, wanted: Sequence[Period]) -> Calendar:
+    """The grains of the periods, and which of them are the sum of which."""
+    grains = {time_of(measure, period): period.grain for period in reversed(wanted)}
+    sums: dict[str, tuple[str, ...]] = {}
+    if measure.adds_up_over_time:
+        for longer, shorter in (("term", "week"), ("week", "day")):
+            for total in (period for period in wanted if period.grain == longer):
+                parts = [
+                    period
+                    for period in wanted
+                    if period.grain == shorter and total.start <= period.last_school_day <= total.end
+                ]
+                if parts:
+                    sums[time_of(measure, total)] = tuple(time_of(measure, part) for part in parts)
+    return Calendar.of(grains, sums)
+
+
+def days(measure: Measure, wanted: Sequence[Period]) -> dict[str, list[date]]:
+    """The days of each period that a flow is taken over."""
+    by_terms = measure.grains != ("year",)  # what only years have may happen in August, as results do
+    return {time_of(measure, period): period.term_days() if by_terms else period.days() for period in wanted}
+
+
+def period_rows(measure: Measure, wanted: Sequence[Period]) -> Any:
+    """What the compiled measure joins to: every day of each period, or the one day on which its state is taken."""
+    if measure.taken == "over the period":
+        rows = [(day, name) for name, mine in days(measure, wanted).items() for day in mine]
+        name = "day"
+    else:
+        rows = list(dict.fromkeys((period.last_school_day, time_of(measure, period)) for period in wanted))
+        name = "on"
+    when, names = zip(*rows, strict=True)
+    return pa.table({name: pa.array(when, pa.date32()), "period": pa.array(names, pa.string())})

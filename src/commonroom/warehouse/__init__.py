@@ -8,6 +8,7 @@ from commonroom.warehouse.heads import Head
 from commonroom.warehouse.heads import newest as newest_head
 from commonroom.warehouse.measures import load as load_measures
 from commonroom.warehouse.model import Measure
-from commonroom.warehouse.reader import Figure, Lineage, Reader, open_reader
+from commonroom.warehouse.questions import Figure
+from commonroom.warehouse.reader import Lineage, Reader, open_reader
 
 __all__ = ["Figure", "Head", "Lineage", "Measure", "Reader", "load_measures", "newest_head", "open_reader"]

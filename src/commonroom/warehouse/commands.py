@@ -24,7 +24,8 @@ from commonroom.exchange.contract import ReplayRequest
 from commonroom.identity import PUBLIC
 from commonroom.problems import Problem
 from commonroom.warehouse import checks, heads, history_commands, lineage_commands, loader, tables
-from commonroom.warehouse.reader import Figure, open_reader
+from commonroom.warehouse.questions import Figure
+from commonroom.warehouse.reader import open_reader
 
 app = typer.Typer(no_args_is_help=True, help="The warehouse: figures, and what is loaded.")
 

@@ -17,6 +17,7 @@ ENTITY = "organisation"
 COUNTRY = ("E92000001", "England")
 _COLUMNS = [
     "organisation", "urn", "name", "la_code", "la_name", "region_code", "region_name", "trust_uid", "trust_name",
+    "phase",
 ]  # fmt: skip
 # The order of a school's live rows; twice the day asked for is its parameter.
 SPOKEN_FIRST = """
@@ -28,7 +29,7 @@ SPOKEN_FIRST = """
 # Of a school's live rows the one that began last by the day asked for. A register speaks from the day of its extract:
 # before its first word, its first word holds.
 _SCHOOLS = """
-SELECT urn, name, la_code, la_name, region_code, region_name, trust_uid, trust_name
+SELECT urn, name, la_code, la_name, region_code, region_name, trust_uid, trust_name, phase, organisation AS party
 FROM (
     SELECT {columns}, valid_from, max(known_position) AS known_position
     FROM ({facts}) AS facts
@@ -50,6 +51,8 @@ class School(msgspec.Struct, frozen=True):
     region_name: str | None
     trust_uid: str | None = None
     trust_name: str | None = None
+    phase: str | None = None
+    party: str | None = None
 
     def group(self, level: Level) -> tuple[str | None, str | None]:
         """Code and name of what it belongs to at a level."""

@@ -1,48 +1,24 @@
-"""Measures of an organisation's own: declared as the published ones are, kept under their owner, run over the owner's facts.
+"""Measures of an organisation's own: declared as the published ones are, and kept under their owner.
 
-They read what the policy of `warehouse.facts` grants the asker (what the organisation sent itself) and nothing of anybody
-else: over the facts of others, measures of one's own would tell of single pupils by the difference of two. What stands
-beside them is a published figure, with what is hidden in it.
+Nobody else sees them (policy `warehouse.measures`). Whose facts they count says `own_facts`; `own_figures` has the figures.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Sequence
-from datetime import UTC, date, datetime
-from decimal import Decimal
+from datetime import datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import ibis
 import msgspec
-import pyarrow as pa
 import yaml
 
 from commonroom import access, declarations
-from commonroom.access import Scope
-from commonroom.engines import clock, delta
-from commonroom.engines.duck import Duck
+from commonroom.engines import clock
 from commonroom.identity import Principal
 from commonroom.problems import Problem, add_codes
-from commonroom.settings import Settings
-from commonroom.warehouse import (
-    combinations,
-    compilation,
-    disclosure,
-    heads,
-    measures,
-    organisations,
-    periods,
-    tables,
-)
-from commonroom.warehouse.compilation import MEMBERS, PERIODS
-from commonroom.warehouse.heads import Head
-from commonroom.warehouse.history import DATASET as FACTS
-from commonroom.warehouse.model import Grain, Measure
-from commonroom.warehouse.publication import Parts
-from commonroom.warehouse.spans import period_rows, time_of
+from commonroom.warehouse import combinations, measures
+from commonroom.warehouse.model import Measure
 
 add_codes(
     {"CR-286": "The measure of your own cannot be used", "CR-287": "You have no such measure of your own"}
@@ -53,7 +29,6 @@ MAX_TEXT = 16_384
 MAX_EACH = 20
 MAX_DEPTH = 20
 MAX_MEASURES = 100
-MAX_DAYS = 800
 MAX_DECIMALS, MAX_SIZE = 6, 1_000_000
 _PATH = Path("own measure.yaml")
 _NAME = re.compile(r"[a-z][a-z0-9_]{2,40}")
@@ -73,20 +48,6 @@ class Own(msgspec.Struct, frozen=True):
     owner: str
     measure: Measure
     defined_at: datetime
-
-
-class OwnFigure(msgspec.Struct, frozen=True):
-    """One figure of one's own facts: nothing in it is hidden from who sent them."""
-
-    measure: str
-    unit: str  # URN
-    unit_name: str
-    grain: str
-    period_start: date
-    period_label: str
-    numerator: int
-    denominator: int | None
-    value: Decimal | None
 
 
 def declared(text: str) -> Measure:
@@ -164,91 +125,29 @@ async def known(connection: Any, principal: Principal) -> list[Own]:
     ]
 
 
-async def figures(
-    settings: Settings, duck: Duck, connection: Any, principal: Principal, name: str, *,
-    grain: str, first: date, last: date, known_at: datetime | None = None, purpose: str = "own measure",
-) -> list[OwnFigure]:  # fmt: skip
-    """The figures of a measure of one's own, by school and period, of the facts that the asker may look back on.
-
-    Raises Problem CR-287 (no such measure), CR-063 (not by that grain, or too many days), CR-111 (not granted), CR-092.
-    """
-    own = next((one for one in await known(connection, principal) if one.measure.name == name), None)
-    if own is None:
-        raise Problem(
-            "CR-287", "there is none of that name", status=404, remedy="See `commonroom measure list`."
-        )
-    wanted_grain = next((one for one in get_args(Grain) if one == grain and one in own.measure.grains), None)
-    if wanted_grain is None or (last - first).days > MAX_DAYS:
-        remedy = f"Ask for {', '.join(own.measure.grains)}, of at most {MAX_DAYS} days."
-        raise Problem("CR-063", "the measure is not made so", status=404, remedy=remedy)
-    scope = access.rows(principal, FACTS, "duckdb")
-    head = await heads.newest(connection)
-    today = clock.day_of(known_at or await clock.now(connection))
-    wanted = periods.between(wanted_grain, first, last, today)
-    moment = known_at.astimezone(UTC).replace(tzinfo=None) if known_at else None
-    found = (
-        await asyncio.to_thread(_computed, settings, duck, own.measure, scope, head, wanted, moment)
-        if wanted
-        else []
-    )
-    await access.audit(connection, principal, FACTS, purpose, len(found))
+async def named(connection: Any, principal: Principal, name: str) -> Own:
+    """The measure of that name of the asker's organisation. Raises Problem CR-287 or CR-111."""
+    found = next((one for one in await known(connection, principal) if one.measure.name == name), None)
+    if found is None:
+        raise _none()
     return found
 
 
-def _computed(
-    settings: Settings, duck: Duck, measure: Measure, scope: Scope, head: Head,
-    wanted: Sequence[periods.Period], known_at: datetime | None,
-) -> list[OwnFigure]:  # fmt: skip
-    last = max(period.last_school_day for period in wanted)
-    schools = organisations.schools(settings, duck, head, last, known_at)
-    relations, values = [], []
-    for name, entity in compilation.entities_of(measure).items():
-        columns = compilation.columns_of(measure, entity)
-        facts = _facts(settings, head, entity, columns, max(period.end for period in wanted), known_at)
-        relations.append(f"{name} AS (SELECT {', '.join(columns)} FROM ({facts}) AS sent WHERE {scope.sql})")  # noqa: S608
-        values += scope.params
-    compiled = ibis.to_sql(compilation.expression(measure), dialect="duckdb")
-    names = pa.array(sorted(schools), pa.string())
-    rows = duck.query(
-        f"WITH {', '.join(relations)}, figures AS ({compiled}) SELECT * FROM figures",  # noqa: S608 - compiled
-        values,
-        {PERIODS: period_rows(measure, wanted), MEMBERS: pa.table({"school": names, "member": names})},
+async def delete(connection: Any, principal: Principal, name: str) -> None:
+    """Forget a measure of the asker's organisation. Raises Problem CR-287 or CR-111."""
+    scope = access.rows(principal, DATASET, "postgres", first_parameter=2)
+    gone = await connection.fetchval(
+        f"DELETE FROM warehouse.own_measure WHERE name = $1 AND {scope.sql} RETURNING name",  # noqa: S608 - the policy
+        name,
+        *scope.params,
     )
-    by_cell = {(row["member"], row["period"]): row for row in rows}
-    found = []
-    for urn, school in sorted(schools.items()):
-        for period in wanted:
-            row = by_cell.get((urn, time_of(measure, period)))
-            if row is not None:
-                parts = Parts(row["numerator"] or 0, row.get("denominator"), row["units"])
-                value = (
-                    None
-                    if parts.denominator == 0
-                    else disclosure.rounded(measure, parts.numerator, parts.denominator)
-                )
-                found.append(
-                    OwnFigure(
-                        measure.name,
-                        urn,
-                        school.name,
-                        period.grain,
-                        period.start,
-                        period.label,
-                        parts.numerator,
-                        parts.denominator,
-                        value,
-                    )
-                )
-    return found
+    if gone is None:
+        raise _none()
 
 
-def _facts(
-    settings: Settings, head: Head, entity: str, columns: Sequence[str], last: date, known_at: datetime | None
-) -> str:
-    table, version = tables.of(entity), head.tables.get(entity)
-    files = [] if version is None else [file.path for file in delta.files_of(table.folder(settings), version)]
-    where = f"valid_from <= DATE '{last}'{organisations.known(known_at)}"
-    return table.relation(files, [*columns, "sender"], where)
+def _none() -> Problem:
+    remedy = "See `commonroom measure list`, or the page of your own measures."
+    return Problem("CR-287", "there is none of that name", status=404, remedy=remedy)
 
 
 def _fault(detail: str) -> Problem:

@@ -17,7 +17,7 @@ from commonroom.engines.duck import Duck
 from commonroom.identity import Principal, Role
 from commonroom.problems import Problem
 from commonroom.settings import Settings
-from commonroom.warehouse import own
+from commonroom.warehouse import own, own_figures
 from commonroom.warehouse.reader import open_reader
 
 app = typer.Typer(no_args_is_help=True, help="Measures of your organisation's own.")
@@ -79,22 +79,25 @@ async def _shown(
 ) -> dict[str, Any]:
     duck = Duck(chosen, [chosen.folder("warehouse")])
     try:
-        found = await own.figures(
+        found = await own_figures.figures(
             chosen, duck, connection, who, name, grain=grain, first=day, last=day, purpose="own measure"
         )
-        mine = next(one for one in await own.known(connection, who) if one.measure.name == name)
+        mine = await own.named(connection, who, name)
     finally:
         duck.close()
     beside: list[Any] = []
     if mine.measure.benchmark is not None:
         reader = open_reader(chosen)
         try:
-            beside = await reader.beside(
-                connection, who, mine.measure.benchmark, [figure.unit for figure in found], grain, day
-            )
+            beside = await reader.beside(connection, who, mine.measure.benchmark, found.schools, grain, day)
         finally:
             reader.close()
-    return {"own": found, "published": beside}
+    return {
+        "own": found.figures,
+        "schools": found.schools,
+        "left_out": found.left_out,
+        "published": beside,
+    }
 
 
 def _run(data: Path | None, role: str, party: str, ask: Ask) -> Any:

@@ -24,7 +24,7 @@ UNDER = {
     "warehouse/partials.py": ("warehouse/reader.py", "figures"),
     "warehouse/analytics.py": ("warehouse/reader.py", "figures"),
     "warehouse/stages.py": ("warehouse/reader.py", "figures"),
-    "warehouse/own.py": ("warehouse/own.py", "warehouse.facts"),
+    "warehouse/own_figures.py": ("warehouse/own_facts.py", "warehouse.own"),
     "warehouse/extracts/cut.py": ("warehouse/extracts/office.py", "extracts"),
 }
 WITHOUT = {

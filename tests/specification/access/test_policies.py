@@ -31,6 +31,7 @@ learner.records     -       own     own        -         -           -        - 
 warehouse.facts     -       own     own        -         -           all      -        -      -
 warehouse.record    -       own     own        all       -           -        -        -      -
 warehouse.measures  -       own     own        -         -           -        -        -      -
+warehouse.own       -       own     own        -         -           -        -        -      -
 learners.find       -       all     own        -         -           -        -        all    -
 learners.check      -       all     all        -         -           -        -        all    -
 learners.register   -       all     all        -         -           -        -        all    -
@@ -42,8 +43,8 @@ learners.numbers    -       own     -          -         -           -        - 
 extracts            -       own     own        all       all         own      -        -      own
 extracts.register   all     all     all        all       all         all      all      all    all
 """
-# The column by which a dataset knows whose a row is.
-OWNER = {
+# The column by which a dataset knows whose a row is; where there are several, each of them does.
+OWNER: dict[tuple[str, str], str | tuple[str, ...]] = {
     **{("extracts", role): "requester" for role in ("school", "authority", "analyst", "end_point")},
     ("hub.messages", "school"): "party",
     ("hub.messages", "authority"): "party",
@@ -52,6 +53,8 @@ OWNER = {
     ("warehouse.facts", "authority"): "sender",
     ("warehouse.record", "school"): "holder",
     ("warehouse.record", "authority"): "holder",
+    ("warehouse.own", "school"): ("sender", "trust"),
+    ("warehouse.own", "authority"): ("sender", "brought_to", "trust"),
     ("warehouse.measures", "school"): "owner",
     ("warehouse.measures", "authority"): "owner",
     ("learner.records", "school"): "school",
@@ -100,11 +103,12 @@ def test_each_role_sees_exactly_what_the_table_says(dataset: str, role: str, rul
         return
     scope = access.rows(principal(role), dataset, "duckdb")
     columns = access.load()[dataset].columns
-    owner = OWNER.get((dataset, role))
-    mine = tuple(OURS if column == owner else "any" for column in columns)
-    theirs = tuple(THEIRS if column == owner else OURS for column in columns)
-    expected = [mine, theirs] if rule == "all" else [mine]
-    assert seen(scope, columns, [mine, theirs]) == expected
+    given = OWNER.get((dataset, role), ())
+    owners = (given,) if isinstance(given, str) else given
+    mine = [tuple(OURS if column == owner else "any" for column in columns) for owner in owners or ("",)]
+    theirs = tuple(THEIRS if column in owners else OURS for column in columns)
+    expected = [*mine, theirs] if rule == "all" else mine
+    assert seen(scope, columns, [*mine, theirs]) == expected
 
 
 @pytest.mark.parametrize(("dataset", "role"), [(d, r) for d, r, rule in CELLS if rule == "own"])

@@ -16,7 +16,7 @@ from commonroom.engines import clock
 from commonroom.identity import Principal, Role
 from commonroom.problems import Problem
 from commonroom.settings import Settings
-from commonroom.warehouse import open_reader, own
+from commonroom.warehouse import open_reader, own, own_figures
 from commonroom.warehouse.own_commands import app
 from tests.specification.warehouse.test_measures import A, B, C, load_registers
 from tests.unit.warehouse.house import House
@@ -61,11 +61,12 @@ def of(house: House, school: str, role: Role = "school") -> Principal:
 
 async def asked(
     house: House, who: Principal, name: str = "late_marks", grain: str = "week"
-) -> list[own.OwnFigure]:
+) -> tuple[own_figures.OwnFigure, ...]:
     day = date(2026, 9, 9)
-    return await own.figures(
+    answer = await own_figures.figures(
         house.settings, house.duck, house.connection, who, name, grain=grain, first=day, last=day
     )
+    return answer.figures
 
 
 async def test_a_measure_of_ones_own_runs_over_ones_own_facts_alone(house: House) -> None:
@@ -75,10 +76,10 @@ async def test_a_measure_of_ones_own_runs_over_ones_own_facts_alone(house: House
     (of_b,) = await asked(house, of(house, B))
     assert (of_a.unit, of_a.numerator, of_a.denominator, str(of_a.value)) == (A, 2, 20, "10.0")
     assert (of_b.unit, of_b.numerator, of_b.denominator, str(of_b.value)) == (B, 10, 100, "10.0")
-    reads = await house.connection.fetch("SELECT party, dataset, rows FROM access.audit ORDER BY id")
-    assert [(row["party"], row["dataset"], row["rows"]) for row in reads] == [
-        (house.parties[A], "warehouse.facts", 1),
-        (house.parties[B], "warehouse.facts", 1),
+    reads = await house.connection.fetch("SELECT party, dataset, rows, counted FROM access.audit ORDER BY id")
+    assert [tuple(row) for row in reads] == [
+        (house.parties[A], "warehouse.own", 1, [A]),
+        (house.parties[B], "warehouse.own", 1, [B]),
     ]
 
 

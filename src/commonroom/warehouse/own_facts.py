@@ -1,0 +1,176 @@
+"""Over whose facts the measures of an organisation's own run: what the policy `warehouse.own` grants, sender by sender.
+
+A body counts what it holds anyway, so that its own measures tell it nothing new: what it sent itself; of its schools, an
+authority what a movement in force brings to it, a trust, which is its academies in law, all. Whose a school is says the
+register as at the period. Who sent a record decides, not the school that the record names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from commonroom import access, hub, standard
+from commonroom.access import Scope
+from commonroom.engines.duck import Duck
+from commonroom.identity import Principal
+from commonroom.ids import alias_urn
+from commonroom.warehouse.organisations import School
+
+DATASET = "warehouse.own"
+ITS_AUTHORITY = "its local authority"
+
+# In force: approved, not suspended, on one of its days by the domain clock.
+_MOVEMENTS = """
+SELECT sender_kind, sender_party, types, hub.rank_of(classification) AS needs
+FROM hub.active_movement
+WHERE $1 = ANY (recipients)
+"""
+# Whoever has no evidence of protection has the lowest rank.
+_PARTIES = """
+SELECT p.urn, p.kinds, coalesce(e.rank, 0) AS rank,
+    array(SELECT a.alias FROM hub.party_alias a WHERE a.party = p.urn AND $2) || p.urn AS names
+FROM hub.party p
+LEFT JOIN (SELECT party, max(rank) AS rank FROM hub.valid_evidence GROUP BY party) e ON e.party = p.urn
+WHERE p.urn = ANY ($1)
+"""
+
+
+class Sender(msgspec.Struct, frozen=True):
+    """A school's party, with the parties that answer for it as at a time."""
+
+    party: str
+    urn: str
+    authority: str | None
+    trust: str | None
+
+
+class Movement(msgspec.Struct, frozen=True):
+    """What of a movement in force says which records it brings to the sender's local authority."""
+
+    sender_kind: str | None
+    sender_party: str | None
+    entities: frozenset[str]
+    needs: int  # the rank of protection
+
+
+class Directory(msgspec.Struct, frozen=True):
+    """What the hub knows of the parties, and the movements that bring records to local authorities."""
+
+    movements: tuple[Movement, ...]
+    names: Mapping[str, frozenset[str]]  # urn and aliases, by urn
+    kinds: Mapping[str, frozenset[str]]
+    ranks: Mapping[str, int]
+
+    def brings(self, sender: Sender, entity: str) -> bool:
+        """Whether a movement in force brings the sender's records of the entity to its local authority.
+
+        As the hub does, only where the authority is known to protect them as well as the sender.
+        """
+        rank = self.ranks.get(sender.authority or "", 0)
+        return any(
+            entity in movement.entities
+            and rank >= max(movement.needs, self.ranks.get(sender.party, 0))
+            and (
+                movement.sender_kind in self.kinds.get(sender.party, ())
+                or movement.sender_party in self.names.get(sender.party, ())
+            )
+            for movement in self.movements
+        )
+
+
+class Granted(msgspec.Struct, frozen=True):
+    """Whose facts of each entity count, as at one time."""
+
+    senders: Mapping[str, frozenset[str]]  # by entity
+    left_out: frozenset[str]  # entities that some of the asker's schools hold and no movement brings
+
+
+async def senders_of(connection: Any, schools: Mapping[str, School]) -> list[Sender]:
+    """The parties of schools, with those of their authorities and trusts."""
+    authorities = {one.la_code for one in schools.values() if one.la_code}
+    trusts = {one.trust_uid for one in schools.values() if one.trust_uid}
+    names = [alias_urn("la", code) for code in sorted(authorities)]
+    names += [alias_urn("group", uid) for uid in sorted(trusts)]
+    parties = await hub.resolve_aliases(connection, names)
+    return [
+        Sender(
+            one.party,
+            one.urn,
+            parties.get(alias_urn("la", one.la_code)) if one.la_code else None,
+            parties.get(alias_urn("group", one.trust_uid)) if one.trust_uid else None,
+        )
+        for one in schools.values()
+        if one.party
+    ]
+
+
+async def directory(connection: Any, senders: Iterable[Sender]) -> Directory:
+    """What is in force now between these senders and their authorities."""
+    events = standard.load().events
+    movements = tuple(
+        Movement(
+            row["sender_kind"],
+            row["sender_party"],
+            frozenset(name for kind in row["types"] if kind in events for name in events[kind].entities),
+            row["needs"],
+        )
+        for row in await connection.fetch(_MOVEMENTS, ITS_AUTHORITY)
+    )
+    wanted = {one.party for one in senders} | {one.authority for one in senders if one.authority}
+    by_name = any(movement.sender_party for movement in movements)
+    rows = await connection.fetch(_PARTIES, sorted(wanted), by_name)
+    return Directory(
+        movements,
+        {row["urn"]: frozenset(row["names"]) for row in rows},
+        {row["urn"]: frozenset(row["kinds"]) for row in rows},
+        {row["urn"]: row["rank"] for row in rows},
+    )
+
+
+def scope_of(principal: Principal) -> Scope:
+    """The policy's condition. Raises Problem CR-111."""
+    return access.rows(principal, DATASET, "duckdb")
+
+
+def granted(
+    duck: Duck, scope: Scope, party: str, senders: Sequence[Sender], known: Directory, entities: Iterable[str]
+) -> Granted:
+    """Whose facts of the entities the asker's measures count: those of whom the policy says so."""
+    names = sorted(set(entities))
+    # Whoever asks is a sender too, also where the register has no school of that party.
+    others = [one for one in senders if one.party != party] + [
+        next((one for one in senders if one.party == party), Sender(party, "", None, None))
+    ]
+    rows = [
+        (name, one.party, one.authority if known.brings(one, name) else None, one.trust)
+        for name in names
+        for one in others
+    ]
+    columns = zip(*rows, strict=True)
+    offered = pa.table(
+        dict(
+            zip(
+                ("entity", "sender", "brought_to", "trust"),
+                (pa.array(column, pa.string()) for column in columns),
+                strict=True,
+            )
+        )
+    )
+    sql = f"SELECT entity, sender FROM offered WHERE {scope.sql}"  # noqa: S608 - the compiled policy
+    found: dict[str, set[str]] = {name: set() for name in names}
+    for row in duck.query(sql, scope.params, {"offered": offered}):
+        found[row["entity"]].add(row["sender"])
+    theirs = {one.party for one in senders if one.authority == party}
+    left_out = {name for name in names if of_schools(name) and theirs - found[name]}
+    return Granted({name: frozenset(mine) for name, mine in found.items()}, frozenset(left_out))
+
+
+def of_schools(entity: str) -> bool:
+    """Whether schools hold the records of an entity, rather than authorities or the register."""
+    declared = standard.load().entities[entity]
+    item = declared.item(declared.holder) if declared.holder else None
+    return item is not None and item.type != "code"

@@ -1,0 +1,231 @@
+"""The figures of a measure of one's own, by school and period, over the facts that `own_facts` grants.
+
+What stands beside them is published, with what is hidden in it (see `benchmarks`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, get_args
+
+import ibis
+import msgspec
+import pyarrow as pa
+
+from commonroom import access, standard
+from commonroom.engines import clock, delta
+from commonroom.engines.duck import Duck
+from commonroom.identity import Principal
+from commonroom.problems import Problem
+from commonroom.settings import Settings
+from commonroom.warehouse import (
+    compilation,
+    disclosure,
+    heads,
+    organisations,
+    own,
+    own_facts,
+    periods,
+    tables,
+)
+from commonroom.warehouse.compilation import FACTS, MEMBERS, PERIODS
+from commonroom.warehouse.heads import Head
+from commonroom.warehouse.model import Grain, Measure
+from commonroom.warehouse.organisations import School
+from commonroom.warehouse.own_facts import DATASET, Granted, Sender
+from commonroom.warehouse.periods import Period
+from commonroom.warehouse.spans import by_term, period_rows, time_of
+
+MAX_DAYS = 800
+ALL = "all"  # the unit of all schools together
+
+
+class OwnFigure(msgspec.Struct, frozen=True):
+    """One figure of facts that the asker holds: nothing in it is hidden."""
+
+    measure: str
+    unit: str  # URN, or ALL
+    unit_name: str
+    grain: str
+    period_start: date
+    period_label: str
+    numerator: int
+    denominator: int | None
+    value: Decimal | None  # None: a rate of nothing
+
+
+class LeftOut(msgspec.Struct, frozen=True):
+    """Records of the asker's schools that were not counted."""
+
+    entity: str
+    title: str
+    because: str
+
+
+class OwnFigures(msgspec.Struct, frozen=True):
+    """The answer to a question: the figures, over whose facts they are, and what was not counted."""
+
+    figures: tuple[OwnFigure, ...]
+    schools: tuple[str, ...]  # URNs of those whose facts count, whether or not they sent any
+    left_out: tuple[LeftOut, ...]
+
+
+class _Share(msgspec.Struct, frozen=True):
+    """Periods over which the same senders' facts count, and the register at their end."""
+
+    periods: list[Period]
+    schools: Mapping[str, School]
+    granted: Granted
+
+
+async def figures(
+    settings: Settings, duck: Duck, connection: Any, principal: Principal, name: str, *,
+    grain: str, first: date, last: date, known_at: datetime | None = None, purpose: str = "own measure",
+) -> OwnFigures:  # fmt: skip
+    """The figures of a measure of the asker's own, by school, with those of all schools together where there are more.
+
+    The trail of reads gets a line with the purpose and the schools that were counted.
+    Raises Problem CR-287 (no such measure), CR-063 (not by that grain, or too many days), CR-111 (not granted), CR-092.
+    """
+    measure = (await own.named(connection, principal, name)).measure
+    wanted_grain = _grain(measure, grain)
+    if wanted_grain is None or (last - first).days > MAX_DAYS:
+        remedy = f"Ask for {', '.join(measure.grains)}, of at most {MAX_DAYS} days."
+        raise Problem("CR-063", "the measure is not made so", status=404, remedy=remedy)
+    scope = own_facts.scope_of(principal)
+    head = await heads.newest(connection)
+    today = clock.day_of(known_at or await clock.now(connection))
+    wanted = periods.between(wanted_grain, first, last, today)
+    moment = known_at.astimezone(UTC).replace(tzinfo=None) if known_at else None
+    shares = []
+    for term, mine in by_term(wanted).items():
+        # As of published figures, whose a school is says the register at the end of what has come of the term.
+        on = max(one.last_school_day for one in periods.between("term", *term, today) or mine)
+        known = await asyncio.to_thread(organisations.schools, settings, duck, head, on, moment)
+        senders = await own_facts.senders_of(connection, known)
+        directory = await own_facts.directory(connection, senders)
+        entities = compilation.entities_of(measure)
+        may = await asyncio.to_thread(
+            own_facts.granted, duck, scope, str(principal.party), senders, directory, entities.values()
+        )
+        shares.append(_Share(mine, known, _whole(measure, may, senders)))
+    found = await asyncio.to_thread(_computed, settings, duck, measure, head, _joined(shares), moment)
+    schools = _schools(measure, shares)
+    await access.audit(connection, principal, DATASET, purpose, len(found), schools)
+    left_out = sorted({name for share in shares for name in share.granted.left_out})
+    return OwnFigures(tuple(found), schools, tuple(map(_left_out, left_out)))
+
+
+def _grain(measure: Measure, grain: str) -> Grain | None:
+    return next((one for one in get_args(Grain) if one == grain and one in measure.grains), None)
+
+
+def _whole(measure: Measure, may: Granted, senders: Sequence[Sender]) -> Granted:
+    """Of schools only those whose records all count that the measure lays beside each other: half would mislead."""
+    entities = compilation.entities_of(measure)
+    beside = [entity for name, entity in entities.items() if name != FACTS and own_facts.of_schools(entity)]
+    schools = {one.party for one in senders}
+    wanting = {one for entity in beside for one in may.senders[measure.entity] - may.senders[entity]}
+    counted = may.senders[measure.entity] - (wanting & schools)
+    return msgspec.structs.replace(may, senders={**may.senders, measure.entity: counted})
+
+
+def _joined(shares: Sequence[_Share]) -> list[_Share]:
+    """Terms with the same senders are one question."""
+    found: list[_Share] = []
+    for share in shares:
+        same = next((one for one in found if one.granted.senders == share.granted.senders), None)
+        if same is None:
+            found.append(msgspec.structs.replace(share, periods=list(share.periods)))
+        else:
+            same.periods.extend(share.periods)
+    return found
+
+
+def _schools(measure: Measure, shares: Sequence[_Share]) -> tuple[str, ...]:
+    return tuple(
+        sorted(
+            {
+                one.urn
+                for share in shares
+                for one in share.schools.values()
+                if one.party in share.granted.senders[measure.entity]
+            }
+        )
+    )
+
+
+def _computed(
+    settings: Settings, duck: Duck, measure: Measure, head: Head, shares: Sequence[_Share],
+    known_at: datetime | None,
+) -> list[OwnFigure]:  # fmt: skip
+    compiled = ibis.to_sql(compilation.expression(measure), dialect="duckdb")
+    found = [
+        figure for share in shares for figure in _of(settings, duck, measure, compiled, head, share, known_at)
+    ]
+    return sorted(found, key=lambda one: (one.unit == ALL, one.unit, one.period_start))
+
+
+def _of(
+    settings: Settings, duck: Duck, measure: Measure, compiled: str, head: Head, share: _Share,
+    known_at: datetime | None,
+) -> list[OwnFigure]:  # fmt: skip
+    last = max(period.end for period in share.periods)
+    relations, offered = [], {}
+    for name, entity in compilation.entities_of(measure).items():
+        columns = compilation.columns_of(measure, entity)
+        facts = _facts(settings, head, entity, columns, last, known_at)
+        granted = f"granted_{name}"
+        relations.append(
+            f"{name} AS (SELECT {', '.join(columns)} FROM ({facts}) AS sent "  # noqa: S608 - columns of ours
+            f"WHERE sender IN (SELECT sender FROM {granted}))"
+        )
+        offered[granted] = pa.table({"sender": pa.array(sorted(share.granted.senders[entity]), pa.string())})
+    urns = sorted(share.schools)
+    rows = duck.query(
+        f"WITH {', '.join(relations)}, figures AS ({compiled}) SELECT * FROM figures",  # noqa: S608 - compiled
+        [],
+        {**offered, PERIODS: period_rows(measure, share.periods), MEMBERS: _members(urns)},
+    )
+    by_cell = {(row["member"], row["period"]): row for row in rows}
+    told = {unit for unit, _ in by_cell}
+    units = {urn: share.schools[urn].name for urn in urns if urn in told}
+    if len(units) > 1:
+        units[ALL] = "All schools together"
+    return [
+        _figure(measure, unit, name, period, by_cell[unit, time_of(measure, period)])
+        for unit, name in units.items()
+        for period in share.periods
+        if (unit, time_of(measure, period)) in by_cell
+    ]
+
+
+def _members(urns: Sequence[str]) -> Any:
+    """Each school for itself, and each for all together."""
+    both = pa.array([*urns, *urns], pa.string())
+    return pa.table({"school": both, "member": pa.array([*urns, *[ALL] * len(urns)], pa.string())})
+
+
+def _figure(measure: Measure, unit: str, name: str, period: Period, row: Mapping[str, Any]) -> OwnFigure:
+    numerator, denominator = row["numerator"] or 0, row.get("denominator")
+    value = None if denominator == 0 else disclosure.rounded(measure, numerator, denominator)
+    return OwnFigure(
+        measure.name, unit, name, period.grain, period.start, period.label, numerator, denominator, value
+    )
+
+
+def _facts(
+    settings: Settings, head: Head, entity: str, columns: Sequence[str], last: date, known_at: datetime | None
+) -> str:
+    table, version = tables.of(entity), head.tables.get(entity)
+    files = [] if version is None else [file.path for file in delta.files_of(table.folder(settings), version)]
+    where = f"valid_from <= DATE '{last}'{organisations.known(known_at)}"
+    return table.relation(files, [*columns, "sender"], where)
+
+
+def _left_out(entity: str) -> LeftOut:
+    title = standard.load().entities[entity].title
+    return LeftOut(entity, title, "No movement in force brings these records of your schools to you.")

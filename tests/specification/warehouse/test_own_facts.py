@@ -1,0 +1,312 @@
+"""Over whose facts the measures of an organisation's own run: who asks x which schools are counted.
+
+A, B and D lie in Westmarch (997), C in Eastvale (998). A and C are academies of the trust T1,
+D is one of T2. The movement `school-record` brings attendance marks to each school's local authority,
+and nothing else; suspensions go to nobody but the department.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commonroom.engines import clock
+from commonroom.hub import assurance, directory, load_movements
+from commonroom.hub.agreements import Actor, suspend
+from commonroom.hub.directory import Alias, Party
+from commonroom.identity import PUBLIC, Principal
+from commonroom.ids import alias_urn, org_urn, uuid7
+from commonroom.problems import Problem
+from commonroom.settings import Settings
+from commonroom.warehouse import own, own_figures
+from commonroom.warehouse.own_figures import OwnFigures
+from tests.hub_server import assure_everybody
+from tests.specification.warehouse.test_measures import load_registers
+from tests.unit.warehouse.house import REGISTERS, House, organisation, upn
+
+A, B, C, D = SCHOOLS = ["990001", "990002", "990003", "990004"]
+DAY = date(2026, 9, 9)
+MOVEMENTS = """
+movements:
+  - id: school-record
+    title: The school's record
+    from: {kind: school}
+    to: [its local authority, "urn:commonroom:alias:platform:registers"]
+    types: [commonroom.attendance-mark.changed]
+    content: Marks.
+    purpose: A test of what an authority may count.
+    legal_basis: Invented.
+    frequency: {how: on_change, lateness_after: 60}
+    classification: confidential
+    retention_days: 400
+    active_from: 2026-08-01
+    active_to: 2027-07-31
+  - id: exclusions
+    title: Suspensions go to the department alone
+    from: {kind: school}
+    to: ["urn:commonroom:alias:platform:registers"]
+    types: [commonroom.exclusion.changed]
+    content: Suspensions and exclusions.
+    purpose: A test of what an authority may count.
+    legal_basis: Invented.
+    frequency: {how: on_change, lateness_after: 60}
+    classification: confidential
+    retention_days: 400
+    active_from: 2026-08-01
+"""
+LATE = """
+name: late_marks
+title: Late marks
+meaning: Sessions for which pupils came late.
+source: "Our own"
+entity: attendance_mark
+taken: over the period
+unit: [school, upn]
+each: {late: sum(code == 'L')}
+numerator: sum(late)
+shown_as: count
+levels: [school]
+grains: [week, term]
+suppression: {}
+"""
+SUSPENDED = """
+name: short_suspensions
+title: Suspensions
+meaning: Suspensions that began in the period.
+source: "Our own"
+entity: exclusion
+taken: over the period
+unit: [school, upn]
+each: {times: sum(category == 'SUSP')}
+numerator: sum(times)
+shown_as: count
+levels: [school]
+grains: [week, term]
+suppression: {}
+"""
+
+
+@pytest.fixture
+async def house(pool: Any, settings: Settings) -> AsyncIterator[House]:
+    async with pool.acquire() as connection:
+        await clock.set_to(connection, settings, datetime.fromisoformat("2026-09-30T12:00+00:00"))
+        house = await House(connection, settings, SCHOOLS).open("997", "998")
+        trusts = {uid: org_urn(uuid7()) for uid in ("T1", "T2")}
+        house.parties |= trusts
+        await directory.publish(
+            connection,
+            [Party(party, f"Trust {uid}", ("academy trust",)) for uid, party in trusts.items()],
+            [Alias(alias_urn("group", uid), party) for uid, party in trusts.items()],
+            [],
+        )
+        await assure_everybody(connection)
+        await load_movements(connection, _file(settings, MOVEMENTS))
+        await house.load(
+            house.letter(
+                REGISTERS,
+                "organisation",
+                [
+                    organisation(house.parties[urn], urn, la, trust_uid=trust, trust_name=trust)
+                    for urn, la, trust in (
+                        (A, "997", "T1"), (B, "997", None), (C, "998", "T1"), (D, "997", "T2"),
+                    )
+                ],
+                accepted_at="2025-09-01T08:00+00:00",
+            )
+        )  # fmt: skip
+        for number, school in enumerate(SCHOOLS):  # one late mark at A, two at B, three at C, four at D
+            late = "L/ " * (number + 1)
+            await load_registers(house, school, f"{number + 1}: {late}")
+        yield house
+
+
+def _file(settings: Settings, text: str) -> Path:
+    path = settings.data / "movements.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+    return path
+
+
+def who(house: House, role: Any, of: str = "") -> Principal:
+    party = house.parties.get(of) or house.authorities.get(of)
+    return PUBLIC if role == "public" else Principal(kind="person", id="p", role=role, party=party)
+
+
+async def asked(
+    house: House, principal: Principal, text: str = LATE, day: date = DAY, grain: str = "week", **more: Any
+) -> OwnFigures:
+    defined = await own.define(house.connection, principal, text)
+    return await own_figures.figures(
+        house.settings, house.duck, house.connection, principal, defined.measure.name,
+        grain=grain, first=day, last=day, **more,
+    )  # fmt: skip
+
+
+def told(answer: OwnFigures) -> dict[str, int]:
+    return {figure.unit: figure.numerator for figure in answer.figures}
+
+
+# Who asks, for which body: the late marks by school that the answer has.
+TABLE: list[tuple[str, str, dict[str, int] | None]] = [
+    ("school", A, {A: 1}),
+    ("school", B, {B: 2}),
+    ("authority", "997", {A: 1, B: 2, D: 4, "all": 7}),
+    ("authority", "998", {C: 3}),
+    ("school", "T1", {A: 1, C: 3, "all": 4}),  # a trust's people come in either role
+    ("authority", "T1", {A: 1, C: 3, "all": 4}),
+    ("authority", "T2", {D: 4}),
+    ("analyst", "", None),
+    ("operator", "", None),
+    ("governance", "", None),
+    ("clerk", "", None),
+    ("learner", "", None),
+    ("public", "", None),
+    ("school", "", None),  # of no organisation
+    ("authority", "", None),
+]
+
+
+async def test_who_counts_which_schools(house: House) -> None:
+    found: list[tuple[str, str, dict[str, int] | None]] = []
+    for role, of, expected in TABLE:
+        principal = who(house, role, of)
+        if expected is None:
+            for way in (asked(house, principal), own.known(house.connection, principal)):
+                with pytest.raises(Problem, match="CR-111"):
+                    await way
+            found.append((role, of, None))
+            continue
+        answer = await asked(house, principal)
+        found.append((role, of, told(answer)))
+        assert answer.schools == tuple(unit for unit in expected if unit != "all")
+        assert answer.left_out == ()
+    assert found == TABLE
+
+
+async def test_nobody_sees_the_measures_of_another(house: House) -> None:
+    people = [(of, who(house, role, of)) for role, of, expected in TABLE if expected]
+    for of, mine in people:
+        await own.define(house.connection, mine, LATE)
+        for other, stranger in people:
+            if other != of:
+                assert await own.known(house.connection, stranger) == []
+                for way in (own.named, own.delete):
+                    with pytest.raises(Problem, match="CR-287"):
+                        await way(house.connection, stranger, "late_marks")
+        assert [one.measure.name for one in await own.known(house.connection, mine)] == ["late_marks"]
+        await own.delete(house.connection, mine, "late_marks")
+        assert await own.known(house.connection, mine) == []
+
+
+def exclusion(school: str, pupil: int) -> dict[str, Any]:
+    return {
+        "school": school, "upn": upn(pupil), "category": "SUSP", "start_date": DAY.isoformat(),
+        "sessions": 2, "valid_from": DAY.isoformat(), "version": 1,
+    }  # fmt: skip
+
+
+async def test_records_that_no_movement_brings_are_not_counted_and_the_answer_says_so(house: House) -> None:
+    loaded = await house.load(house.letter(A, "exclusion", [exclusion(A, 1)]))
+    assert not loaded.refused
+    assert not loaded.findings
+    answer = await asked(house, who(house, "authority", "997"), SUSPENDED)
+    assert (answer.figures, answer.schools) == ((), ())
+    assert [one.entity for one in answer.left_out] == ["exclusion"]
+    of_trust = await asked(house, who(house, "school", "T1"), SUSPENDED)  # the trust holds them itself
+    assert (told(of_trust), of_trust.left_out) == ({A: 1}, ())
+
+
+async def test_what_stands_beside_counts_only_where_it_is_brought_too(house: House) -> None:
+    """Marks of the days after a suspension: an authority that has the marks alone would be told nought."""
+    beside = LATE.replace(
+        "suppression: {}", "suppression: {}\nwithin: {entity: fsm_period, side: after, days: 20}"
+    )
+    answer = await asked(house, who(house, "authority", "997"), beside)
+    assert (answer.figures, answer.schools) == ((), ())
+    assert [one.entity for one in answer.left_out] == ["fsm_period"]
+
+
+async def test_a_movement_that_ends_or_is_suspended_brings_nothing(house: House) -> None:
+    authority = who(house, "authority", "997")
+    await suspend(house.connection, Actor(role="operator", name="operator"), "school-record", "Under review.")
+    assert told(await asked(house, authority)) == {}
+    assert told(await asked(house, who(house, "authority", "T2"))) == {D: 4}
+
+
+async def test_after_its_last_day_a_movement_brings_nothing(house: House) -> None:
+    await clock.set_to(house.connection, house.settings, datetime.fromisoformat("2027-08-02T12:00+00:00"))
+    answer = await asked(house, who(house, "authority", "997"))
+    assert (told(answer), [one.entity for one in answer.left_out]) == ({}, ["attendance_mark"])
+
+
+async def test_an_authority_not_known_to_protect_them_is_brought_nothing(house: House) -> None:
+    """As in the hub, which hands it no letter."""
+    for one in await assurance.list_evidence(house.connection, house.authorities["997"]):
+        await assurance.end(house.connection, one.id, "test")
+    assert told(await asked(house, who(house, "authority", "997"))) == {}
+    assert told(await asked(house, who(house, "authority", "998"))) == {C: 3}
+
+
+async def test_whose_a_school_is_says_the_register_as_at_the_period(house: House) -> None:
+    """C passes to Westmarch and to the trust T2 in January."""
+    await house.load(
+        house.letter(
+            REGISTERS,
+            "organisation",
+            [
+                organisation(
+                    house.parties[C],
+                    C,
+                    "997",
+                    trust_uid="T2",
+                    trust_name="T2",
+                    valid_from="2027-01-04",
+                    version=2,
+                )
+            ],
+        )
+    )
+    await clock.set_to(house.connection, house.settings, datetime.fromisoformat("2027-02-28T12:00+00:00"))
+    february = date(2027, 2, 1)
+    await load_registers(house, C, "3: L/ L/ L/ L/ L/", monday=february)
+    before = {of: told(await asked(house, who(house, "authority", of))) for of in ("997", "998", "T1", "T2")}
+    assert before == {
+        "997": {A: 1, B: 2, D: 4, "all": 7}, "998": {C: 3}, "T1": {A: 1, C: 3, "all": 4}, "T2": {D: 4},
+    }  # fmt: skip
+    after = {
+        of: told(await asked(house, who(house, "authority", of), day=february))
+        for of in ("997", "998", "T1", "T2")
+    }
+    assert after == {"997": {C: 5}, "998": {}, "T1": {}, "T2": {C: 5}}
+
+
+async def test_who_sent_a_record_decides_and_not_the_school_that_it_names(house: House) -> None:
+    """C hands a pupil to B. A measure that takes the next school for the place reads no record of another sender."""
+    record = {
+        "school": C, "upn": upn(3), "leaving_date": DAY.isoformat(), "destination": B,
+        "valid_from": DAY.isoformat(), "version": 1,
+    }  # fmt: skip
+    loaded = await house.load(house.letter(C, "transfer", [record]))
+    assert not loaded.refused
+    assert not loaded.findings
+    joiners = SUSPENDED.replace("entity: exclusion", "entity: transfer\nplace: destination").replace(
+        "unit: [school, upn]\neach: {times: sum(category == 'SUSP')}",
+        "unit: [destination, upn]\neach: {times: sum(upn is not None)}",
+    )
+    people = [("school", B), ("authority", "997"), ("school", C), ("school", "T1")]
+    found = {of: told(await asked(house, who(house, role, of), joiners)) for role, of in people}
+    assert found == {B: {}, "997": {}, C: {B: 1}, "T1": {B: 1}}
+
+
+async def test_each_question_leaves_its_purpose_and_the_schools_that_were_counted(house: House) -> None:
+    await asked(house, who(house, "authority", "997"), purpose="own measure: planning")
+    row = await house.connection.fetchrow(
+        "SELECT role, party, dataset, purpose, rows, counted FROM access.audit ORDER BY id DESC LIMIT 1"
+    )
+    assert tuple(row) == (
+        "authority", house.authorities["997"], "warehouse.own", "own measure: planning", 4, [A, B, D],
+    )  # fmt: skip

@@ -24,7 +24,7 @@ from commonroom.warehouse.tables import FactTable
 
 SCHOOL = "school"
 ORGANISATION = "organisation"
-POPULATION = "child_population"
+REFERENCE = "reference"  # the area of the entities that the Department speaks of
 LEARNER_NUMBER = "learner_number"  # has no holder whose records the warehouse could tell apart
 _LOOKED_UP = re.compile(r"[!-~]{1,60}")  # anything else is no alias of anybody
 _NUMBER = re.compile(r"[0-9]{3,8}")
@@ -147,7 +147,7 @@ def _wrong_type(letter: Letter, content: RecordSet) -> str | None:
 
 
 def _wrong_sender(letter: Letter, content: RecordSet, parties: Mapping[str, str]) -> str | None:
-    """Who holds a record speaks for it and nobody else. Organisations are the register's, populations the Department's."""
+    """Who holds a record speaks for it and nobody else. Organisations are the register's, reference the Department's."""
     sender = letter.envelope.source
     for alias in sorted(holders_named(content)):
         party = parties.get(alias)
@@ -158,11 +158,21 @@ def _wrong_sender(letter: Letter, content: RecordSet, parties: Mapping[str, str]
     told = {*content.records, *content.withdrawn, *content.rekeyed}
     if ORGANISATION in told and parties.get(REGISTERS) != sender:
         return "Only the register of providers speaks for organisations."
-    if POPULATION in told and parties.get(DEPARTMENT) != sender:
-        return "Only the Department speaks of the child population."
+    spoken = _of_the_department(told)
+    if spoken and parties.get(DEPARTMENT) != sender:
+        return f"Only the Department speaks of {spoken}."
     if LEARNER_NUMBER in told:
         return "The warehouse takes numbers of learners from the learners' own records only."
     return None
+
+
+def _of_the_department(told: Iterable[str]) -> str:
+    """What of it is the Department's to say, in words."""
+    entities = standard.load().entities
+    found = [
+        entities[name].title for name in sorted(told) if name in entities and entities[name].area == REFERENCE
+    ]
+    return ", ".join(title.lower() for title in found)
 
 
 def _shown(alias: str) -> str:

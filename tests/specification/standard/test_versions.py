@@ -35,6 +35,9 @@ CHANGED_IN_2026 = [
     ("entity added", "learner_number", False),
     ("entity added", "pre_proceedings", False),
     ("entity added", "child_population", False),
+    ("codeset added", "performance_group", False),
+    ("entity added", "qualification", False),
+    ("entity added", "qualification_grade", False),
 ]
 
 

@@ -30,6 +30,7 @@ from commonroom.warehouse.heads import Head
 from commonroom.warehouse.history import DATASET as FACTS
 from commonroom.warehouse.lineage import Origin, Tracer, Wanted, period_of
 from commonroom.warehouse.model import Grain, Level
+from commonroom.warehouse.organisations import School
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Hide
 from commonroom.warehouse.questions import Figure, Question
@@ -82,6 +83,16 @@ class Reader:
     async def head(self, connection: Any) -> Head:
         """What can be read now: batch, position, table versions."""
         return await heads.newest(connection)
+
+    @property
+    def duck(self) -> Duck:
+        """Its engine, for what else this process reads of the same files under policies of its own."""
+        return self._duck
+
+    async def schools(self, connection: Any, on: date) -> dict[str, School]:
+        """Every school that the register names, by URN, as it was on a day."""
+        head = await heads.newest(connection)
+        return await asyncio.to_thread(self._releases.known_schools, head, on)
 
     async def warm(self, pool: Any, done: Any = None, stop: asyncio.Event | None = None) -> Any:
         """Work out what was asked for lately as at the head, so that nobody need wait for it, until `stop` is set.
@@ -205,10 +216,13 @@ class Reader:
         schools: Sequence[str],
         grain: str,
         day: date,
+        first: date | None = None,
     ) -> list[Figure]:
-        """The published figures to compare schools with: their own, their authorities', their trusts', the nation's."""
-        head = await heads.newest(connection)
-        known = await asyncio.to_thread(self._releases.known_schools, head, day)
+        """The published figures to compare schools with: their own, their authorities', their trusts', the nation's.
+
+        Of the period of `day`, which says who they belong to; with `first`, from that day on.
+        """
+        known = await self.schools(connection, day)
         found = []
         for level in get_args(Level):
             of = [known[urn].group(level)[0] for urn in schools if urn in known]
@@ -216,7 +230,7 @@ class Reader:
             if units and level in combinations.measure(measure).levels:
                 found += await self.figures(
                     connection, principal, measure=measure, level=level, grain=grain, units=units,
-                    first=day, last=day, purpose="benchmark",
+                    first=first or day, last=day, purpose="benchmark",
                 )  # fmt: skip
         return found
 

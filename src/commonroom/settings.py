@@ -14,6 +14,8 @@ from commonroom.problems import Problem
 
 DEFAULT_DATA = Path("commonroom-data")
 FILE_NAME = "commonroom.yaml"
+# No user, password or option: credentials are the environment's, for addresses stand in files, logs and errors.
+_STORE = re.compile(r"(?:s3|gs|az)://[a-z0-9][a-z0-9._-]*(?:/[A-Za-z0-9_=-][A-Za-z0-9._=-]*)*/?")
 _HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}"
 # What Spark Connect may be told in its address. A token may not: it would stand in a file and in every error.
 _ANALYTICS = re.compile(
@@ -74,6 +76,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     key_overlap_days: int = 7
     # Look-ups in the learner register that one party may make in a minute, counted by each portal process.
     learner_look_ups_a_minute: int = 600
+    # Where the warehouse's tables lie: `s3://bucket/prefix`, credentials from the environment; `warehouse` in the data
+    # folder when absent.
+    warehouse_store: str | None = None
+    # How much of that store is kept on this machine to be read; more only while a question needs it.
+    warehouse_cache_bytes: Annotated[int, msgspec.Meta(ge=0)] = 34_359_738_368
     duckdb_memory_mb: int = 1024
     duckdb_threads: int = 2
     # What works measures out: `duckdb` in this process, `spark://host:port` (a cluster, this process its driver), or
@@ -117,6 +124,7 @@ def load(data: Path | None = None) -> Settings:
             remedy=f"Known settings: {', '.join(Settings.__struct_fields__)}.",
         ) from error
     _check_analytics(found, folder / FILE_NAME)
+    _check_store(found, folder / FILE_NAME)
     return found
 
 
@@ -136,6 +144,17 @@ def _check_analytics(found: Settings, path: Path) -> None:
             "`analytics_folder` is not a URI",
             where=str(path),
             remedy="Write it with its scheme: file:///mnt/warehouse, s3a://bucket/warehouse.",
+        )
+
+
+def _check_store(found: Settings, path: Path) -> None:
+    if found.warehouse_store is not None and not _STORE.fullmatch(found.warehouse_store):
+        raise Problem(
+            "CR-002",
+            "`warehouse_store` is not the address of an object store",
+            where=str(path),
+            remedy="Write s3://bucket/prefix (gs://, az:// for those stores). Credentials, region and end point are read "
+            "from the environment: AWS_ACCESS_KEY_ID, AWS_REGION, AWS_ENDPOINT_URL and their like.",
         )
 
 

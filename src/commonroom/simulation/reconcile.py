@@ -19,9 +19,9 @@ from typing import Any, Literal
 
 import duckdb
 import msgspec
-from deltalake import DeltaTable
 
-from commonroom.engines import clock, database
+from commonroom.engines import clock, database, delta, places
+from commonroom.engines.places import Folder
 from commonroom.settings import Settings
 from commonroom.simulation import numbers
 from commonroom.simulation.numbers import OwnNumber, Register
@@ -102,7 +102,7 @@ def reconcile(
     versions, register = asyncio.run(_arrived(settings))
     return compare(
         settings.folder("schools"),
-        settings.folder("warehouse"),
+        places.home(settings),
         versions,
         register,
         minimum_schools=minimum_schools,
@@ -114,7 +114,7 @@ def reconcile(
 
 def compare(
     schools: Path,
-    warehouse: Path,
+    warehouse: Folder,
     versions: Mapping[str, int],
     register: Register | None = None,
     *,
@@ -172,12 +172,13 @@ async def _arrived(settings: Settings) -> tuple[dict[str, int], Register]:
 # What arrived.
 
 
-def _in_warehouse(folder: Path, entity: str, versions: Mapping[str, int]) -> Found:
+def _in_warehouse(folder: Folder, entity: str, versions: Mapping[str, int]) -> Found:
     """All live facts of an entity; those whose weights cancel out are gone."""
     found: Found = defaultdict(lambda: defaultdict(list))
-    files = DeltaTable(folder / entity, version=versions[entity]).file_uris() if entity in versions else []
-    if not files:
+    stored = delta.files_of(folder / entity, versions[entity]) if entity in versions else []
+    if not stored:
         return found
+    files = places.here(file.path for file in stored)
     columns = ", ".join(_columns(entity))
     statement = f"""
         SELECT {columns}, sum(weight)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import ibis
 import msgspec
 
+from commonroom.engines import places
 from commonroom.engines.duck import Duck
 from commonroom.engines.spark import Parquet, Spark
 from commonroom.settings import Settings
@@ -81,8 +82,9 @@ class OnCluster:
     """Spark, or what speaks its protocol. The cluster reads the same files, where it finds them."""
 
     def __init__(self, settings: Settings) -> None:
-        self._folder = settings.folder("warehouse").absolute()
-        self._seen_as = (settings.analytics_folder or f"file://{self._folder}").rstrip("/")
+        home = places.home(settings)
+        self._folder = places.read_under(home)
+        self._seen_as = (settings.analytics_folder or places.seen_as(home)).rstrip("/")
         self._spark = Spark(settings.analytics, settings.analytics_seconds)
 
     def rows(

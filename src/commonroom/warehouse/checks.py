@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
 from commonroom.engines import delta
@@ -54,10 +52,12 @@ def verify(settings: Settings, duck: Duck, head: Head) -> list[Checked]:
 
 def _verified(settings: Settings, duck: Duck, table: FactTable, version: int) -> Checked:
     files = delta.files_of(table.folder(settings), version)
-    missing = [file.path for file in files if not Path(file.path).exists()]
+    absent, short = delta.missing(table.folder(settings), files)
     rows = sum(file.rows for file in files)
-    if missing:
-        return Checked(table.entity, version, rows, [f"{len(missing)} of {len(files)} files are not there"])
+    if absent or short:
+        told = {"are not there": absent, "are not as large as the log says": short}
+        faults = [f"{number} of {len(files)} files {fault}" for fault, number in told.items() if number]
+        return Checked(table.entity, version, rows, faults)
     facts = table.relation([file.path for file in files], [column.name for column in table.columns])
     faults = []
     stored = _count(duck, facts, "SELECT count(*) AS n FROM facts")

@@ -33,8 +33,8 @@ LETTERS_A_BATCH = 60
 BODIES_A_BATCH = 4 * exchange.LARGEST  # large bodies that come with their letters
 WAIT_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
-# The database, the directory or the table is not there yet.
-_WAITS = frozenset({"CR-003", "CR-005", "CR-060"})
+# The database, the directory, the table or the store is not there yet, or the disk is full.
+_WAITS = frozenset({"CR-003", "CR-005", "CR-060", "CR-311", "CR-312"})
 # Faults of the surroundings, not of a letter: it comes again when they are over.
 _AWAY = (*DATABASE_AWAY, Unreachable, Problem)
 _log = log.get("warehouse")

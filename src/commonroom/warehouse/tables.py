@@ -1,6 +1,7 @@
 """From the standard's entities to columns: the shape of each fact table, and rows to and from it.
 
-`<data>/warehouse/<entity>/` is a Delta table with the entity's items, then the columns every fact has.
+`<data>/warehouse/<entity>/`, or the same in the object store, is a Delta table with the entity's items, then the columns
+every fact has.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import cached_property
 from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 
 from commonroom import standard
+from commonroom.engines import places
+from commonroom.engines.places import Folder
 from commonroom.settings import Settings
 from commonroom.warehouse.facts import Fact
 
@@ -70,9 +72,9 @@ class FactTable(msgspec.Struct, frozen=True, dict=True):
         """Whether its rows carry our own key of a pupil."""
         return LEARNER_ITEM in self.items
 
-    def folder(self, settings: Settings) -> Path:
+    def folder(self, settings: Settings) -> Folder:
         """Where its files are."""
-        return settings.folder("warehouse") / self.entity
+        return places.home(settings) / self.entity
 
     def to_arrow(self, facts: Sequence[Fact]) -> Any:
         """Facts as a table, in the order in which they are read: by day, then by key."""
@@ -105,11 +107,11 @@ class FactTable(msgspec.Struct, frozen=True, dict=True):
     def relation(self, files: Iterable[str], columns: Sequence[str], where: str = "true") -> str:
         """SQL of a relation over data files; with no file, an empty one of the same columns.
 
-        `columns` and `where` are ours, never a user's.
+        `columns` and `where` are ours, never a user's. Files that lie in an object store are fetched: call it in a thread.
         """
         wanted = [column for column in self.columns if column.name in columns]
         names = ", ".join(column.name for column in wanted)
-        listed = ", ".join(quoted(path) for path in files)
+        listed = ", ".join(quoted(path) for path in places.here(files))
         if not listed:
             nothing = ", ".join(f"CAST(NULL AS {column.sql}) AS {column.name}" for column in wanted)
             return f"SELECT {nothing} WHERE false"

@@ -1,0 +1,138 @@
+"""Whole files that never change, fetched once and kept in a folder of this machine until there is no room for them.
+
+Any number of threads and processes may share the folder. A file has its name only when it is whole; who fetches it holds a
+lock on its unfinished copy, so that nobody fetches it twice. Which file goes first is told by when it was last used.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from commonroom.problems import Problem, add_codes
+
+add_codes({"CR-312": "There is no room for the warehouse's files on this machine"})
+
+# What was used so recently may be in the middle of a question: it stays, even when there is no room for it.
+IN_USE_SECONDS = 3_600.0
+# How exactly "last used" is kept: a file that is asked for all the time is not touched all the time.
+_TOUCH_SECONDS = 60.0
+_PART = ".part"
+_LOCK = ".lock"
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+Write = Callable[[IO[bytes]], None]
+
+
+class FileCache:
+    """A folder of files by name (with slashes, if you like), of about so many bytes together."""
+
+    def __init__(self, folder: Path, most_bytes: int) -> None:
+        self.folder = folder
+        self.most_bytes = most_bytes
+
+    def has(self, name: str, size: int) -> bool:
+        """Whether the whole file is here; then it counts as used now. A file of another size is not the file."""
+        path = self.folder / name
+        try:
+            found = path.stat()
+            if found.st_size == size and time.time() - found.st_mtime > _TOUCH_SECONDS:
+                os.utime(path)
+        except FileNotFoundError:  # never here, or just thrown out
+            return False
+        return found.st_size == size
+
+    def put(self, name: str, size: int, write: Write) -> None:
+        """Have `write` write the file, unless another has done so meanwhile. It must raise when the file is not whole.
+
+        Raises Problem CR-312 when the disk is full.
+        """
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        part = path.with_name(path.name + _PART)
+        try:
+            with _locked(part) as file:
+                if self.has(name, size):
+                    part.unlink()
+                    return
+                _write_anew(file, part, write)
+                part.replace(path)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            raise _no_room(self.folder) from error
+
+    def trim(self) -> None:
+        """Throw out what was not used for longest until the rest has room, or all of it is in use.
+
+        Nothing is done while another process does the same.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (self.folder / _LOCK).open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            self._throw_out()
+
+    def _throw_out(self) -> None:
+        found = sorted(self._files())
+        too_much = sum(size for _, size, _ in found) - self.most_bytes
+        for used, size, path in found:
+            if too_much <= 0 or time.time() - used < IN_USE_SECONDS:
+                return
+            path.unlink(missing_ok=True)
+            too_much -= size
+
+    def _files(self) -> Iterator[tuple[float, int, Path]]:
+        """When each file was used, its size, and where it is; copies that were cut off are among them."""
+        for path in self.folder.rglob("*"):
+            with suppress(FileNotFoundError):
+                found = path.stat()
+                if path.is_file() and path.name != _LOCK:
+                    yield found.st_mtime, found.st_size, path
+
+
+@contextmanager
+def _locked(part: Path) -> Iterator[IO[bytes]]:
+    """The unfinished copy of a file, in nobody else's hands. It is renamed or removed by who has it."""
+    while True:
+        with part.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_still(part, file):
+                yield file
+                return
+
+
+def _write_anew(file: IO[bytes], part: Path, write: Write) -> None:
+    try:
+        file.truncate(0)  # what a process that was killed left
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    except BaseException:
+        part.unlink()
+        raise
+
+
+def _is_still(part: Path, file: IO[bytes]) -> bool:
+    try:
+        return part.stat().st_ino == os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _no_room(folder: Path) -> Problem:
+    return Problem(
+        "CR-312",
+        "the disk is full",
+        status=507,
+        where=str(folder),
+        remedy="Make room there; `warehouse_cache_bytes` says how much is kept when nothing of it is in use.",
+    )

@@ -20,6 +20,9 @@ SCRIPT = re.compile(r"<script.*?</script>", re.S)
 PLACES = [
     *public_places(world.SCHOOL, world.AUTHORITY, "saltmere"),
     Place("school-withheld", f"/schools/{world.SMALL_SCHOOL}"),
+    Place("school-withheld-by-sex", f"/schools/{world.SMALL_SCHOOL}?by=sex"),
+    Place("trust", f"/trusts/{world.TRUST}?by=fsm"),
+    Place("no-trust", "/trusts/1", status=404),
     Place("school-silent", f"/schools/{world.SILENT_SCHOOL}"),
     Place("school-closed", "/schools/990905"),
     Place("lineage-withheld", f"/figures/absence_overall/school/{world.SMALL_SCHOOL}?grain=week"),

@@ -37,6 +37,7 @@ SCHOOL, SMALL_SCHOOL, SILENT_SCHOOL, OTHER_SCHOOL = "990901", "990902", "990903"
 # With one small school alone its authority's figures would give it away, and hide those of its neighbour.
 SMALL_TOO = "990906"
 AUTHORITY = "997"
+TRUST = "9901"  # of the other school, and of the silent one
 PROVIDER = RECORD["UKPRN"]
 PUPILS = {SCHOOL: 30, SMALL_SCHOOL: 4, SMALL_TOO: 5, OTHER_SCHOOL: 20}
 PASSWORD = "a-sample-password"

@@ -24,7 +24,7 @@ from commonroom.warehouse.warming import Asked
 
 add_codes({"CR-105": "The address asks for something that is not there"})
 
-HEADCOUNT = "headcount"
+HEADCOUNT, ON_ROLL = "headcount", "Pupils on roll"
 # What may be asked for by `measure=`, and how a sentence says its value.
 ABSENCE = {
     "absence_overall": ("Overall absence", "missed {value} of possible sessions"),
@@ -184,8 +184,8 @@ def drawn(figure: Figure | None) -> Decimal | None:
 
 
 def part(number: int | None, figure: Figure) -> Cell:
-    """Numerator or denominator, withheld with the figure."""
-    return Withheld(figure.symbol) if figure.symbol else number
+    """Numerator or denominator, withheld with the figure; of one that only rounds to 0 or is of too few, it is shown."""
+    return Withheld(figure.symbol) if figure.symbol and number is None else number
 
 
 class Comparison(msgspec.Struct, frozen=True):

@@ -145,9 +145,9 @@ class Address(msgspec.Struct, frozen=True):
         return f"{stem}{suffix}{'?' + query if query else ''}"
 
     def changed(self, **values: str) -> str:
-        """The same page with some of its query's values changed."""
-        asked = dict(parse_qsl(self.query)) | values
-        return f"{self.path}?{urlencode(asked)}"
+        """The same page with some of its query's values changed; '' takes one out."""
+        asked = {name: value for name, value in (dict(parse_qsl(self.query)) | values).items() if value}
+        return f"{self.path}?{urlencode(asked)}" if asked else self.path
 
 
 def house_of(connection: ASGIConnection[Any, Any, Any, State]) -> House:

@@ -99,6 +99,7 @@ def as_json(page: Page) -> dict[str, Any]:
         "summary": page.summary,
         "facts": {fact.name: plain(fact.value) for fact in page.facts},
         "tables": {table.name: as_records(table) for table in page.tables},
+        "symbols": {name: words for table in page.tables for name, words in table.symbols.items()},
         "stamp": page.stamp,
     }
 

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from commonroom.portal import words
 from commonroom.portal.charts import NARROW, WIDE, Chart, draw
-from commonroom.portal.tables import Link, Withheld, shown
+from commonroom.portal.tables import SYMBOLS, Link, Withheld, shown
 
 HERE = Path(__file__).parent
 
@@ -38,7 +38,9 @@ def environment() -> Environment:
         """A chart as SVG, safe because the template escapes what it writes."""
         return Markup(made.get_template("charts/chart.svg").render(drawing=draw(chart, width)))  # noqa: S704
 
-    made.globals.update(chart_svg=chart_svg, WIDE=WIDE, NARROW=NARROW, words=words, as_list=list)
+    made.globals.update(
+        chart_svg=chart_svg, WIDE=WIDE, NARROW=NARROW, words=words, as_list=list, SYMBOLS=SYMBOLS
+    )
     made.filters.update(shown=shown)
     made.tests.update(
         link=lambda cell: isinstance(cell, Link), withheld=lambda cell: isinstance(cell, Withheld)

@@ -34,8 +34,21 @@ class Link(msgspec.Struct, frozen=True):
     plain: str = ""
 
 
+# What stands in the place of a figure, in a few words and in a sentence.
+SYMBOLS = {
+    "c": (
+        "withheld to protect individuals",
+        "withheld, because the figure is about so few pupils that they could be recognised. It does not mean zero.",
+    ),
+    "z": ("does not apply", "does not apply, because there is nothing to take a share of."),
+    "x": ("not available", "not available: nothing is known of it."),
+    "low": ("rounds to zero", "more than zero, but it rounds to zero."),
+    "u": ("too few to be relied on", "of so few that it cannot be relied on."),
+}
+
+
 class Withheld(msgspec.Struct, frozen=True):
-    """A figure that is not shown: `c` when suppressed to protect a person, `z` when it does not apply, `:` when absent."""
+    """A figure that is not shown, and the symbol in its place: one of SYMBOLS."""
 
     symbol: str = "c"
 
@@ -69,9 +82,10 @@ class Table(msgspec.Struct, frozen=True):
         return words >= WORDS_TO_STACK or len(self.columns) > COLUMNS_TO_STACK
 
     @property
-    def has_withheld(self) -> bool:
-        """Whether any cell is suppressed, so that the page explains `c`."""
-        return any(isinstance(cell, Withheld) and cell.symbol == "c" for row in self.rows for cell in row)
+    def symbols(self) -> dict[str, str]:
+        """The symbols among its cells, each with the sentence that explains it."""
+        found = {cell.symbol for row in self.rows for cell in row if isinstance(cell, Withheld)}
+        return {symbol: words for symbol, (_, words) in SYMBOLS.items() if symbol in found}
 
 
 def shown(cell: Cell, kind: Kind = "text") -> str:

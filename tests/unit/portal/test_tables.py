@@ -49,7 +49,13 @@ def test_a_withheld_figure_is_c_in_every_form_and_never_zero() -> None:
     assert shown(Withheld("c"), "percent") == "c"
     assert as_csv(withheld).splitlines()[1] == "c"
     assert as_records(withheld) == [{"c0": "c"}]
-    assert withheld.has_withheld
+    assert set(withheld.symbols) == {"c"}
+
+
+def test_every_symbol_of_a_table_is_explained_and_no_other() -> None:
+    found = table((Withheld("u"),), (Withheld("low"),), (Withheld("z"),), (5,))
+    assert list(found.symbols) == ["z", "low", "u"]
+    assert "cannot be relied on" in found.symbols["u"]
 
 
 def test_withheld_and_missing_figures_stand_last_whatever_the_order_of_the_others() -> None:

@@ -3,6 +3,7 @@
 from commonroom.portal.pages import (
     areas,
     extracts,
+    figures_api,
     find,
     home,
     learner_batches,
@@ -17,6 +18,7 @@ from commonroom.portal.pages import (
     reference,
     schools,
     traffic,
+    trusts,
 )
 
 HANDLERS = [
@@ -24,6 +26,8 @@ HANDLERS = [
     *find.HANDLERS,
     *schools.HANDLERS,
     *areas.HANDLERS,
+    *trusts.HANDLERS,
+    *figures_api.HANDLERS,
     *extracts.HANDLERS,
     *reference.HANDLERS,
     *movements.HANDLERS,

@@ -8,7 +8,8 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from commonroom.portal import figures
+from commonroom.portal import divided, figures
+from commonroom.portal.divided import Unit
 from commonroom.portal.figures import Comparison, Question
 from commonroom.portal.house import AnyRequest, House, Visit
 from commonroom.portal.page import Fact, Page, number_in, paths
@@ -98,6 +99,11 @@ async def authority(
         compared.append(
             Comparison("England", await figures.figures(house, conn, visit, asked, "national", None))
         )
+    units = [Unit("This authority", "authority", found.la_code)]
+    if found.region_code and found.region_name:
+        units.append(Unit(found.region_name, "region", found.region_code))
+    units.append(Unit("England", "national"))
+    division = await divided.division(request, house, conn, visit, asked, units)
     page = Page(
         template="unit.html",
         title=found.name,
@@ -109,6 +115,7 @@ async def authority(
         tables=(
             figures.absence_table(asked, found.name, compared, counted="Missed", base="Possible"),
             figures.headcount_table(found.name, asked.grain, roll),
+            *(division.tables if division else ()),
             await _schools(house, conn, visit, asked, found.la_code),
         ),
         charts=(
@@ -122,6 +129,8 @@ async def authority(
             "asked": asked,
             "measures": figures.ABSENCE,
             "grains": figures.GRAINS,
+            "characteristics": divided.choices(),
+            "division": division,
             "caption": f"Local authority {found.la_code}",
         },
     )
@@ -157,6 +166,7 @@ async def england(
         ),
         note="The latest period. A blank means that no school of the region sends data through Common Room yet.",
     )
+    division = await divided.division(request, house, conn, visit, asked, [Unit("England", "national")])
     page = Page(
         template="unit.html",
         title="England",
@@ -166,6 +176,7 @@ async def england(
                 asked, "England", [Comparison("England", own)], counted="Missed", base="Possible"
             ),
             figures.headcount_table("England", asked.grain, roll),
+            *(division.tables if division else ()),
             regions,
         ),
         charts=(
@@ -175,7 +186,13 @@ async def england(
         trail=(HOME,),
         section="england",
         stamp=await figures.stamp(house, conn, roll, own),
-        more={"asked": asked, "measures": figures.ABSENCE, "grains": figures.GRAINS},
+        more={
+            "asked": asked,
+            "measures": figures.ABSENCE,
+            "grains": figures.GRAINS,
+            "characteristics": divided.choices(),
+            "division": division,
+        },
     )
     return house.answer(request, visit, page)
 

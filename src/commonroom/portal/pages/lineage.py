@@ -32,7 +32,12 @@ ROWS_SHOWN = 50
 MOST_ROWS = 1000
 # A holiday is no longer than that.
 LONGEST_BREAK = timedelta(days=60)
-HOMES = {"school": "/schools/{unit}", "authority": "/authorities/{unit}", "national": "/england"}
+HOMES = {
+    "school": "/schools/{unit}",
+    "authority": "/authorities/{unit}",
+    "trust": "/trusts/{unit}",
+    "national": "/england",
+}
 
 
 class Asked(msgspec.Struct, frozen=True):

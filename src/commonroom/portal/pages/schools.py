@@ -8,7 +8,8 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from commonroom.portal import figures
+from commonroom.portal import divided, figures
+from commonroom.portal.divided import Unit
 from commonroom.portal.figures import Comparison
 from commonroom.portal.house import AnyRequest, House, Visit
 from commonroom.portal.page import Fact, Page, number_in
@@ -45,6 +46,12 @@ async def school(
     compared = [Comparison("This school", own)]
     if any(map(figures.is_known, own)):
         compared += [Comparison(found.la_name, near), Comparison("England", nation)]
+    units = [
+        Unit("This school", "school", found.urn),
+        Unit(found.la_name, "authority", found.la_code),
+        Unit("England", "national"),
+    ]
+    division = await divided.division(request, house, conn, visit, asked, units)
     page = Page(
         template="unit.html",
         title=found.name,
@@ -56,6 +63,7 @@ async def school(
         tables=(
             figures.absence_table(asked, found.name, compared, counted="Missed", base="Possible"),
             figures.headcount_table(found.name, asked.grain, roll),
+            *(division.tables if division else ()),
         ),
         charts=(
             figures.absence_chart(asked, found.name, compared),
@@ -68,6 +76,8 @@ async def school(
             "asked": asked,
             "measures": figures.ABSENCE,
             "grains": figures.GRAINS,
+            "characteristics": divided.choices(),
+            "division": division,
             "caption": f"URN {found.urn}",
         },
     )
@@ -88,7 +98,7 @@ def school_facts(found: School) -> tuple[Fact, ...]:
         Fact("ages", "Ages", ages),
         Fact("capacity", "Places", found.capacity),
         Fact("religious_character", "Religious character", found.religious_character),
-        Fact("trust", "Trust", found.trust.name if found.trust else None),
+        Fact("trust", "Trust", _trust(found)),
         Fact("authority", "Local authority", Link(found.la_name, f"/authorities/{found.la_code}")),
         Fact("region", "Region", found.region_name),
         Fact("address", "Address", ", ".join((*found.address, found.postcode or "")).removesuffix(", ")),
@@ -99,6 +109,14 @@ def school_facts(found: School) -> tuple[Fact, ...]:
         Fact("close_date", "Closed", found.close_date),
         Fact("as_at", "Register as at", found.as_at),
     )
+
+
+def _trust(found: School) -> Link | None:
+    """The page of the trust: of the directory of groups, else the one that the school's own row names."""
+    if found.trust is not None:
+        return Link(found.trust.name, f"/trusts/{found.trust.uid}")
+    uid = found.facts.get("trust_uid")
+    return None if uid is None else Link(str(found.facts.get("trust_name", uid)), f"/trusts/{uid}")
 
 
 def own_facts(kept: Own) -> tuple[Fact, ...]:

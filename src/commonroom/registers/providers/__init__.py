@@ -31,6 +31,7 @@ from commonroom.registers.providers.publish import (
     publish_to_directory,
 )
 from commonroom.registers.providers.search import EVERYBODY, SCHOOLS, SchoolSummary, count, find
+from commonroom.registers.providers.trusts import Trust, TrustSchool, trust
 
 __all__ = [
     "DEPARTMENT",
@@ -53,6 +54,8 @@ __all__ = [
     "Region",
     "School",
     "SchoolSummary",
+    "Trust",
+    "TrustSchool",
     "Version",
     "answers",
     "as_of",
@@ -75,5 +78,6 @@ __all__ = [
     "school",
     "schools_of_authority",
     "tell_subscribers",
+    "trust",
     "versions",
 ]

@@ -1,0 +1,139 @@
+"""Figures by characteristic for a page: `?by=sex` divides the page's measure and its pupils on roll, by term.
+
+What a pupil is, is taken once a term, so the tables are by term whatever the grain of the page.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from commonroom.portal import figures, words
+from commonroom.portal.figures import ABSENCE, HEADCOUNT, ON_ROLL, Question
+from commonroom.portal.house import AnyRequest, House, Visit
+from commonroom.portal.tables import Cell, Column, Table
+from commonroom.problems import Problem
+from commonroom.warehouse import Figure, characteristics, measures
+from commonroom.warehouse.characteristics import Characteristic
+
+GRAIN = "term"
+# More groups than these are for the table, not for a sentence.
+GROUPS_SAID = 7
+
+
+class Unit(msgspec.Struct, frozen=True):
+    """What a column is about: its name there, its level, and its code (None: the only one of the level)."""
+
+    name: str
+    level: str
+    code: str | None = None
+
+
+class Division(msgspec.Struct, frozen=True):
+    """What the page shows of it."""
+
+    by: Characteristic
+    sentences: tuple[str, ...]
+    tables: tuple[Table, ...]
+
+
+def choices() -> dict[str, str]:
+    """The characteristics by name, with their titles."""
+    return {name: one.title for name, one in characteristics.load().items()}
+
+
+async def division(
+    request: AnyRequest, house: House, conn: Any, visit: Visit, asked: Question, units: list[Unit]
+) -> Division | None:
+    """The tables of the characteristic that the address asks for, of the first unit beside the others; None without one."""
+    name = figures.one_of(request.query_params.get("by", ""), choices(), "", "by")
+    if not name:
+        return None
+    by = characteristics.named(name)
+    tables, sentences = [], []
+    for table, measure, title in (
+        ("absence_by", asked.measure, ABSENCE[asked.measure][0]),
+        ("headcount_by", HEADCOUNT, ON_ROLL),
+    ):
+        if not is_divided(measure, name):
+            empty = f"{title} is not counted by {by.title.lower()}."
+            tables.append(
+                Table(table, f"{title} by {by.title.lower()}", (Column("group", by.title),), (), empty=empty)
+            )
+            continue
+        found = [await _figures(house, conn, visit, asked, one, measure, name) for one in units]
+        tables.append(_table(table, title, by, units, found))
+        sentences += _sentence(title, by, found[0])
+    return Division(by, tuple(sentences), tuple(tables))
+
+
+def is_divided(measure: str, by: str) -> bool:
+    """Whether a measure is counted by a characteristic."""
+    try:
+        measures.divided(measures.named(measure), by)
+    except Problem as problem:
+        if problem.code != "CR-063":
+            raise
+        return False
+    return True
+
+
+async def _figures(
+    house: House, conn: Any, visit: Visit, asked: Question, unit: Unit, measure: str, by: str
+) -> list[Figure]:
+    found = await house.warehouse.figures(
+        conn,
+        visit.principal,
+        measure=measure,
+        level=unit.level,
+        grain=GRAIN,
+        units=None if unit.code is None else [unit.code],
+        first=asked.first,
+        last=asked.last,
+        characteristic=by,
+    )
+    return sorted(found, key=lambda figure: figure.period_start, reverse=True)
+
+
+def _table(name: str, title: str, by: Characteristic, units: list[Unit], found: list[list[Figure]]) -> Table:
+    beside = [{(figure.period_start, figure.group): figure for figure in one} for one in found]
+    titles, is_rate = by.titles(), name == "absence_by"
+    rows: list[tuple[Cell, ...]] = []
+    for own in found[0]:
+        others = (figures.value(one.get((own.period_start, own.group))) for one in beside)
+        parts = (figures.part(own.numerator, own), figures.part(own.denominator, own)) if is_rate else ()
+        rows.append((titles[own.group], own.period_label, *parts, *others))
+    columns = [Column("group", by.title), Column("period", "Term", "whole")]
+    if is_rate:
+        columns += [Column("numerator", "Missed", "number"), Column("denominator", "Possible", "number")]
+    columns += [
+        Column(figures.column_name(index), one.name, "percent" if is_rate else "number")
+        for index, one in enumerate(units)
+    ]
+    return Table(
+        name=name,
+        title=f"{title} by {by.title.lower()}, by term",
+        columns=tuple(columns),
+        rows=tuple(rows),
+        note=f"{by.meaning} It is taken on the last school day of the term that has come.",
+        empty="No term of this time has begun.",
+    )
+
+
+def _sentence(title: str, by: Characteristic, own: list[Figure]) -> list[str]:
+    """The newest term in words, where there are few groups: what is withheld is said to be."""
+    newest = [
+        figure for figure in own if figure.period_start == own[0].period_start and figures.is_known(figure)
+    ]
+    if not newest or len(by.groups) > GROUPS_SAID:
+        return []
+    titles = by.titles()
+    said = [f"{titles[figure.group]} {_said(figure)}" for figure in newest]
+    return [f"{title} by {by.title.lower()}, {own[0].period_label}: {words.joined(said)}."]
+
+
+def _said(figure: Figure) -> str:
+    if figure.value is None:
+        return "withheld"
+    return words.number(figure.numerator or 0) if figure.denominator is None else words.percent(figure.value)

@@ -1,0 +1,106 @@
+"""Figures by characteristic on the pages and in the API: the same in every form, and hidden in all of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+
+from tests.browser import world
+
+
+@pytest.fixture
+def client(portal: str) -> Iterator[httpx2.Client]:
+    """A program that reads the portal."""
+    with httpx2.Client(base_url=portal, timeout=60) as opened:
+        yield opened
+
+
+def test_a_group_is_shown_where_its_complement_may_be_hidden_beside_authority_and_england(
+    client: httpx2.Client,
+) -> None:
+    """Fifteen girls and fifteen boys here; the small schools of the authority have two or three of each."""
+    tables = client.get(f"/schools/{world.SCHOOL}.json?by=sex&grain=term").json()["tables"]
+    girls, boys, unknown = tables["absence_by"]
+    assert [row["group"] for row in (girls, boys, unknown)] == ["Female", "Male", "Not known"]
+    assert girls["denominator"] * 2 == tables["absence"][0]["denominator"]
+    assert girls["value"] == round(100 * girls["numerator"] / girls["denominator"], 1)
+    hidden = ("numerator", "denominator", "value", "comparison_1", "comparison_2")
+    assert {row[name] for row in (boys, unknown) for name in hidden} == {"c"}
+    assert [row["value"] for row in tables["headcount_by"]] == [15, "c", "c"]
+    assert [row["comparison_2"] for row in tables["headcount_by"]] == [29, "c", "c"]
+
+
+def test_what_is_hidden_of_a_small_school_is_hidden_in_every_group_and_form(client: httpx2.Client) -> None:
+    path = f"/schools/{world.SMALL_SCHOOL}"
+    page = client.get(f"{path}.json?by=sex").json()
+    assert {row["value"] for row in page["tables"]["absence_by"]} == {"c"}
+    assert "withheld" in page["symbols"]["c"]
+    rows = csv.DictReader(io.StringIO(client.get(f"{path}.csv?by=sex&table=absence_by").text))
+    assert {(row["numerator"], row["denominator"], row["value"]) for row in rows} == {("c", "c", "c")}
+    answer = client.get(
+        "/api/figures/absence_overall", params={"level": "school", "unit": world.SMALL_SCHOOL, "by": "sex"}
+    ).json()
+    assert {(one["numerator"], one["value"], one["symbol"]) for one in answer["figures"]} == {
+        (None, None, "c")
+    }
+
+
+def test_the_api_has_what_the_page_has_and_csv_too(client: httpx2.Client) -> None:
+    asked = {"level": "school", "unit": world.SCHOOL, "by": "sex", "for": "F"}
+    answer = client.get("/api/figures/absence_overall", params=asked).json()
+    page = client.get(f"/schools/{world.SCHOOL}.json?by=sex").json()["tables"]["absence_by"][0]
+    (figure,) = answer["figures"]
+    assert (figure["numerator"], figure["denominator"]) == (page["numerator"], page["denominator"])
+    assert answer["groups"]["F"] == "Female"
+    (row,) = csv.DictReader(io.StringIO(client.get("/api/figures/absence_overall.csv", params=asked).text))
+    assert (row["group"], row["numerator"]) == ("F", str(figure["numerator"]))
+
+
+def test_as_known_before_anything_was_sent_there_is_nothing_and_later_times_are_refused(
+    client: httpx2.Client,
+) -> None:
+    asked = {"level": "school", "unit": world.SCHOOL, "grain": "term", "to": "2026-09-20"}
+    before = client.get("/api/figures/headcount", params={**asked, "known_at": "2026-09-20T00:00Z"}).json()
+    now = client.get("/api/figures/headcount", params=asked).json()
+    assert [one["numerator"] for one in before["figures"]] == [None]
+    assert [one["numerator"] for one in now["figures"]] == [world.PUPILS[world.SCHOOL]]
+    for wrong in ("2999-01-01T00:00Z", "2026-09-20T00:00", "yesterday"):
+        assert client.get("/api/figures/headcount", params={**asked, "known_at": wrong}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/england?by=shoes", 400),
+        ("/api/figures/headcount?by=session", 404),
+        ("/api/figures/headcount?level=school", 400),
+        ("/api/figures/headcount?unit=%00", 400),
+        ("/api/figures/nothing", 404),
+        ("/api/figures/absence_overall?by=sex&grain=week", 404),
+        ("/api/figures/absence_overall?by=sex&for=X", 404),
+        ("/trusts/9999", 404),
+    ],
+)
+def test_what_is_not_there_is_a_problem_and_no_fault(client: httpx2.Client, path: str, status: int) -> None:
+    answer = client.get(path)
+    assert answer.status_code == status
+    assert "CR-007" not in answer.text
+
+
+def test_a_trust_has_the_figures_of_its_schools_and_their_page_leads_to_it(client: httpx2.Client) -> None:
+    page = client.get(f"/trusts/{world.TRUST}.json").json()
+    assert page["title"] == "Everby Learning Trust"
+    assert page["facts"]["pupils"] == world.PUPILS[world.OTHER_SCHOOL]
+    assert [row["urn"] for row in page["tables"]["schools"]] == sorted(
+        [world.OTHER_SCHOOL, world.SILENT_SCHOOL], key=lambda urn: urn == world.SILENT_SCHOOL
+    )
+    assert f'href="/trusts/{world.TRUST}"' in client.get(f"/schools/{world.OTHER_SCHOOL}").text
+
+
+def test_a_measure_that_a_characteristic_does_not_divide_says_so(client: httpx2.Client) -> None:
+    page = client.get(f"/schools/{world.SCHOOL}?by=session&measure=persistent_absence").text
+    assert "Persistent absence is not counted by session." in page

@@ -8,6 +8,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 SPARK := .tools/spark
+MOTO := .tools/moto
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test soak spark bench lint format clean
@@ -15,7 +16,7 @@ SPARK := .tools/spark
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1 \2/' | awk '{c=$$2; $$1="";$$2=""; printf "  make %-8s%s\n", c, $$0}'
 
-setup: $(STAMP)  ## make .venv with everything in it, so that .venv/bin/commonroom runs
+setup: $(STAMP) $(MOTO)/.installed  ## make .venv with everything in it, so that .venv/bin/commonroom runs
 
 $(STAMP): requirements/all.txt requirements/uv.txt pyproject.toml package-lock.json scripts/setup
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup
@@ -42,6 +43,12 @@ spark: $(SPARK)/.installed  ## measures on a cluster of Apache Spark with two wo
 $(SPARK)/.installed: $(STAMP) requirements/spark.txt
 	@PATH="$$PATH:$(CURDIR)/.tools/bin" uv pip install --quiet --python $(RUN)/python --target $(SPARK) --no-deps \
 		--no-build-isolation --require-hashes -r requirements/spark.txt
+	@touch $@
+
+# The tests' object store in a folder of its own: it wants an older python-dateutil than the system does.
+$(MOTO)/.installed: $(STAMP) requirements/moto.txt
+	@PATH="$$PATH:$(CURDIR)/.tools/bin" uv pip install --quiet --python $(RUN)/python --target $(MOTO) --no-deps \
+		--require-hashes -r requirements/moto.txt
 	@touch $@
 
 bench: setup  ## measure speed against named peers, results as JSON in test-results/

@@ -98,9 +98,9 @@ def _options(
 
 
 def _add_measures(app: typer.Typer, asked: str, arguments: list[str]) -> None:
-    """`commonroom measure NAME`; with define, list or show in the place of the name, an organisation's own measures."""
+    """`commonroom measure NAME`; with define, list, show or delete in the place of the name, an organisation's own."""
     words = [word for word in arguments if not word.startswith("-")]
-    if asked == "measure" and words[1:2] and words[1] in ("define", "list", "show"):
+    if asked == "measure" and words[1:2] and words[1] in ("define", "list", "show", "delete"):
         from commonroom.warehouse.own_commands import app as own
 
         app.add_typer(own, name="measure")

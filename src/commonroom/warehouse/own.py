@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ MAX_EACH = 20
 MAX_DEPTH = 20
 MAX_MEASURES = 100
 MAX_DECIMALS, MAX_SIZE = 6, 1_000_000
+EXAMPLES = Path(__file__).parent / "own_examples"
 _PATH = Path("own measure.yaml")
 _NAME = re.compile(r"[a-z][a-z0-9_]{2,40}")
 
@@ -42,12 +44,19 @@ RETURNING name
 """
 
 
+@cache
+def examples() -> dict[str, str]:
+    """Declarations to start from, by name."""
+    return {path.stem: path.read_text("utf-8") for path in sorted(EXAMPLES.glob("*.yaml"))}
+
+
 class Own(msgspec.Struct, frozen=True):
     """One measure of an organisation's own."""
 
     owner: str
     measure: Measure
     defined_at: datetime
+    text: str = ""  # as it was written
 
 
 def declared(text: str) -> Measure:
@@ -108,7 +117,7 @@ async def define(connection: Any, principal: Principal, text: str) -> Own:
     kept = await connection.fetchval(_INSERT, principal.party, measure.name, text, now, MAX_MEASURES)
     if kept is None:
         raise _fault(f"you have {MAX_MEASURES} already")
-    return Own(str(principal.party), measure, now)
+    return Own(str(principal.party), measure, now, text)
 
 
 async def known(connection: Any, principal: Principal) -> list[Own]:
@@ -120,7 +129,12 @@ async def known(connection: Any, principal: Principal) -> list[Own]:
     )
     # Proved when they were defined; a published measure may have got the name since.
     return [
-        Own(row["owner"], declarations.parse(row["declaration"], Measure, _PATH), row["defined_at"])
+        Own(
+            row["owner"],
+            declarations.parse(row["declaration"], Measure, _PATH),
+            row["defined_at"],
+            row["declaration"],
+        )
         for row in found
     ]
 

@@ -1,4 +1,4 @@
-"""`commonroom measure define|list|show`: measures of an organisation's own. Parse, call, print."""
+"""`commonroom measure define|list|show|delete`: measures of an organisation's own. Parse, call, print."""
 
 from __future__ import annotations
 
@@ -13,20 +13,18 @@ import typer
 
 from commonroom import settings
 from commonroom.engines import database
-from commonroom.engines.duck import Duck
 from commonroom.identity import Principal, Role
 from commonroom.problems import Problem
 from commonroom.settings import Settings
-from commonroom.warehouse import own, own_figures
+from commonroom.warehouse import own, own_answers
 from commonroom.warehouse.reader import open_reader
 
 app = typer.Typer(no_args_is_help=True, help="Measures of your organisation's own.")
-NAMES = ("define", "list", "show")
 
 Data = Annotated[
     Path | None, typer.Option("--data", help="The data folder.", envvar="COMMONROOM_DATA", show_default=False)
 ]
-As = Annotated[str, typer.Option("--as", help="Whose rights: school or authority.")]
+As = Annotated[str, typer.Option("--as", help="Whose rights: school (also of a trust) or authority.")]
 Party = Annotated[str, typer.Option(help="The organisation (urn:commonroom:org:...) that asks.")]
 Ask = Callable[[Settings, Any, Principal], Awaitable[Any]]
 
@@ -59,45 +57,57 @@ def list_all(party: Party, role: As = "school", data: Data = None) -> None:
 def show(
     name: Annotated[str, typer.Argument(help="The measure's name.")],
     party: Party,
-    on: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="A day of the period asked for.")],
+    on: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="A day of the first period asked for.")],
+    until: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="A day of the last one; none: of one period alone."),
+    ] = None,
     grain: Annotated[str, typer.Option(help="day, week, term or year.")] = "term",
     role: As = "school",
     data: Data = None,
 ) -> None:
-    """Print its figures of the organisation's own facts, and the published ones of its benchmark beside, as JSON."""
-    shown = _run(
+    """Print its figures, whose records they count, and the published ones of its benchmark beside, as JSON."""
+    last = (until or on).date()
+    shown: own_answers.Answer = _run(
         data,
         role,
         party,
-        lambda chosen, connection, who: _shown(chosen, connection, who, name, grain, on.date()),
+        lambda chosen, connection, who: _shown(chosen, connection, who, name, grain, on.date(), last),
     )
-    typer.echo(msgspec.json.encode(shown).decode())
+    beside = shown.benchmark
+    told = {
+        "own": shown.own.figures,
+        "schools": shown.own.schools,
+        "left_out": shown.own.left_out,
+        "published": beside.published if beside else (),
+        "similar": beside.similar if beside else None,
+    }
+    typer.echo(msgspec.json.encode(told).decode())
+
+
+@app.command("delete")
+def delete(
+    name: Annotated[str, typer.Argument(help="The measure's name.")],
+    party: Party,
+    role: As = "school",
+    data: Data = None,
+) -> None:
+    """Forget one of the organisation's own measures."""
+    _run(data, role, party, lambda _, connection, who: own.delete(connection, who, name))
+    typer.echo(f"{name} is deleted.")
 
 
 async def _shown(
-    chosen: Settings, connection: Any, who: Principal, name: str, grain: str, day: date
-) -> dict[str, Any]:
-    duck = Duck(chosen, [chosen.folder("warehouse")])
+    chosen: Settings, connection: Any, who: Principal, name: str, grain: str, first: date, last: date
+) -> own_answers.Answer:
+    reader = open_reader(chosen)
     try:
-        found = await own_figures.figures(
-            chosen, duck, connection, who, name, grain=grain, first=day, last=day, purpose="own measure"
-        )
-        mine = await own.named(connection, who, name)
+        return await own_answers.answer(
+            chosen, reader, connection, who, name, grain=grain, first=first, last=last,
+            purpose="own measure: command line",
+        )  # fmt: skip
     finally:
-        duck.close()
-    beside: list[Any] = []
-    if mine.measure.benchmark is not None:
-        reader = open_reader(chosen)
-        try:
-            beside = await reader.beside(connection, who, mine.measure.benchmark, found.schools, grain, day)
-        finally:
-            reader.close()
-    return {
-        "own": found.figures,
-        "schools": found.schools,
-        "left_out": found.left_out,
-        "published": beside,
-    }
+        reader.close()
 
 
 def _run(data: Path | None, role: str, party: str, ask: Ask) -> Any:

@@ -177,3 +177,11 @@ async def test_the_command_line(house: House, tmp_path: Path, monkeypatch: pytes
         "region",
         "national",
     }
+    assert (told["schools"], told["left_out"], told["similar"]["schools"]) == ([A], [], {})
+    assert "deleted" in await run("delete", "late_marks")
+    assert await run("list") == ""
+
+
+@pytest.mark.parametrize("name", own.examples())
+def test_the_examples_to_start_from_can_be_used(name: str) -> None:
+    assert own.declared(own.examples()[name]).name == name

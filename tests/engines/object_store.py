@@ -1,0 +1,52 @@
+"""An object store that tests start on loopback: moto, which speaks S3 over HTTP in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs
+from deltalake.fs import DeltaStorageHandler
+
+from tests.waiting import until
+
+PACKAGES = Path(__file__).parents[2] / ".tools" / "moto"
+BUCKET = "commonroom"
+
+
+class ObjectStore:
+    """A store with one bucket. Whoever has its `environment` gets in."""
+
+    def __init__(self, folder: Path) -> None:
+        assert PACKAGES.is_dir(), "the tests' object store is not installed: run `make setup`"
+        log = folder / "moto.log"
+        with log.open("w") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
+                stdout=file, stderr=file, env={**os.environ, "PYTHONPATH": str(PACKAGES)},
+            )  # fmt: skip
+        found = until(lambda: re.search(r"Running on (http://127\.0\.0\.1:\d+)", log.read_text()), 60, "moto")
+        self.environment = {
+            "AWS_ENDPOINT_URL": str(found[1]),
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_REGION": "eu-west-2",
+            "AWS_ACCESS_KEY_ID": "tests",
+            "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+        }
+        made = urllib.request.Request(f"{found[1]}/{BUCKET}", method="PUT")  # noqa: S310 - our own server
+        urllib.request.urlopen(made, timeout=20).close()  # noqa: S310
+
+    def stop(self) -> None:
+        """End it at once; all that it holds is gone."""
+        self._process.kill()
+        self._process.wait()
+
+    @staticmethod
+    def objects(address: str) -> Any:
+        """What lies under an address, to look at and to damage."""
+        return pyarrow.fs.PyFileSystem(DeltaStorageHandler(address))

@@ -17,6 +17,7 @@ from commonroom.warehouse.compilation import MEMBERS as MEMBERS
 from commonroom.warehouse.compilation import PERIODS as PERIODS
 from commonroom.warehouse.compilation import columns_of as columns_of
 from commonroom.warehouse.compilation import entities_of as entities_of
+from commonroom.warehouse.model import Best
 from commonroom.warehouse.model import Grain as Grain
 from commonroom.warehouse.model import Level as Level
 from commonroom.warehouse.model import Measure as Measure
@@ -41,9 +42,13 @@ def load(folder: Path = FOLDER) -> dict[str, Measure]:
 
 
 def family(measure: Measure) -> list[Measure]:
-    """The measures that are hidden together with it: the sum first, then what it is the sum of."""
-    whole = next((other for other in load().values() if measure.name in other.sum_of), measure)
-    return [whole, *(named(name) for name in whole.sum_of)]
+    """The measures that are hidden together with it: the sum first, then what it is the sum of, and that of theirs."""
+    whole = next((other for other in load().values() if measure.name in other.sum_of), None)
+    return _with_parts(measure) if whole is None else family(whole)
+
+
+def _with_parts(measure: Measure) -> list[Measure]:
+    return [measure, *(one for name in measure.sum_of for one in _with_parts(named(name)))]
 
 
 def divided(measure: Measure, by: str) -> Measure:
@@ -134,11 +139,7 @@ def _check(measure: Measure, path: Path) -> None:
         raise _fault(path, "`unit` must be items of the entity, the one that names the school among them")
     if measure.beside is not None:
         other = standard.load().entities.get(measure.beside)
-        if (
-            other is None
-            or not set(measure.unit) <= set(other.key)
-            or measure.taken != "on the last school day"
-        ):
+        if other is None or not set(measure.unit) <= set(other.key) or measure.taken == "over the period":
             raise _fault(path, "`beside` is an entity whose key has the unit's items, for a state")
     if measure.within is not None:
         near = standard.load().entities.get(measure.within.entity)
@@ -148,8 +149,26 @@ def _check(measure: Measure, path: Path) -> None:
             )
         if measure.taken != "over the period" or measure.within.entity == measure.entity:
             raise _fault(path, "`within` is of facts of the period, and of another entity")
+    if measure.best is not None:
+        _check_best(measure, measure.best, path)
     if measure.shown_as != "count" and measure.denominator is None:
         raise _fault(path, "a percentage or ratio needs a denominator")
+
+
+def _check_best(measure: Measure, best: Best, path: Path) -> None:
+    entities = standard.load().entities
+    facts = entities.get(measure.beside or "")
+    others = [entities.get(name) for name in best.looks_up]
+    if facts is None or not best.slots or any(slot.places < 1 for slot in best.slots.values()):
+        raise _fault(path, "`best` is of the facts beside, and has slots with places")
+    known = set(facts.by_name)
+    for other in others:
+        if other is None or not set(other.key) <= set(facts.by_name):
+            raise _fault(path, "`looks_up` names entities whose key is items of the facts beside")
+        said = set(other.by_name) - set(other.key)
+        if said & known:
+            raise _fault(path, f"two entities have {', '.join(sorted(said & known))}")
+        known |= said
 
 
 def _check_bonds(found: dict[str, Measure], folder: Path) -> None:
@@ -163,8 +182,10 @@ def _check_bonds(found: dict[str, Measure], folder: Path) -> None:
             if name not in found:
                 raise _fault(path, f"there is no measure {name}")
         for part in (found[name] for name in measure.sum_of):
-            if (part.entity, part.unit, part.population, part.denominator, part.adds_up_over_time) != (
-                measure.entity, measure.unit, measure.population, measure.denominator, measure.adds_up_over_time,
+            # Of counts each counts units of its own; the denominator is of the same units.
+            populations = {measure.population, part.population} if measure.denominator is not None else {None}
+            if len(populations) > 1 or (part.entity, part.unit, part.denominator, part.adds_up_over_time) != (
+                measure.entity, measure.unit, measure.denominator, measure.adds_up_over_time,
             ):  # fmt: skip
                 raise _fault(path, f"{part.name} is not counted over the same denominator")
         if bounded and (found[bounded.measure].entity, found[bounded.measure].taken, bounded.part > 0) != (

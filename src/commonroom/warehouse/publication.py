@@ -126,7 +126,7 @@ def hidden(
     bases_hidden_elsewhere: frozenset[tuple[Place, Time]] | None = None,
     hide: Hide = suppression.hide,
 ) -> frozenset[Name]:
-    """The figures to hide. `family` is a measure with what it is the sum of, the sum first.
+    """The figures to hide. `family` is a measure with what it is the sum of, the sum first, and what these are of.
 
     The denominator is decided first: where it is hidden, nothing over it is shown. `bases_hidden_elsewhere` says where,
     when the denominator is itself the figure of another measure. `hide` is another function only in tests.
@@ -138,7 +138,8 @@ def hidden(
 
     def top_cell(measure: Measure, name: Name, parts: Parts) -> Cell:
         base_hidden = (name[1], name[2]) in bases
-        known_base = None if base_hidden else parts.denominator
+        # Of a ratio, points for each pupil, the numerator may be larger than the denominator.
+        known_base = None if base_hidden or measure.shown_as == "ratio" else parts.denominator
         return _cell(parts.numerator, base_hidden or is_sensitive(measure, parts), known_base)
 
     return frozenset(
@@ -257,8 +258,8 @@ def _table(
             add(name, below, _area_of_sum(place), block)
         if time in calendar.sums:
             add(name, [(measure, place, part) for part in calendar.sums[time]], places.area(place), time)
-        if measure == family[0].name and len(family) > 1:
-            add(name, [(other.name, place, time) for other in family[1:]], places.area(place), block)
+        if parts := by_name[measure].sum_of:
+            add(name, [(part, place, time) for part in parts], places.area(place), block)
     return Table(cells, tuple(tuple(blocks[key]) for key in sorted(blocks)))
 
 

@@ -188,6 +188,69 @@ async def test_workforce_and_pupils_for_each_teacher(house: House) -> None:
         reader.close()
 
 
+def person(staff: int, qualified: bool | None, since: str | None = None) -> dict[str, Any]:
+    known = {"qualified_teacher": qualified, "qualified_teacher_date": since}
+    return {
+        "employer": A, "staff": f"S{staff}", "valid_from": "2026-09-01", "version": 1,
+        **{name: value for name, value in known.items() if value is not None},
+    }  # fmt: skip
+
+
+# Qualified: 1, 2 and half of 3, 2.5 in all. Without: 4 says so, 5 will be from October, 6 has no record: 1 + 1 + 0.5.
+# An assistant who is qualified (7) is no teacher. 30 pupils. 2.5 + 2.5 = 5 teachers.
+async def test_pupils_for_each_qualified_teacher(house: House) -> None:
+    hours = {1: "32.50", 2: "32.50", 3: "16.25", 4: "32.50", 5: "32.50", 6: "16.25"}
+    roles = [role(staff, "TCHR", worked) for staff, worked in hours.items()]
+    people = [
+        person(1, True, "2010-07-01"), person(2, True), person(3, True, "2026-09-11"), person(4, False),
+        person(5, True, "2026-10-01"), person(7, True),
+    ]  # fmt: skip
+    records = {"role": [*roles, role(7, "TASS", "20.00", "37.00")], "staff_member": people}
+    await load(house, A, **records, enrolment=stays(A, 1, 30))
+    of_a = {
+        "teachers_fte": "5.0",
+        "qualified_teachers_fte": "2.5",
+        "unqualified_teachers_fte": "2.5",
+        "pupil_teacher_ratio": "60/500 = 6.0",
+        "pupil_qualified_teacher_ratio": "60/250 = 12.0",
+    }
+    await expect(house, of_a)
+    await expect(house, of_a, level="trust", units=["T1"])
+    # In December 5 is qualified too; of the two who are not, nothing is told.
+    await expect(
+        house,
+        {"qualified_teachers_fte": "3.5", "unqualified_teachers_fte": "c"},
+        grain="year",
+    )
+
+
+# One of the four teachers is not qualified: neither that one nor how many are is told, though all four are.
+async def test_one_teacher_without_the_status_is_not_told_by_subtraction(house: House) -> None:
+    staff = range(1, 5)
+    await load(
+        house,
+        A,
+        role=[role(one, "TCHR", "32.50") for one in staff],
+        staff_member=[person(one, one > 1) for one in staff],
+    )
+    reader = open_reader(house.settings)
+    try:
+        found = {}
+        for measure in ("teachers_fte", "qualified_teachers_fte", "unqualified_teachers_fte"):
+            (figure,) = await reader.figures(
+                house.connection, PUBLIC, measure=measure, level="school", grain="week", units=[A],
+                first=LAST, last=LAST,
+            )  # fmt: skip
+            found[measure] = shown(figure)
+    finally:
+        reader.close()
+    assert found == {
+        "teachers_fte": "4.0",
+        "qualified_teachers_fte": "c",
+        "unqualified_teachers_fte": "c",
+    }
+
+
 # A has 40 places and 30 pupils, B 20 and 25. 12 are to join A, 3 to join B.
 async def test_places_and_money(house: House) -> None:
     for school, places, pupils, joiners, pounds in ((A, 40, 30, 12, "90000.00"), (B, 20, 25, 3, "10000.50")):

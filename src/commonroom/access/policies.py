@@ -32,6 +32,7 @@ Who = Literal[
     "awarding_body",
     "department",
     "clerk",
+    "researcher",
 ]
 
 

@@ -8,10 +8,20 @@ import msgspec
 
 Kind = Literal["end_point", "person", "public"]
 Role = Literal[
-    "end_point", "public", "school", "authority", "operator", "governance", "analyst", "learner", "clerk"
+    "end_point",
+    "public",
+    "school",
+    "authority",
+    "operator",
+    "governance",
+    "analyst",
+    "learner",
+    "clerk",
+    "researcher",
 ]
 
-# A clerk keeps the register of learners right; an operator keeps the platform running and decides about nobody.
+# A clerk keeps the register of learners right; an operator keeps the platform running and decides about nobody; a
+# researcher asks for extracts in the name of an organisation outside, and sees nothing else that the public does not.
 ROLES_OF_PEOPLE: tuple[Role, ...] = (
     "school",
     "authority",
@@ -20,8 +30,9 @@ ROLES_OF_PEOPLE: tuple[Role, ...] = (
     "analyst",
     "learner",
     "clerk",
+    "researcher",
 )
-ROLES_WITH_PARTY: frozenset[Role] = frozenset({"school", "authority"})
+ROLES_WITH_PARTY: frozenset[Role] = frozenset({"school", "authority", "researcher"})
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,32 +20,35 @@ from commonroom.problems import Problem
 OURS, THEIRS = "urn:commonroom:org:1", "urn:commonroom:org:2"
 
 TABLE = """
-                    public  school  authority  operator  governance  analyst  learner  clerk  end_point
-figures             all     all     all        all       all         all      all      all    all
-figures.lineage     all     all     all        all       all         all      all      all    all
-movements           all     all     all        all       all         all      all      all    all
-hub.messages        -       own     own        all       -           -        -        -      -
-hub.traffic         -       -       -          all       -           -        -        -      -
-authority.schools   -       -       own        -         -           -        -        -      -
-learner.records     -       own     own        -         -           -        -        -      -
-warehouse.facts     -       own     own        -         -           all      -        -      -
-warehouse.record    -       own     own        all       -           -        -        -      -
-warehouse.measures  -       own     own        -         -           -        -        -      -
-warehouse.own       -       own     own        -         -           -        -        -      -
-learners.find       -       all     own        -         -           -        -        all    -
-learners.check      -       all     all        -         -           -        -        all    -
-learners.register   -       all     all        -         -           -        -        all    -
-learners.update     -       own     own        -         -           -        -        all    -
-learners.merge      -       -       -          -         -           -        -        all    -
-learners.review     -       -       -          -         -           -        -        all    -
-learners.audit      -       own     own        all       -           -        -        -      -
-learners.numbers    -       own     -          -         -           -        -        -      -
-extracts            -       own     own        all       all         own      -        -      own
-extracts.register   all     all     all        all       all         all      all      all    all
+                    public  school  authority  operator  governance  analyst  learner  clerk  researcher  end_point
+figures             all     all     all        all       all         all      all      all    all         all
+figures.lineage     all     all     all        all       all         all      all      all    all         all
+movements           all     all     all        all       all         all      all      all    all         all
+hub.messages        -       own     own        all       -           -        -        -      -           -
+hub.traffic         -       -       -          all       -           -        -        -      -           -
+authority.schools   -       -       own        -         -           -        -        -      -           -
+learner.records     -       own     own        -         -           -        -        -      -           -
+warehouse.facts     -       own     own        -         -           all      -        -      -           -
+warehouse.record    -       own     own        all       -           -        -        -      -           -
+warehouse.measures  -       own     own        -         -           -        -        -      -           -
+warehouse.own       -       own     own        -         -           -        -        -      -           -
+learners.find       -       all     own        -         -           -        -        all    -           -
+learners.check      -       all     all        -         -           -        -        all    -           -
+learners.register   -       all     all        -         -           -        -        all    -           -
+learners.update     -       own     own        -         -           -        -        all    -           -
+learners.merge      -       -       -          -         -           -        -        all    -           -
+learners.review     -       -       -          -         -           -        -        all    -           -
+learners.audit      -       own     own        all       -           -        -        -      -           -
+learners.numbers    -       own     -          -         -           -        -        -      -           -
+extracts            -       own     own        all       all         own      -        -      own         own
+extracts.register   all     all     all        all       all         all      all      all    all         all
 """
 # The column by which a dataset knows whose a row is; where there are several, each of them does.
 OWNER: dict[tuple[str, str], str | tuple[str, ...]] = {
-    **{("extracts", role): "requester" for role in ("school", "authority", "analyst", "end_point")},
+    **{
+        ("extracts", role): "requester"
+        for role in ("school", "authority", "analyst", "researcher", "end_point")
+    },
     ("hub.messages", "school"): "party",
     ("hub.messages", "authority"): "party",
     ("authority.schools", "authority"): "authority",

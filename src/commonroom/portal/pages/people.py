@@ -24,6 +24,7 @@ FIRST_PAGE = {
     "clerk": "/learners/review",
     "governance": "/movements",
     "analyst": "/england",
+    "researcher": "/my/extracts",
     "learner": "/",
 }
 LONGEST_NAME = 200

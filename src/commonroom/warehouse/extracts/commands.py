@@ -173,7 +173,7 @@ async def _of_party(connection: Any, party: str, by: str) -> Principal:
     urn = await resolve_alias(connection, party)
     if urn is None:
         raise Problem("CR-041", f"{party} is not in the directory.", status=404, where="the party")
-    return Principal(kind="person", id=by, role="analyst", party=urn)
+    return Principal(kind="person", id=by, role="researcher", party=urn)
 
 
 def _governance(by: str) -> Principal:

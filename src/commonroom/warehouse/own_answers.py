@@ -41,7 +41,7 @@ async def answer(
     measure = (await own.named(connection, principal, name)).measure
     found = await own_figures.figures(
         settings, reader.duck, connection, principal, name,
-        grain=grain, first=first, last=last, purpose=purpose,
+        grain=grain, first=first, last=last, purpose=purpose, turnstile=reader.turnstile,
     )  # fmt: skip
     if measure.benchmark is None:
         return Answer(measure, found, None)

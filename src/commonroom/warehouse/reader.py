@@ -89,6 +89,11 @@ class Reader:
         """Its engine, for what else this process reads of the same files under policies of its own."""
         return self._duck
 
+    @property
+    def turnstile(self) -> Turnstile:
+        """Where its expensive questions wait; others of this process wait with them."""
+        return self._turnstile
+
     async def schools(self, connection: Any, on: date) -> dict[str, School]:
         """Every school that the register names, by URN, as it was on a day."""
         head = await heads.newest(connection)

@@ -58,11 +58,11 @@ class Place(Protocol):
 
     address: str
 
-    def table(self, version: int | None = None) -> DeltaTable:
-        """The table, at its newest version unless told otherwise."""
+    def table(self, version: int) -> DeltaTable:
+        """The table at a version, to be read."""
 
-    def is_table(self) -> bool:
-        """Whether there is one."""
+    def newest(self) -> DeltaTable | None:
+        """The table at its newest version, to be written by this process alone; None when there is none."""
 
     def create(self, schema: pa.Schema, properties: CommitProperties) -> None:
         """Make an empty table."""
@@ -150,13 +150,13 @@ class LocalFolder:
         self.folder = folder
         self.address = str(folder)
 
-    def table(self, version: int | None = None) -> DeltaTable:
+    def table(self, version: int) -> DeltaTable:
         """See Place."""
         return DeltaTable(self.address, version=version)
 
-    def is_table(self) -> bool:
+    def newest(self) -> DeltaTable | None:
         """See Place."""
-        return DeltaTable.is_deltatable(self.address)
+        return DeltaTable(self.address) if DeltaTable.is_deltatable(self.address) else None
 
     def create(self, schema: pa.Schema, properties: CommitProperties) -> None:
         """See Place."""
@@ -187,10 +187,13 @@ class LocalFolder:
             for action in map(msgspec.json.decode, entry.read_bytes().splitlines())
             if "add" in action
         ]
-        checkpoints = [*log.glob(f"{until:020d}.checkpoint*.parquet"), *log.glob("_last_checkpoint")]
+        checkpoints = list(log.glob(f"{until:020d}.checkpoint*.parquet"))
+        if checkpoints:
+            checkpoints.append(log / "_last_checkpoint")
+        # The folder itself is new with its first version.
+        made = [self.folder] if after < EMPTY else []
         # A file that one of these versions added and a later one of them removed may be gone already.
-        files.sync([*(path for path in added if path.exists()), *entries, *checkpoints])
-        files.sync([self.folder])
+        files.sync([*(path for path in added if path.exists()), *entries, *checkpoints, *made])
 
     def read(self, name: str) -> bytes | None:
         """See Place."""
@@ -227,6 +230,7 @@ class ObjectFolder:
     def __init__(self, address: str, cache: FileCache, prefix: str) -> None:
         self.address = address
         self._cache, self._prefix = cache, prefix  # of its files in the cache
+        self._written: DeltaTable | None = None
 
     def __truediv__(self, name: str) -> ObjectFolder:
         """What lies under one name in it."""
@@ -245,7 +249,7 @@ class ObjectFolder:
         # delta-rs's own way to the store: the same credentials, and no second library.
         return pyarrow.fs.PyFileSystem(DeltaStorageHandler(self.address, _OPTIONS))
 
-    def table(self, version: int | None = None) -> DeltaTable:
+    def table(self, version: int) -> DeltaTable:
         """See Place. Raises Problem CR-310 when there is no such table or version."""
         with self.reached():
             try:
@@ -253,10 +257,17 @@ class ObjectFolder:
             except TableNotFoundError as error:
                 raise self.not_as_put("there is no table, or not so new a version of it") from error
 
-    def is_table(self) -> bool:
-        """See Place."""
+    def newest(self) -> DeltaTable | None:
+        """See Place. What this process knows of the log already it does not read again: that would be request after request."""
         with self.reached():
-            return DeltaTable.is_deltatable(self.address, _OPTIONS)
+            known, self._written = self._written, None
+            if known is not None:
+                known.update_incremental()
+            try:
+                self._written = known or DeltaTable(self.address, storage_options=_OPTIONS)
+            except TableNotFoundError:
+                return None
+        return self._written
 
     def create(self, schema: pa.Schema, properties: CommitProperties) -> None:
         """See Place."""

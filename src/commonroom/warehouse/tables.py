@@ -39,7 +39,6 @@ _FACT_COLUMNS: dict[str, tuple[Any, str]] = {
 _LATER_COLUMNS = ("origin", "trust_uid", "trust_name")
 _OF_FACT = {name: attrgetter(name) for name in _FACT_COLUMNS}
 _ITEMS = attrgetter("items")
-_READING_ORDER = attrgetter("valid_from", "key", "known_position", "weight")
 LEARNER_ITEM = "upn"
 LEARNER_ID = "learner_id"
 
@@ -78,16 +77,18 @@ class FactTable(msgspec.Struct, frozen=True, dict=True):
 
     def to_arrow(self, facts: Sequence[Fact]) -> Any:
         """Facts as a table, in the order in which they are read: by day, then by key."""
-        ordered = sorted(facts, key=_READING_ORDER)
-        items = list(zip(*map(_ITEMS, ordered), strict=True))
+        items = list(zip(*map(_ITEMS, facts), strict=True))
         values: dict[str, Sequence[Any]] = dict(zip(self.items, items, strict=True))
         for name, of in _OF_FACT.items():
-            values[name] = list(map(of, ordered))
+            values[name] = list(map(of, facts))
         if self.names_learner:
-            values[LEARNER_ID] = [fact.learner_id for fact in ordered]
-        return pa.table(
+            values[LEARNER_ID] = [fact.learner_id for fact in facts]
+        rows = pa.table(
             [pa.array(values[column.name], column.arrow) for column in self.columns], schema=self.schema
         )
+        # Arrow sorts ten times as fast as Python does, and without tuples to sweep up.
+        order = dict.fromkeys(["valid_from", *self.key, "known_position", "weight"])
+        return rows.sort_by([(name, "ascending") for name in order])
 
     def from_row(self, row: Mapping[str, Any]) -> Fact:
         """The fact of a stored row."""

@@ -12,10 +12,10 @@ import ibis
 
 from commonroom import standard
 from commonroom.standard import Codeset
-from commonroom.warehouse import characteristics, tables
+from commonroom.warehouse import best, characteristics, tables
 from commonroom.warehouse.characteristics import MOMENTS, PUPILS
 from commonroom.warehouse.expressions import Expression
-from commonroom.warehouse.model import Measure, Within
+from commonroom.warehouse.model import Best, Measure, Within
 
 _IBIS = {"DATE": "date", "BOOLEAN": "boolean", "BIGINT": "int64", "TINYINT": "int8", "TIMESTAMP": "timestamp"}
 # The tables a compiled measure reads, whatever the engine: rows of the fact log, days or moments of the periods, and
@@ -57,14 +57,28 @@ def columns_of(measure: Measure, entity: str) -> list[str]:
         each = measure.each
     elif entity == measure.beside:
         each = measure.each_beside
-    used = {name for text in each.values() for name in Expression(text, measure.name).names()}
+    texts = [*each.values(), *(_texts_of(measure.best) if measure.best else ())]
+    used = {name for text in texts for name in Expression(text, measure.name).names()}
     used |= set(measure.unit)
+    if measure.best is not None and entity == measure.beside:
+        used |= {name for other in measure.best.looks_up for name in tables.of(other).key}
     if measure.within is not None and measure.within.entity == entity:
         used |= {START, END}
     if measure.by is not None:
-        used |= {one.item for one in [characteristics.named(measure.by)] if one.entity == entity}
+        of = characteristics.named(measure.by)
+        used |= {characteristics.item_of(of, entity)} if entity in (of.entity, *of.facts) else set()
     items = [name for name in table.items if name in {*used, *table.key}]
     return [*items, "valid_from", "valid_to", "weight"]
+
+
+def _texts_of(rules: Best) -> list[str]:
+    slots = [slot.of for slot in rules.slots.values()]
+    return [
+        rules.counts,
+        rules.worth,
+        *slots,
+        *(text for text in (rules.once, rules.twice) if text is not None),
+    ]
 
 
 def entities_of(measure: Measure) -> dict[str, str]:
@@ -72,6 +86,8 @@ def entities_of(measure: Measure) -> dict[str, str]:
     found = {FACTS: measure.entity}
     if measure.beside is not None:
         found[BESIDE] = measure.beside
+    if measure.best is not None:
+        found.update({entity: entity for entity in measure.best.looks_up})
     if measure.within is not None:
         found[NEAR] = measure.within.entity
     if measure.by is not None and not is_of_facts(measure, measure.by):
@@ -136,7 +152,9 @@ def _known(measure: Measure, rows: Any) -> Any:
     same = ["period", *measure.unit]
     if measure.by is not None and is_of_facts(measure, measure.by):
         of = characteristics.named(measure.by)
-        rows = rows.mutate(category=characteristics.group_of(of, rows[of.item]))
+        rows = rows.mutate(
+            category=characteristics.group_of(of, rows[characteristics.item_of(of, measure.entity)])
+        )
         same.append("category")
     weight = rows.weight.cast("int64") if measure.taken == "over the period" else None
     totals = {
@@ -159,6 +177,9 @@ def _with_beside(measure: Measure, units: Any, beside: str) -> Any:
     """Units with what is known of them in another entity; 0 where it knows nothing."""
     rows = _state(measure, BESIDE)
     same = ["period", *measure.unit]
+    if measure.best is not None:
+        rows = _looked_up(measure, rows, measure.best.looks_up)
+        rows = best.filled(rows, measure.best, same, tables.of(beside).key, f"measure {measure.name}")
     totals = {
         name: Expression(text, f"measure {measure.name}, each_beside {name}").compile(
             rows, None, _codesets(beside)
@@ -169,6 +190,19 @@ def _with_beside(measure: Measure, units: Any, beside: str) -> Any:
     joined = units.left_join(others, same, rname="other_{name}")
     known = {name: joined[name].fill_null(0) for name in measure.each_beside}
     return joined.select(*same, *measure.each, **known)
+
+
+def _looked_up(measure: Measure, rows: Any, entities: tuple[str, ...]) -> Any:
+    """Rows with what other entities say on the same day of what their keys name."""
+    for entity in entities:
+        table = tables.of(entity)
+        same = ["period", *table.key]
+        found = _state(measure, entity)
+        found = found.select(
+            *same, *(name for name in found.columns if name in set(table.items) - set(table.key))
+        )
+        rows = rows.inner_join(found, same)
+    return rows
 
 
 def _groups(measure: Measure, units: Any) -> Any:

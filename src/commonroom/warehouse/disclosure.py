@@ -67,7 +67,8 @@ def show(measure: Measure, parts: Counted, *, hidden: bool) -> Shown:
 
 def nothing(measure: Measure) -> Shown:
     """What is shown where there is no unit at all."""
-    return Shown(None, None, None, NOT_AVAILABLE if measure.shown_as == "count" else NOT_APPLICABLE)
+    is_unknown = measure.shown_as == "count" or measure.taken == "at the end of the period"
+    return Shown(None, None, None, NOT_AVAILABLE if is_unknown else NOT_APPLICABLE)
 
 
 def rounded(measure: Measure, numerator: int, denominator: int | None) -> Decimal:

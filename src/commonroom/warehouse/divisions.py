@@ -50,6 +50,11 @@ def filled(
     times = {time for _, _, time in numbers}
     found = {}
     for measure in family:
+        if measure.nobody_is_unknown:
+            found.update(
+                {name: parts for name, parts in numbers.items() if name[0].startswith(f"{measure.name}=")}
+            )
+            continue
         nobody = Parts(0, None if measure.denominator is None else 0, 0)
         for name, place, time in whole:
             if name == measure.name and time in times:
@@ -96,7 +101,9 @@ def hidden(
                 if is_dark(group, place, time) or is_sensitive(measure, parts)
             }
             limits = {
-                group: None if is_dark(group, place, time) else parts.denominator
+                group: None
+                if is_dark(group, place, time) or measure.shown_as == "ratio"
+                else parts.denominator
                 for group, parts in mine.items()
             }
             cells.add(

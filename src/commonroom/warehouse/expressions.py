@@ -3,6 +3,8 @@
     code.category in ('authorised_absence', 'unauthorised_absence')     an attribute that the code set gives to the code
     entry_date <= on and (leaving_date is None or leaving_date >= on)   `on` is the day a state is taken
     sum(missed), count(missed * 10 >= possible)                         over the rows of a stage; conditions count as 1 or 0
+    leaving_date >= days_before(on, 60)     so many days earlier
+    admission_year == next_academic_year(on)     the name of the academic year of a day, or of the one after: 2026/27
     sum(hundredths(hours) * 100 // hundredths(full) if end is None else 0)     decimals become whole hundredths
 
 All arithmetic is on whole numbers, so that every engine gives the same answer to the last digit.
@@ -32,6 +34,10 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 TOTALS = ("sum", "count")
 _HUNDREDTHS = "hundredths"
+# Of a day, the name of its academic year ("2026/27") and of the one after: how far on from the year of the day each is.
+_YEARS = {"academic_year": 0, "next_academic_year": 1}
+_SEPTEMBER = 9
+_DAYS_BEFORE = "days_before"
 
 
 class Expression:
@@ -97,6 +103,14 @@ class _Compiler:
             ):
                 # A decimal is kept as its digits; nothing of it is lost, so every engine finds the same.
                 return (self._column(column).cast("decimal(18, 2)") * 100).cast("int64")
+            case ast.Call(func=ast.Name(id=name), args=[ast.Name(id=column)], keywords=[]) if name in _YEARS:
+                return _academic_year(self._column(column), _YEARS[name])
+            case ast.Call(
+                func=ast.Name(id=name),
+                args=[ast.Name(id=column), ast.Constant(value=int() as days)],
+                keywords=[],
+            ) if name == _DAYS_BEFORE and not isinstance(days, bool):
+                return self._column(column) - ibis.interval(days=days)
             case ast.Compare(left=left, ops=[op], comparators=[right]):
                 return self._comparison(left, op, right)
             case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in TOTALS:
@@ -162,3 +176,9 @@ class _Compiler:
             raise self.expression.problem("`count` counts where a condition holds; write one")
         number = value.cast("int64")
         return (number if self.weight is None else number * self.weight).sum()
+
+
+def _academic_year(day: Any, further: int) -> Any:
+    """The name of the academic year of a day, or of one so much further on."""
+    begins = day.year().cast("int64") + ibis.ifelse(day.month() >= _SEPTEMBER, 0, -1) + further
+    return begins.cast("string") + "/" + ((begins + 1) % 100).cast("string").lpad(2, "0")

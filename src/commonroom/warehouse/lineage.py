@@ -27,7 +27,7 @@ from commonroom.warehouse.model import Grain, Level, Measure
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Place
 from commonroom.warehouse.releases import Release, Releases
-from commonroom.warehouse.spans import View, place_of, time_of
+from commonroom.warehouse.spans import View, place_of, state_day, time_of
 from commonroom.warehouse.tables import FactTable
 
 MAX_MESSAGES = 500  # of each entity; the newest
@@ -71,6 +71,8 @@ facts AS (
 )
 """
 _READ = "WITH read AS (SELECT * FROM ({relation}) AS stored SEMI JOIN members ON members.code = stored.{school}), "
+# What is said of no school, as of qualifications, every figure is made of.
+_READ_ALL = "WITH read AS ({relation}), "
 _SENDERS = """
 SELECT sender, count(DISTINCT message) AS messages, min(known_from) AS first, max(known_from) AS last
 FROM facts
@@ -226,26 +228,27 @@ class Tracer:
         period, measure = wanted.period, wanted.measure
         # What lies beside a flow's facts is a state too.
         is_flow = measure.taken == "over the period" and table.entity == measure.entity
-        first, last = (period.start, period.end) if is_flow else (date.min, period.last_school_day)
-        school = next(name for name in ("school", "urn", measure.place) if name in table.items)
+        first, last = (period.start, period.end) if is_flow else (date.min, state_day(measure, period))
+        school = next((name for name in ("school", "urn", measure.place) if name in table.items), None)
         codes = members["code"].to_pylist() or [""]
         if table.entity == organisations.ENTITY:
             last = date.max
         files = [
             file.path
             for file in delta.files_of(table.folder(self._settings), version)
-            if file.may_hold("valid_from", first, last) and file.may_hold(school, codes[0], codes[-1])
+            if file.may_hold("valid_from", first, last)
+            and (school is None or file.may_hold(school, codes[0], codes[-1]))
         ]
         where = f"valid_from BETWEEN DATE '{first}' AND DATE '{last}'{organisations.known(view.known_at)}"
         relation = table.relation(files, [column.name for column in table.columns], where)
-        read = _READ.format(relation=relation, school=school)
+        read = (_READ_ALL if school is None else _READ).format(relation=relation, school=school)
         key = ", ".join(table.key)
         if table.entity == organisations.ENTITY:
             on = _day_of_groups(period, view.today)
             items = ", ".join(table.items)
             order = organisations.SPOKEN_FIRST
             return read + _REGISTERED.format(key=key, items=items, order=order), [on, on]
-        return read + (_FLOW if is_flow else _STATE.format(key=key, on=period.last_school_day)), []
+        return read + (_FLOW if is_flow else _STATE.format(key=key, on=state_day(measure, period))), []
 
 
 def _within(period: Period, grains: Sequence[Grain], view: View) -> list[Period]:

@@ -10,6 +10,7 @@ import msgspec
 
 from commonroom import declarations, standard
 from commonroom.problems import Problem, add_codes
+from commonroom.standard.holders import AUTHORITIES
 from commonroom.warehouse import characteristics
 from commonroom.warehouse.compilation import END, START, expression, is_of_facts
 from commonroom.warehouse.compilation import FACTS as FACTS
@@ -54,7 +55,8 @@ def _with_parts(measure: Measure) -> list[Measure]:
 def divided(measure: Measure, by: str) -> Measure:
     """The measure by a characteristic: its rows have the group as `category`. Raises Problem CR-063 (404)."""
     if is_of_facts(measure, by):
-        possible = measure.adds_up_over_time and set(characteristics.UNIT) <= set(measure.unit)
+        adds_up = measure.adds_up_over_time and set(characteristics.UNIT) <= set(measure.unit)
+        possible = adds_up or measure.entity in characteristics.named(by).facts
     else:
         whose = characteristics.named(by).entity  # of marks no other entity's state is one
         possible = set(characteristics.UNIT) <= set(measure.unit) and not characteristics.is_of_facts(
@@ -90,6 +92,12 @@ def _is_published_the_other_way_round(measure: Measure, by: str) -> bool:
         return False
     others = [named(name) for name in characteristics.named(by).same_as.values()]
     return by < same[1] and any(other.base == measure.base for other in others)
+
+
+def is_of_authorities(measure: Measure) -> bool:
+    """Whether its facts are an authority's and of no school."""
+    entity = standard.load().entities[measure.entity]
+    return entity.by_name[measure.place].codeset == AUTHORITIES
 
 
 def bounded_by(measure: Measure) -> list[Measure]:
@@ -151,6 +159,8 @@ def _check(measure: Measure, path: Path) -> None:
             raise _fault(path, "`within` is of facts of the period, and of another entity")
     if measure.best is not None:
         _check_best(measure, measure.best, path)
+    if is_of_authorities(measure) and {"school", "trust"} & set(measure.levels):
+        raise _fault(path, "what is of no school has no figure of a school or a trust")
     if measure.shown_as != "count" and measure.denominator is None:
         raise _fault(path, "a percentage or ratio needs a denominator")
 

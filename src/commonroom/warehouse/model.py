@@ -26,6 +26,29 @@ class Within(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     days: int
 
 
+class Slot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """So many places for the best of the facts of which `of` holds."""
+
+    of: str
+    places: int
+
+
+class Best(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The best of the facts beside a unit fill places, slot by slot: what one slot leaves may stand in a later one.
+
+    `each_beside` then knows of each fact its `slot` (the name, none where it found no place) and its `worth`.
+    """
+
+    counts: str  # which facts count at all
+    worth: str  # what a fact is worth in a place, a whole number
+    slots: dict[str, Slot]
+    # Entities whose state is laid to each fact by their key, which are items of the fact; a fact without counts nowhere.
+    looks_up: tuple[str, ...] = ()
+    # Of a unit's facts for which this is the same the earliest counts, of one day the best.
+    once: str | None = None
+    twice: str | None = None  # which facts fill two places
+
+
 class BoundedBy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Counts the units whose own numerator in `measure` is a `part`-th of their own denominator there, or more."""
 
@@ -41,8 +64,9 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     meaning: str  # for everybody
     source: str  # whose definition it is
     entity: str
-    # A flow (facts dated in the period) or a state (facts valid on one day).
-    taken: Literal["over the period", "on the last school day"]
+    # A flow (facts dated in the period) or a state (facts valid on one day). At the end of a period there is nothing
+    # before it is over. What is taken on the last day that has come has figures of days without school too.
+    taken: Literal["over the period", "on the last school day", "on the last day", "at the end of the period"]
     unit: tuple[str, ...]  # stage 1: one row per these items and period
     each: dict[str, str]  # what is known of a unit, whole numbers
     numerator: str  # stage 2: over the units of a group
@@ -57,10 +81,13 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scale: int = 1
     times: int = 1
     within: Within | None = None
-    place: str = "school"  # the item that names the school, where it is called otherwise
+    place: str = "school"  # the item that names the school, or the authority of facts that are of no school
+    # By a characteristic, a group without a unit is not known rather than 0: year groups without an admission number.
+    nobody_is_unknown: bool = False
     # Another entity whose state on the same day is laid beside each unit, by the unit's items, and what is taken of it.
     beside: str | None = None
     each_beside: dict[str, str] = {}
+    best: Best | None = None  # of the facts beside
     # What else its figures are bound to by sums, so that they are hidden together (see `publication`).
     sum_of: tuple[str, ...] = ()  # the measures that add up to it, over the same denominator
     base: str | None = None  # the measure whose figure is its denominator

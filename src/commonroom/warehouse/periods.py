@@ -24,6 +24,7 @@ class Period(msgspec.Struct, frozen=True):
     label: str
     # The last school day that has come: a state is taken on it.
     last_school_day: date
+    is_over: bool = True
 
     def days(self) -> list[date]:
         """Every day in it."""
@@ -66,4 +67,4 @@ def _bounds(grain: Grain, day: date) -> tuple[date, date, str]:
 def _period(grain: Grain, start: date, end: date, label: str, today: date) -> Period:
     begins, ends = terms.covered()
     come = terms.school_days(max(start, begins), min(end, today, ends))
-    return Period(grain, start, end, label, come[-1])
+    return Period(grain, start, end, label, come[-1], end < today)

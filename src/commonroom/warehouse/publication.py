@@ -96,6 +96,8 @@ def tree(groups: Mapping[str, Mapping[Level, str | None]]) -> Tree:
     for of in groups.values():
         for levels in _CHAINS:
             chain: list[Place] = [(level, code) for level in levels if (code := of.get(level)) is not None]
+            if not chain:  # an authority belongs to no trust
+                continue
             for below, above in zip(chain, [*chain[1:], None], strict=True):
                 if levels is _CHAINS[0]:
                     if below in parents:

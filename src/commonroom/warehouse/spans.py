@@ -19,6 +19,7 @@ from commonroom.warehouse.model import Grain, Level, Measure
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Calendar, Place
 
+AT_THE_END = "at the end of the period"  # a state, known once the period is over
 GRAINS: tuple[Grain, ...] = ("day", "week", "term")
 
 
@@ -32,9 +33,14 @@ class View(msgspec.Struct, frozen=True):
 
 def time_of(measure: Measure, period: Period) -> str:
     """A period's name in a release. States taken on the same day are the same figure, whatever the grain."""
-    if measure.taken == "on the last school day":
-        return f"on {period.last_school_day}"
-    return f"{period.grain} {period.start}"
+    if measure.taken == "over the period":
+        return f"{period.grain} {period.start}"
+    return f"on {state_day(measure, period)}"
+
+
+def state_day(measure: Measure, period: Period) -> date:
+    """The day of a state."""
+    return period.end if measure.taken == AT_THE_END else period.last_school_day
 
 
 def place_of(level: Level, unit: str) -> Place:
@@ -107,7 +113,8 @@ def period_rows(measure: Measure, wanted: Sequence[Period]) -> Any:
         rows = [(day, name) for name, mine in days(measure, wanted).items() for day in mine]
         name = "day"
     else:
-        rows = list(dict.fromkeys((period.last_school_day, time_of(measure, period)) for period in wanted))
+        begun = [one for one in wanted if one.is_over or measure.taken != AT_THE_END]
+        rows = list(dict.fromkeys((state_day(measure, period), time_of(measure, period)) for period in begun))
         name = "on"
-    when, names = zip(*rows, strict=True)
+    when, names = [day for day, _ in rows], [period for _, period in rows]
     return pa.table({name: pa.array(when, pa.date32()), "period": pa.array(names, pa.string())})

@@ -17,7 +17,7 @@ from commonroom.standard import identifiers
 from commonroom.warehouse import batches
 from commonroom.warehouse.batches import Loaded
 
-REGISTERS = org_urn(uuid7())
+REGISTERS, DEPARTMENT = org_urn(uuid7()), org_urn(uuid7())
 Record = dict[str, Any]
 
 
@@ -74,8 +74,12 @@ class House:
         register = Party(REGISTERS, "Registers", ("platform",))
         await directory.publish(
             self.connection,
-            [*parties, register],
-            [*aliases, Alias(alias_urn("platform", "registers"), REGISTERS)],
+            [*parties, register, Party(DEPARTMENT, "Department", ("platform",))],
+            [
+                *aliases,
+                Alias(alias_urn("platform", "registers"), REGISTERS),
+                Alias(alias_urn("platform", "department"), DEPARTMENT),
+            ],
             [],
         )
         return self

@@ -21,7 +21,7 @@ from commonroom.identity import PUBLIC, Principal
 from commonroom.ids import alias_urn
 from commonroom.problems import Problem
 from commonroom.settings import Settings
-from commonroom.warehouse.extracts import model, office, packing, register
+from commonroom.warehouse.extracts import model, office, packing, register, rights
 from commonroom.warehouse.extracts.model import Declaration
 from tests.unit.warehouse.house import House, enrolment, mark, upn
 
@@ -315,3 +315,33 @@ def test_the_request_of_the_page_is_a_good_one(tmp_path: Path) -> None:
     page = (Path(__file__).parents[3] / "docs" / "extracts.md").read_text("utf-8")
     (tmp_path / "request.yaml").write_text(page.partition("```yaml\n")[2].partition("```")[0])
     assert model.load(tmp_path / "request.yaml").form == "pseudonymised"
+
+
+async def test_who_is_of_another_role_neither_decides_nor_freezes(desk: Desk) -> None:
+    await desk.protect()
+    await office.request(desk.connection, desk.asked(), desk.requester)
+    with pytest.raises(Problem, match="to decide is for governance") as raised:
+        await office.decide(desk.connection, "attendance-study", True, OPERATOR, "of its own accord")
+    assert (raised.value.code, raised.value.status) == ("CR-337", 403)
+    await office.decide(desk.connection, "attendance-study", True, GOVERNANCE, "proportionate")
+    for who in (desk.requester, GOVERNANCE):
+        with pytest.raises(Problem, match="to freeze is for operator"):
+            await office.freeze(desk.settings, desk.connection, desk.house.duck, "attendance-study", who)
+
+
+async def test_a_party_has_so_many_requests_waiting_and_no_more(desk: Desk) -> None:
+    for number in range(rights.MOST_WAITING):
+        await office.request(desk.connection, desk.asked(name=f"study-{number}"), desk.requester)
+    with pytest.raises(Problem, match="wait for a decision") as raised:
+        await office.request(desk.connection, desk.asked(name="one-more"), desk.requester)
+    assert (raised.value.code, raised.value.status) == ("CR-336", 429)
+    await office.decide(desk.connection, "study-0", False, GOVERNANCE, "no")
+    await office.request(desk.connection, desk.asked(name="one-more"), desk.requester)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"purpose": ""}, {"purpose": "x" * 2001}, {"title": "a\0b"}, {"schools": ["990001"] * 2001}]
+)
+async def test_what_is_written_by_hand_has_its_bounds(desk: Desk, changes: dict[str, Any]) -> None:
+    with pytest.raises(Problem, match=r"characters that can be printed|at most 2,000 schools"):
+        await office.request(desk.connection, desk.asked(**changes), desk.requester)

@@ -24,6 +24,9 @@ add_codes(
 
 Form = Literal["pseudonymised", "identifiable"]
 PUPIL = "pupil"  # the column of pseudonyms
+# Characters of what is written by hand.
+LONGEST = {"title": 200, "purpose": 2000, "legal_basis": 500, "evidence": 500}
+MOST_SCHOOLS = 2000
 # Items that name a person by themselves, or the place of a home. Codes, counts and yes or no describe one among many.
 _NAMING = ("identifier", "string", "date", "decimal")
 
@@ -53,6 +56,7 @@ class Declaration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expires_on: date
     evidence: str  # where the requester's protection is described; the hub's dated evidence decides
     schools: list[str] | None = None  # URNs; None: all
+    evidence_on: date | None = None  # the day of that evidence
 
 
 def load(path: Path) -> Declaration:
@@ -66,6 +70,12 @@ def judge(asked: Declaration) -> None:
     """Raise Problem CR-265 for what may not be asked for, or could not be made."""
     if not asked.name.replace("-", "").isalnum() or asked.name.lower() != asked.name or len(asked.name) > 60:
         raise _not_so("its name has small letters, digits and - only, at most 60", "name")
+    for item, most in LONGEST.items():
+        text = getattr(asked, item)
+        if not text.strip() or len(text) > most or not text.replace("\r", "").replace("\n", "").isprintable():
+            raise _not_so(f"it has 1 to {most:,} characters that can be printed", item)
+    if len(asked.schools or ()) > MOST_SCHOOLS:
+        raise _not_so(f"it names at most {MOST_SCHOOLS:,} schools, or none for all", "schools")
     if not asked.checking_from <= asked.freeze_on < asked.expires_on:
         raise _not_so(
             "checking, freezing and expiry follow each other", "checking_from, freeze_on, expires_on"

@@ -24,14 +24,12 @@ from commonroom.hub import resolve_alias
 from commonroom.problems import Problem
 from commonroom.settings import Settings
 from commonroom.warehouse import heads
-from commonroom.warehouse.extracts import cut, packing
-from commonroom.warehouse.extracts.model import Declaration, Form, judge
+from commonroom.warehouse.extracts import cut, packing, rights
+from commonroom.warehouse.extracts.model import Declaration, judge
 from commonroom.warehouse.extracts.packing import Manifest
 from commonroom.warehouse.heads import Head
 
 DATASET = "extracts"
-# What the hub's evidence must say of the requester (hub.level_of: 0 public to 3 restricted).
-NEEDS: dict[Form, int] = {"pseudonymised": 2, "identifiable": 3}
 MOST_WHY = 1_000
 LITTER_SECONDS = 24 * 3600
 COMMIT_SECONDS, PAUSE = 10.0, 0.05
@@ -55,7 +53,6 @@ WHERE {scope} ORDER BY name
 _STEPS = "SELECT step, who, why, at FROM warehouse.extract_step WHERE extract = $1 ORDER BY number"
 _STATE = "UPDATE warehouse.extract SET state = $2 WHERE name = $1"
 _FROZEN = "UPDATE warehouse.extract SET state = 'frozen', known_at = $2, manifest = $3 WHERE name = $1"
-_LEVEL = "SELECT hub.level_of($1, NULL)"
 _OVER = """
 SELECT name FROM warehouse.extract
 WHERE state = 'frozen' AND (declaration ->> 'expires_on')::date < engines.domain_now()::date
@@ -97,7 +94,7 @@ class Extract(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def request(connection: Any, asked: Declaration, who: Asker) -> Extract:
-    """Ask for an extract, as the party itself. Raises Problem CR-265, CR-266."""
+    """Ask for an extract, as the party itself. Raises Problem CR-265, CR-336."""
     judge(asked)
     requester = await resolve_alias(connection, asked.requester)
     if requester is None or requester != who.party:
@@ -109,6 +106,7 @@ async def request(connection: Any, asked: Declaration, who: Asker) -> Extract:
             remedy="Ask for your own party.",
         )
     content = msgspec.json.encode(asked)
+    await rights.need_room(connection, requester)
     async with connection.transaction():
         made = await connection.fetchval(
             _REQUEST, asked.name, requester, asked, hashlib.sha256(content).hexdigest()
@@ -122,14 +120,15 @@ async def request(connection: Any, asked: Declaration, who: Asker) -> Extract:
 async def decide(connection: Any, name: str, approve: bool, who: Asker, why: str) -> Extract:
     """Approve or refuse a request, for a reason. The requester's dated evidence must hold on the day.
 
-    Raises Problem CR-266, CR-267, CR-269.
+    Raises Problem CR-266, CR-267, CR-269, CR-337.
     """
     async with connection.transaction():
         found = await _locked(connection, name, "requested")
         if found.requester == who.party:
             raise Problem("CR-267", "nobody decides about a request of its own", status=403, where=name)
+        rights.need_role(who, "decide", name)
         if approve:
-            await _need_protection(connection, found)
+            await rights.need_protection(connection, found.requester, found.declaration.form, found.name)
         await connection.execute(_STATE, name, "approved" if approve else "refused")
         await _note(connection, name, "approved" if approve else "refused", who, why)
     return await _found(connection, name)
@@ -158,14 +157,15 @@ async def trial(settings: Settings, connection: Any, duck: Duck, name: str, who:
 async def freeze(settings: Settings, connection: Any, duck: Duck, name: str, who: Asker) -> Extract:
     """Make the copy for good, on or after its announced day. Safe to repeat after a crash.
 
-    Raises Problem CR-267 when it is not the day, or letters accepted before now are still on their way in.
+    Raises Problem CR-267 when it is not the day, or letters accepted before now are still on their way in, CR-337.
     """
     await visible(connection, name, who)
+    rights.need_role(who, "freeze", name)
     async with connection.transaction():
         found = await _locked(connection, name, "approved")
         if await clock.today(connection) < found.declaration.freeze_on:
             raise Problem("CR-267", f"it is frozen on {found.declaration.freeze_on}", status=409, where=name)
-        await _need_protection(connection, found)
+        await rights.need_protection(connection, found.requester, found.declaration.form, found.name)
         known_at = await _settled_moment(connection)
         head = await heads.newest(connection)
         folder = settings.folder("extracts") / name
@@ -209,7 +209,7 @@ async def folder_of(settings: Settings, connection: Any, name: str, who: Asker, 
     _at(found, "frozen")
     if await clock.today(connection) > found.declaration.expires_on:
         raise Problem("CR-267", "its time is over", status=410, where=name)
-    await _need_protection(connection, found)
+    await rights.need_protection(connection, found.requester, found.declaration.form, found.name)
     assert found.manifest is not None
     await access.audit(connection, who, DATASET, purpose, sum(file.rows for file in found.manifest.files))
     return settings.folder("extracts") / name
@@ -314,18 +314,6 @@ async def _being_written(connection: Any, moment: datetime) -> int:
     )  # a transaction sees the first answer again otherwise
     found: int = await connection.fetchval(_BEING_WRITTEN, moment)
     return found
-
-
-async def _need_protection(connection: Any, found: Extract) -> None:
-    level = await connection.fetchval(_LEVEL, found.requester)
-    if level < NEEDS[found.declaration.form]:
-        raise Problem(
-            "CR-269",
-            f"an extract that is {found.declaration.form} needs evidence of a higher level than the requester has today",
-            status=403,
-            where=found.name,
-            remedy="Record dated evidence: commonroom hub evidence add.",
-        )
 
 
 async def _note(connection: Any, name: str, step: str, who: Asker, why: str) -> None:

@@ -50,3 +50,11 @@ class ObjectStore:
     def objects(address: str) -> Any:
         """What lies under an address, to look at and to damage."""
         return pyarrow.fs.PyFileSystem(DeltaStorageHandler(address))
+
+    @staticmethod
+    def put(address: str, name: str, content: bytes) -> None:
+        """Put an object under an address, over any that is there."""
+        # pyarrow's own file would hand delta-rs a buffer, and that one takes bytes alone.
+        file = DeltaStorageHandler(address)._handler.open_output_stream(name, None)
+        file.write(content)
+        file.close()

@@ -23,8 +23,8 @@ from deltalake import (
 )
 from deltalake.exceptions import CommitFailedError
 
-from commonroom.engines import places
-from commonroom.engines.places import LOG, Folder, Place, entry_name
+from commonroom.engines import delta_log, places
+from commonroom.engines.places import Folder, Place
 from commonroom.problems import Problem, add_codes
 
 add_codes(
@@ -34,7 +34,7 @@ add_codes(
     }
 )
 
-EMPTY = places.EMPTY
+EMPTY = delta_log.EMPTY
 KEEP_HOURS = 24
 COMPACT_FROM_FILES = 24
 CHECKPOINT_EVERY = 50
@@ -140,9 +140,14 @@ def tidy(
 
 def needs_tidying(folder: Folder, version: int) -> bool:
     """Whether a version has so many small files, or so long a log, that reading or committing slows down."""
-    if version - _last_checkpoint(places.of(folder)) >= CHECKPOINT_EVERY:
+    place = places.of(folder)
+    return place.once(version, lambda: _needs_tidying(place, version))
+
+
+def _needs_tidying(place: Place, version: int) -> bool:
+    if version - _last_checkpoint(place) >= CHECKPOINT_EVERY:
         return True
-    return _size_due(files_of(folder, version)) is not None
+    return _size_due(_remembered_files(place, version)) is not None
 
 
 def _size_due(stored: Sequence[TableFile]) -> int | None:
@@ -160,8 +165,7 @@ def _size_due(stored: Sequence[TableFile]) -> int | None:
 
 def files_of(folder: Folder, version: int) -> list[TableFile]:
     """The data files of one version. Raises Problem CR-061 for a table whose files do not speak for themselves."""
-    place = places.of(folder)
-    return list(place.recall(version, lambda: _files_of(place, version)))
+    return list(_remembered_files(places.of(folder), version))
 
 
 def missing(folder: Folder, stored: Sequence[TableFile]) -> tuple[int, int]:
@@ -169,6 +173,10 @@ def missing(folder: Folder, stored: Sequence[TableFile]) -> tuple[int, int]:
     sizes = places.of(folder).sizes([file.name for file in stored])
     absent = sizes.count(None)
     return absent, sum(size != file.size for size, file in zip(sizes, stored, strict=True)) - absent
+
+
+def _remembered_files(place: Place, version: int) -> tuple[TableFile, ...]:
+    return place.recall(version, lambda: _files_of(place, version))
 
 
 def _files_of(place: Place, version: int) -> tuple[TableFile, ...]:
@@ -216,12 +224,12 @@ def appended(folder: Folder, after: int, until: int) -> list[str] | None:
 
 def identity(folder: Folder, version: int) -> str:
     """What tells this version from another one of that number, as there is after a table was put back; "" for none."""
-    entry = places.of(folder).read(f"{LOG}/{entry_name(version)}")
+    entry = places.of(folder).read(delta_log.entry_of(version))
     return "" if entry is None else hashlib.sha256(entry).hexdigest()[:32]
 
 
 def _actions(place: Place, version: int) -> list[dict[str, Any]]:
-    entry = place.read(f"{LOG}/{entry_name(version)}")
+    entry = place.read(delta_log.entry_of(version))
     if entry is None:
         return [{"remove": {"path": ""}}]  # nobody knows what it said
     return [msgspec.json.decode(line) for line in entry.splitlines()]
@@ -249,12 +257,7 @@ def _at_announced(place: Place, after: int | None, batch: Batch, schema: pa.Sche
     """The table with nothing in it after the announced version."""
     announced = EMPTY if after is None else after
     place.mend(announced)
-    if schema is not None and not place.is_table():
-        if after is not None:
-            raise place.not_as_put(f"version {after} of this table was announced, and there is no table")
-        place.create(schema, CommitProperties(max_commit_retries=_NO_RETRY))
-        place.settle(-1, EMPTY)
-    table = place.table()
+    table = place.newest(anew=schema is None) or _created(place, after, schema)
     if table.version() != announced:
         try:
             with place.reached():
@@ -265,8 +268,18 @@ def _at_announced(place: Place, after: int | None, batch: Batch, schema: pa.Sche
     return table
 
 
+def _created(place: Place, after: int | None, schema: pa.Schema | None) -> DeltaTable:
+    if after is not None or schema is None:
+        raise place.not_as_put(f"version {after} of this table was announced, and there is no table")
+    place.create(schema, CommitProperties(max_commit_retries=_NO_RETRY))
+    place.settle(-1, EMPTY)
+    table = place.newest(anew=True)
+    assert table is not None
+    return table
+
+
 def _last_checkpoint(place: Place) -> int:
-    said = place.read(f"{LOG}/_last_checkpoint")
+    said = place.read(delta_log.LAST_CHECKPOINT)
     return EMPTY if said is None else int(msgspec.json.decode(said)["version"])
 
 

@@ -29,7 +29,8 @@ UNDER = {
 }
 WITHOUT = {
     "engines/delta.py": "knows files and versions; what a row means is for those who read",
-    "engines/places.py": "brings whole files to where readers read them, and looks into none",
+    "engines/places.py": "knows where tables lie; what a row means is for those who read",
+    "engines/object_folder.py": "brings whole files to where readers read them, and looks into none",
     "engines/duck.py": "runs what it is given, over folders it is given",
     "engines/spark.py": "runs what it is given, over files it is given",
     "warehouse/tables.py": "makes the SQL that others run",

@@ -1,0 +1,252 @@
+"""A Delta table in an object store, read through a cache of whole files on this machine.
+
+What was put there is durable and whole, and data files never change. Credentials are the environment's, as everywhere with
+that store; they are never part of an address, a log or a problem.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.fs
+from deltalake import CommitProperties, DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
+
+from commonroom.engines import delta_log
+from commonroom.engines.file_cache import FileCache
+from commonroom.problems import Problem, add_codes
+
+add_codes({"CR-311": "The object store cannot be reached"})
+
+T = TypeVar("T")
+
+# A question waits for an answer; the loader tries again by itself.
+_OPTIONS = {"connect_timeout": "5s", "timeout": "60s", "max_retries": "5", "retry_timeout": "20s"}
+_AT_ONCE = 8
+_CHUNK_BYTES = 8 * 1024 * 1024
+_VERSIONS = 4  # of a table, whose files are remembered
+# A name in the log becomes a path of this machine.
+_NAME = re.compile(r"(?:[A-Za-z0-9_=-][A-Za-z0-9._=-]*/)*[A-Za-z0-9_=-][A-Za-z0-9._=-]*")
+
+
+class Distant(str):
+    """The path on this machine of a file that lies in an object store: it is there after `places.here`."""
+
+    __slots__ = ("lies_in", "name", "size")
+    lies_in: ObjectFolder
+    name: str
+    size: int
+
+
+class ObjectFolder:
+    """The objects of a store under one address, such as `s3://bucket/warehouse/enrolment`."""
+
+    def __init__(self, address: str, cache: FileCache, prefix: str) -> None:
+        self.address = address
+        self._cache, self._prefix = cache, prefix  # of its files in the cache
+        self._written: DeltaTable | None = None
+        self._known: tuple[DeltaTable, bytes] | None = (
+            None  # as read last, with a digest of its last log entry
+        )
+        self._reading = threading.Lock()
+        self._found: dict[int, tuple[bytes, Any]] = {}  # by version, with a digest of its log entry
+        self._asked: tuple[int, Any] | None = None
+
+    def __truediv__(self, name: str) -> ObjectFolder:
+        """What lies under one name in it."""
+        cache = self._cache
+        return object_folder(
+            f"{self.address}/{name}", cache.folder, cache.most_bytes, f"{self._prefix}{name}/"
+        )
+
+    @property
+    def read_under(self) -> Path:
+        """The folder of this machine under which its files are read."""
+        return self._cache.folder / self._prefix
+
+    @cached_property
+    def _objects(self) -> Any:
+        # delta-rs's own way to the store: the same credentials, and no second library.
+        return pyarrow.fs.PyFileSystem(DeltaStorageHandler(self.address, _OPTIONS))
+
+    def table(self, version: int) -> DeltaTable:
+        """See Place; call it within `recall`. Raises Problem CR-310 when there is no such table or version.
+
+        Of a log that was read already only what came since is read, while its last entry is still the same.
+        """
+        known, self._known = self._known, None
+        with self.reached():
+            try:
+                if (
+                    known is not None
+                    and known[0].version() <= version
+                    and self._digest(known[0].version()) == known[1]
+                ):
+                    table = known[0]
+                    table.load_as_version(version)
+                else:
+                    table = DeltaTable(self.address, version=version, storage_options=_OPTIONS)
+            except (TableNotFoundError, DeltaError) as error:
+                raise self.not_as_put("the table, or this version of it, cannot be read") from error
+        self._known = (table, self._digest(version))
+        return table
+
+    def newest(self, *, anew: bool) -> DeltaTable | None:
+        """See Place."""
+        written, self._written = self._written, None
+        with self.reached():
+            try:
+                if written is not None and not anew:
+                    written.update_incremental()
+                else:
+                    written = DeltaTable(self.address, storage_options=_OPTIONS)
+            except TableNotFoundError:
+                return None
+            except DeltaError:  # the log is another one, as after a copy that was put back
+                written = DeltaTable(self.address, storage_options=_OPTIONS)
+        self._written = written
+        return written
+
+    def create(self, schema: pa.Schema, properties: CommitProperties) -> None:
+        """See Place."""
+        with self.reached():
+            DeltaTable.create(
+                self.address,
+                schema,
+                mode="ignore",
+                commit_properties=properties,
+                storage_options=_OPTIONS,
+            )
+
+    def mend(self, announced: int) -> None:
+        """An object is there whole or not at all."""
+
+    def settle(self, after: int, until: int) -> None:
+        """An object that was put is durable."""
+
+    def read(self, name: str) -> bytes | None:
+        """See Place."""
+        with self.reached():
+            try:
+                with self._objects.open_input_file(name) as found:
+                    return bytes(found.read())
+            except FileNotFoundError:
+                return None
+
+    def sizes(self, names: Sequence[str]) -> list[int | None]:
+        """See Place."""
+        return self._at_once(self._size, names)
+
+    def path(self, name: str, size: int) -> str:
+        """See Place."""
+        if not _NAME.fullmatch(name):
+            raise self.not_as_put("the log names a file that the loader would not have named so")
+        path = Distant(self._cache.folder / f"{self._prefix}{name}")
+        path.lies_in, path.name, path.size = self, name, size
+        return path
+
+    def recall(self, version: int, find: Callable[[], T]) -> T:
+        """Reading a log of many objects takes long. It is read again when its entry is another one, as after a copy that
+        was put back."""
+        with self._reading:
+            digest = self._digest(version)
+            known = self._found.pop(version, None)
+            self._found[version] = known if known and known[0] == digest else (digest, find())
+            while len(self._found) > _VERSIONS:
+                self._found.pop(next(iter(self._found)))
+            answer: T = self._found[version][1]
+            return answer
+
+    def once(self, version: int, find: Callable[[], T]) -> T:
+        """Not a request is made for what is asked after every batch and is known."""
+        if self._asked is None or self._asked[0] != version:
+            self._asked = (version, find())
+        answer: T = self._asked[1]
+        return answer
+
+    def _digest(self, version: int) -> bytes:
+        return hashlib.sha256(self.read(delta_log.entry_of(version)) or b"").digest()
+
+    def bring(self, wanted: Sequence[Distant]) -> None:
+        """Have these files in the cache. Raises Problem CR-310, CR-311 or CR-312."""
+        absent = [one for one in wanted if not self._cache.has(self._kept_as(one), one.size)]
+        if absent:
+            self._at_once(self._fetch, absent)
+            self._cache.trim()
+
+    def _fetch(self, file: Distant) -> None:
+        def copy(into: IO[bytes]) -> None:
+            with self.reached():
+                found = self._opened(file.name)
+            with found:
+                self._copy(found, into, file.size)
+
+        self._cache.put(self._kept_as(file), file.size, copy)
+
+    def _kept_as(self, file: Distant) -> str:
+        return f"{self._prefix}{file.name}"
+
+    def _opened(self, name: str) -> Any:
+        try:
+            return self._objects.open_input_file(name)
+        except FileNotFoundError as error:
+            raise self.not_as_put("a file that the log names is not there") from error
+
+    def _copy(self, found: Any, into: IO[bytes], size: int) -> None:
+        if found.size() != size:
+            raise self.not_as_put(f"a file has {found.size()} bytes, the log says {size}")
+        copied = 0
+        while copied < size:
+            with self.reached():
+                chunk = found.read(_CHUNK_BYTES)
+            if not chunk:
+                raise self.not_as_put(f"a file ended after {copied} bytes, the log says {size}")
+            copied += into.write(chunk)
+
+    def _size(self, name: str) -> int | None:
+        with self.reached():
+            try:
+                with self._objects.open_input_file(name) as found:
+                    return int(found.size())
+            except FileNotFoundError:
+                return None
+
+    @staticmethod
+    def _at_once(do: Callable[[Any], T], items: Sequence[Any]) -> list[T]:
+        with ThreadPoolExecutor(min(_AT_ONCE, len(items) or 1)) as pool:
+            return list(pool.map(do, items))
+
+    @contextmanager
+    def reached(self) -> Iterator[None]:
+        """The store's faults as Problem CR-311; what it said may name its insides, and goes to the log alone."""
+        try:
+            yield
+        except OSError as error:
+            raise Problem(
+                "CR-311",
+                "it did not answer, or refused",
+                status=503,
+                where=self.address,
+                remedy="Look at AWS_ENDPOINT_URL, AWS_REGION and the credentials in the environment of this process, "
+                "and whether they may list, read and write there.",
+            ) from error
+
+    def not_as_put(self, detail: str) -> Problem:
+        """See Place."""
+        return delta_log.not_as_put(self.address, detail)
+
+
+@lru_cache(maxsize=256)
+def object_folder(address: str, cache: Path, most_bytes: int, prefix: str) -> ObjectFolder:
+    """One for each address: connections and credentials are found out once."""
+    return ObjectFolder(address, FileCache(cache, most_bytes), prefix)

@@ -32,6 +32,12 @@ SCHOOLS = [str(990001 + number) for number in range(5)]
 PUPILS = [f"X99742002000{number}" for number in range(9)]
 NUMBERS = ["1", "2", "30.5", "32.50"]
 SLOTS = 1500
+# Group and size of qualifications, by their place in the list.
+QUALIFICATIONS = [
+    ("MAT", 1), ("ENL", 1), ("ENT", 1), ("EBA", 1), ("EBA", 1), ("EBA", 1), ("EBA", 1), ("EBA", 2), ("OPE", 1), ("OPE", 1),
+    ("NON", 1),
+]  # fmt: skip
+GRADES = [str(grade) for grade in range(10)]
 
 
 class World:
@@ -90,21 +96,22 @@ class World:
         """First records, then of some a correction, of others a withdrawal; some of these twice."""
         live: dict[Any, Fact] = {}
         makes = _Maker(entity, self.measures, chance)
-        for number in range(slots):
-            first = makes.fact(number)
+        for number, known in enumerate([*_together(entity, chance), *({} for _ in range(slots))]):
+            first = makes.fact(number, known)
             if first.slot in live:
                 continue
             live[first.slot] = first
             yield first
-            for _ in range(chance.choice([0, 0, 0, 1, 2])):
+            # Of what belongs together little is corrected: a goal that is not reached undoes a whole profile.
+            for _ in range(chance.choice([0] * 15 + [1] if known else [0, 0, 0, 1, 2])):
                 was = live[first.slot]
-                known = was.known_from + timedelta(days=chance.randint(0, 40))
-                ended = msgspec.structs.replace(was, weight=-was.weight, known_from=known)
+                later = was.known_from + timedelta(days=chance.randint(0, 40))
+                ended = msgspec.structs.replace(was, weight=-was.weight, known_from=later)
                 yield ended
                 if chance.random() < 0.4:
                     break
                 new = msgspec.structs.replace(
-                    makes.fact(number), key=was.key, valid_from=was.valid_from, known_from=known
+                    makes.fact(number), key=was.key, valid_from=was.valid_from, known_from=later
                 )
                 live[first.slot] = msgspec.structs.replace(new, items=makes.with_key(new.items, was))
                 yield live[first.slot]
@@ -117,15 +124,22 @@ class _Maker:
         self.entity = standard.load().entities[entity]
         self.table, self.chance = tables.of(entity), chance
         self.compared = _compared(all_measures)
-        self.places = {"school", *(one.place for one in all_measures.values() if one.entity == entity)}
+        self.places = {
+            "school",
+            *(one.place for one in all_measures.values() if entity in (one.entity, one.beside)),
+        }
 
-    def fact(self, number: int) -> Fact:
+    def fact(self, number: int, known: Mapping[str, Any] | None = None) -> Fact:
+        """A fact by chance, but for the values that are known."""
         day = FIRST + timedelta(days=self.chance.randint(0, (LAST - FIRST).days))
-        items = tuple(self._value(item, day) for item in self.entity.items)
+        items = tuple(
+            known[item.name] if known and item.name in known else self._value(item, day)
+            for item in self.entity.items
+        )
         key = tuple(items[self.table.items.index(name)] for name in self.table.key)
-        known = BEGIN + timedelta(days=(day - FIRST).days, hours=self.chance.randint(0, 300))
+        known_from = BEGIN + timedelta(days=(day - FIRST).days, hours=self.chance.randint(0, 300))
         until = day + timedelta(days=20) if self.chance.random() < 0.1 else None
-        return Fact(key, day, until, items, 1, 1, number + 1, known, f"m{number}", "urn:s", None)
+        return Fact(key, day, until, items, 1, 1, number + 1, known_from, f"m{number}", "urn:s", None)
 
     def with_key(self, items: tuple[Any, ...], was: Fact) -> tuple[Any, ...]:
         """Other items under the key and the day of an older fact."""
@@ -140,7 +154,7 @@ class _Maker:
             return self.chance.choice(SCHOOLS)
         if item.name == "upn":
             return self.chance.choice(PUPILS)
-        if item.name not in self.table.key and self.chance.random() < 0.15:
+        if not item.required and self.chance.random() < 0.15:
             return None
         if item.type == "date":
             return day + timedelta(days=self.chance.randint(-60, 60))
@@ -157,6 +171,54 @@ class _Maker:
         return (
             [code.code for code in standard.load().codesets[item.codeset].codes] if item.codeset else NUMBERS
         )
+
+
+def _together(entity: str, chance: random.Random) -> Iterator[dict[str, Any]]:
+    """What facts that mean something only together say: the results of a pupil, and what the Department says of these."""
+    if entity == "qualification":
+        for number, (group, size) in enumerate(QUALIFICATIONS):
+            yield {"qualification": f"Q{number}", "performance_group": group, "gcse_size": size}
+    elif entity == "qualification_grade":
+        for number in range(len(QUALIFICATIONS)):
+            for grade in GRADES:
+                yield {"qualification": f"Q{number}", "grade": grade, "performance_points": f"{grade}.0"}
+    elif entity == "admission_number":
+        for school in SCHOOLS[:4]:
+            for year in ("2026/27", "2027/28"):
+                for group in ("R", "7"):
+                    yield {"school": school, "admission_year": year, "nc_year": group}
+    elif entity in ("examination_result", "assessment_result"):
+        for school in SCHOOLS[:4]:
+            for upn in PUPILS:
+                for result in _results(chance) if entity == "assessment_result" else _grades(chance):
+                    yield {"school": school, "upn": upn, **result}
+
+
+def _grades(chance: random.Random) -> list[dict[str, Any]]:
+    return [
+        {"qualification": f"Q{number}", "stage": "KS4", "grade": chance.choice(GRADES), "discount_code": None}
+        for number in range(len(QUALIFICATIONS))
+        if chance.random() < 0.8
+    ]
+
+
+def _results(chance: random.Random) -> list[dict[str, Any]]:
+    """A profile with most goals reached, key stage 1 and key stage 2: more at the standard than not."""
+    profile = [
+        ("EYF", subject, "TA", f"E{number:02}", "NL", "1" if chance.random() < 0.02 else "2")
+        for number, subject in enumerate(
+            ("COM", "COM", "PSE", "PSE", "PSE", "PHY", "PHY", "LIT", "LIT", "LIT", "MAT", "MAT")
+        )
+    ]
+    scores = [
+        ("KS2", subject, "TT", subject, "NS", str(chance.randint(95, 120))) for subject in ("REA", "MAT")
+    ]
+    judged = [
+        (stage, subject, "TA", subject, "NL", chance.choice(["WTS", "EXS", "GDS"]))
+        for stage, subject in (("KS1", "REA"), ("KS1", "WRI"), ("KS1", "MAT"), ("KS2", "WRI"))
+    ]
+    names = ("stage", "subject", "method", "component", "result_qualifier", "result")
+    return [dict(zip(names, one, strict=True)) for one in [*profile, *scores, *judged]]
 
 
 def _divided() -> dict[str, Measure]:

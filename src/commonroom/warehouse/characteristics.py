@@ -47,6 +47,8 @@ class Characteristic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     item: str
     groups: tuple[Group, ...]
     unknown: str = "Not known"  # title of the group of those of whom nothing is known
+    # Entities whose facts are each of one group themselves, with the item that says of which: admission numbers, say.
+    facts: dict[str, str] = {}
     # The measures that count a group of their base themselves, by the group: the same figure, hidden in both or in none.
     same_as: dict[str, str] = {}
 
@@ -77,8 +79,15 @@ def named(name: str) -> Characteristic:
 
 def is_of_facts(one: Characteristic, entity: str) -> bool:
     """Whether it tells the facts of that entity apart, as the session does marks, and not their pupils."""
+    if entity in one.facts:
+        return True
     key = standard.load().entities[entity].key
     return one.entity == entity and one.item in key and one.item not in UNIT
+
+
+def item_of(one: Characteristic, entity: str) -> str:
+    """The item of the facts of an entity that says of which group they are."""
+    return one.facts.get(entity, one.item)
 
 
 def columns_of(one: Characteristic) -> list[str]:
@@ -126,6 +135,8 @@ def _check(one: Characteristic, path: Path) -> None:
         fault = "it is called as its file, of an item of an entity whose key has the school and the pupil"
     elif len(set(codes)) != len(codes) or len({group.name for group in one.groups}) != len(one.groups):
         fault = "a code or a group stands twice"
+    elif any(not _has(entity, item) for entity, item in one.facts.items()):
+        fault = "`facts` has entities, each with an item of its key"
     elif not set(one.same_as) <= {group.name for group in one.groups}:
         fault = "`same_as` is of groups that it has not"
     elif sum(group.rest for group in one.groups) > 1 or any(
@@ -140,3 +151,8 @@ def _check(one: Characteristic, path: Path) -> None:
         raise Problem(
             "CR-285", fault, where=str(path), remedy="docs/warehouse.md says what a characteristic is."
         )
+
+
+def _has(entity: str, item: str) -> bool:
+    known = standard.load().entities.get(entity)
+    return known is not None and item in known.key

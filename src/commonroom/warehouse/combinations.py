@@ -10,18 +10,19 @@ They are worked out of figures that are published already, and tell nothing that
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from commonroom import declarations
 from commonroom.problems import Problem
 from commonroom.warehouse import measures, publication
+from commonroom.warehouse.divisions import series
 from commonroom.warehouse.expressions import Expression
-from commonroom.warehouse.model import Grain, Level, Measure, Suppression
+from commonroom.warehouse.model import Grain, Level, Measure, Suppression, Taken
 from commonroom.warehouse.publication import Name, Parts, Place, Time
 
 FOLDER = measures.FOLDER / "combined"
@@ -44,6 +45,10 @@ class Combination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     decimals: int = 0
     scale: int = 1
     times: int = 1
+    # Worked out for each group of this characteristic, of which the whole is the sum.
+    by: str | None = None
+    # Made only where every authority that one of the measures knows is known to all: a rate of the others would be wrong.
+    complete: bool = False
 
     @property
     def is_of_places(self) -> bool:
@@ -52,9 +57,11 @@ class Combination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def as_measure(self) -> Measure:
         """What it is to those who show figures."""
+        of_any_day = all(measures.named(name).taken == "on the last day" for name in self.of.values())
+        taken: Taken = "on the last day" if of_any_day else "over the period"
         return Measure(
             name=self.name, title=self.title, meaning=self.meaning, source=self.source,
-            entity="", taken="over the period", unit=(), each={}, numerator=self.numerator, shown_as=self.shown_as,
+            entity="", taken=taken, unit=(), each={}, numerator=self.numerator, shown_as=self.shown_as,
             levels=self.levels, grains=self.grains, suppression=Suppression(), denominator=self.denominator,
             decimals=self.decimals, scale=self.scale, times=self.times,
         )  # fmt: skip
@@ -96,6 +103,26 @@ def parts(measure: Measure) -> list[Measure]:
     return [measure] if one is None else [measures.named(name) for name in dict.fromkeys(one.of.values())]
 
 
+def by_group(
+    one: Combination, names: Sequence[str], figures: Mapping[str, tuple[Mapping[Name, Parts], frozenset[Name], Time]],
+    groups: Mapping[str, Mapping[Level, str | None]], time: Time,
+) -> tuple[dict[Name, Parts], frozenset[Name]]:  # fmt: skip
+    """The same for each of the groups of a characteristic, by `series`, and for all of them: shown where each is shown."""
+    found: dict[Name, Parts] = {}
+    hidden: set[Name] = set()
+    for group in names:
+        of = {alias: series(name, group) for alias, name in one.of.items()}
+        mine = msgspec.structs.replace(one, name=series(one.name, group), of=of)
+        numbers, dark = combined(mine, figures, groups, time)
+        for (name, place, _), parts in numbers.items():
+            whole = (one.name, place, time)
+            found[name, place, time] = parts
+            found[whole] = found[whole].plus(parts) if whole in found else parts
+            if (name, place, time) in dark:
+                hidden |= {(name, place, time), whole}
+    return found, frozenset(hidden)
+
+
 def combined(
     one: Combination, figures: Mapping[str, tuple[Mapping[Name, Parts], frozenset[Name], Time]],
     groups: Mapping[str, Mapping[Level, str | None]], time: Time,
@@ -118,11 +145,26 @@ def combined(
             if any(dark for _, dark in known.values()):
                 hidden.add(name)
     if one.is_of_places:
+        lacking = _lacking(by_place, groups) if one.complete else set()
+        found = {name: parts for name, parts in found.items() if name[1] not in lacking}
         return found, frozenset(hidden)
     for _, (_, urn), _ in list(hidden):
         of = groups[urn]
         hidden |= {(one.name, (level, code), time) for level in publication.LEVELS if (code := of.get(level))}
     return publication.rolled_up(found, groups), frozenset(hidden)
+
+
+def _lacking(
+    by_place: Mapping[str, Mapping[Place, Any]], groups: Mapping[str, Mapping[Level, str | None]]
+) -> set[Place]:
+    """The places with a school, or an authority of what is of no school, that some of the measures know and others not."""
+    found: set[Place] = set()
+    for of in groups.values():
+        places = [(level, code) for level in publication.LEVELS if (code := of.get(level)) is not None]
+        known = {places[0] in mine for mine in by_place.values()}
+        if len(known) > 1:
+            found.update(places)
+    return found
 
 
 def worked_out(text: str, values: Mapping[str, int]) -> int:
@@ -174,5 +216,10 @@ def _check(one: Combination, path: Path) -> None:
         fault = "it is of counts"
     elif one.shown_as != "count" and not one.is_of_places:
         fault = "a ratio is of one measure over another"
+    elif one.by is not None and (one.is_of_places or one.shown_as != "count"):
+        fault = "`by` is of a count that is added up"
+    elif one.by is not None:
+        for name in one.of.values():
+            measures.divided(known[name], one.by)
     if fault:
         raise Problem("CR-062", fault, where=str(path), remedy="docs/warehouse.md shows a combination.")

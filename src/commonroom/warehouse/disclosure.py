@@ -67,7 +67,10 @@ def show(measure: Measure, parts: Counted, *, hidden: bool) -> Shown:
 
 def nothing(measure: Measure) -> Shown:
     """What is shown where there is no unit at all."""
-    is_unknown = measure.shown_as == "count" or measure.taken == "at the end of the period"
+    is_unknown = measure.shown_as == "count" or measure.taken in (
+        "at the end of the period",
+        "on the last day",
+    )
     return Shown(None, None, None, NOT_AVAILABLE if is_unknown else NOT_APPLICABLE)
 
 

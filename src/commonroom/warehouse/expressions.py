@@ -181,4 +181,5 @@ class _Compiler:
 def _academic_year(day: Any, further: int) -> Any:
     """The name of the academic year of a day, or of one so much further on."""
     begins = day.year().cast("int64") + ibis.ifelse(day.month() >= _SEPTEMBER, 0, -1) + further
-    return begins.cast("string") + "/" + ((begins + 1) % 100).cast("string").lpad(2, "0")
+    ends = (begins + 1) % 100 + 100  # of which the last two digits are those of the year
+    return begins.cast("string") + "/" + ends.cast("string").substr(1, 2)

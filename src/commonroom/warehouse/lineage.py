@@ -27,7 +27,7 @@ from commonroom.warehouse.model import Grain, Level, Measure
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Place
 from commonroom.warehouse.releases import Release, Releases
-from commonroom.warehouse.spans import View, place_of, state_day, time_of
+from commonroom.warehouse.spans import View, between, place_of, state_day, time_of
 from commonroom.warehouse.tables import FactTable
 
 MAX_MESSAGES = 500  # of each entity; the newest
@@ -154,11 +154,11 @@ class Wanted(msgspec.Struct, frozen=True):
     tells: bool  # whether the figure itself is shown
 
 
-def period_of(grain: Grain, on: date, today: date) -> Period | None:
+def period_of(measure: Measure, grain: Grain, on: date, today: date) -> Period | None:
     """The period that a day is in, school or not; None when it has not begun, or there is no school near."""
     begins, ends = terms.covered()
     day = min(max(on, begins), ends)  # the first and last day of all calendars have none beside them
-    near = periods.between(grain, max(day - _NEAR, begins), min(day + _NEAR, ends), today)
+    near = between(measure, grain, max(day - _NEAR, begins), min(day + _NEAR, ends), today)
     return next((period for period in near if period.start <= on <= period.end), None)
 
 
@@ -209,12 +209,15 @@ class Tracer:
         Whatever may be counted is then made of shown figures alone, and no subtraction of counts leads to a hidden one.
         """
         places = _places_inside(wanted.level, wanted.unit, release, inside)
-        times = {time_of(wanted.measure, one) for one in _within(wanted.period, get_args(Grain), view)}
+        times = {
+            time_of(wanted.measure, one)
+            for one in _within(wanted.measure, wanted.period, get_args(Grain), view)
+        }
         if _is_hidden(measures.family(wanted.measure), release, places, times):
             return True
         for whole in _of_the_same_facts(wanted.measure):
             is_flow = whole.taken == "over the period"  # a state is on the last school day
-            asked = _within(wanted.period, whole.grains, view) if is_flow else [wanted.period]
+            asked = _within(whole, wanted.period, whole.grains, view) if is_flow else [wanted.period]
             times = {time_of(whole, one) for one in asked}
             found = self._releases.of(whole, asked, view)
             if any(_is_hidden(measures.family(whole), one, places, times) for one in found.values()):
@@ -229,7 +232,10 @@ class Tracer:
         # What lies beside a flow's facts is a state too.
         is_flow = measure.taken == "over the period" and table.entity == measure.entity
         first, last = (period.start, period.end) if is_flow else (date.min, state_day(measure, period))
-        school = next((name for name in ("school", "urn", measure.place) if name in table.items), None)
+        names = ("school", "urn", measure.place)
+        if measures.is_of_authorities(measure):
+            names = ("la", "la_code", measure.place)
+        school = next((name for name in names if name in table.items), None)
         codes = members["code"].to_pylist() or [""]
         if table.entity == organisations.ENTITY:
             last = date.max
@@ -251,7 +257,7 @@ class Tracer:
         return read + (_FLOW if is_flow else _STATE.format(key=key, on=state_day(measure, period))), []
 
 
-def _within(period: Period, grains: Sequence[Grain], view: View) -> list[Period]:
+def _within(measure: Measure, period: Period, grains: Sequence[Grain], view: View) -> list[Period]:
     """The period, where it is of these grains, and every shorter one in it."""
     shortest_first: tuple[Grain, ...] = get_args(Grain)
     no_longer = shortest_first[: shortest_first.index(period.grain) + 1]
@@ -259,7 +265,7 @@ def _within(period: Period, grains: Sequence[Grain], view: View) -> list[Period]
         one
         for grain in no_longer
         if grain in grains
-        for one in periods.between(grain, period.start, period.end, view.today)
+        for one in between(measure, grain, period.start, period.end, view.today)
     ]
 
 

@@ -8,6 +8,9 @@ import msgspec
 
 Level = Literal["school", "trust", "authority", "region", "national"]
 Grain = Literal["day", "week", "term", "year"]
+# A flow (facts dated in the period) or a state (facts valid on one day). At the end of a period there is nothing before it
+# is over. What is taken on the last day that has come has figures of days without school too.
+Taken = Literal["over the period", "on the last school day", "on the last day", "at the end of the period"]
 
 
 class Suppression(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,9 +67,7 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     meaning: str  # for everybody
     source: str  # whose definition it is
     entity: str
-    # A flow (facts dated in the period) or a state (facts valid on one day). At the end of a period there is nothing
-    # before it is over. What is taken on the last day that has come has figures of days without school too.
-    taken: Literal["over the period", "on the last school day", "on the last day", "at the end of the period"]
+    taken: Taken
     unit: tuple[str, ...]  # stage 1: one row per these items and period
     each: dict[str, str]  # what is known of a unit, whole numbers
     numerator: str  # stage 2: over the units of a group

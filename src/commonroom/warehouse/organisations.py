@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime
 
 import msgspec
@@ -53,9 +54,12 @@ class School(msgspec.Struct, frozen=True):
     trust_name: str | None = None
     phase: str | None = None
     party: str | None = None
+    is_authority: bool = False  # it stands for its whole authority, of what is of no school
 
     def group(self, level: Level) -> tuple[str | None, str | None]:
         """Code and name of what it belongs to at a level."""
+        if self.is_authority and level in ("school", "trust"):
+            return None, None
         if level == "school":
             return self.urn, self.name
         if level == "authority":
@@ -85,3 +89,15 @@ def schools(
 def known(known_at: datetime | None) -> str:
     """The condition of "as known at", to join to others; `known_at` is UTC without a zone."""
     return "" if known_at is None else f" AND known_from <= TIMESTAMP '{known_at.isoformat(sep=' ')}'"
+
+
+def authorities_of(schools: Mapping[str, School]) -> dict[str, School]:
+    """The authorities of schools by number, each where its first school lies."""
+    found: dict[str, School] = {}
+    for _, one in sorted(schools.items()):
+        if one.la_code is not None and one.la_code not in found:
+            found[one.la_code] = School(
+                one.la_code, one.la_name or one.la_code, one.la_code, one.la_name, one.region_code, one.region_name,
+                is_authority=True,
+            )  # fmt: skip
+    return found

@@ -22,7 +22,7 @@ class Period(msgspec.Struct, frozen=True):
     start: date
     end: date
     label: str
-    # The last school day that has come: a state is taken on it.
+    # The last school day that has come: a state is taken on it. Of what is of any day, the last day.
     last_school_day: date
     is_over: bool = True
 
@@ -45,6 +45,15 @@ def between(grain: Grain, first: date, last: date, today: date) -> list[Period]:
     days = terms.school_days(first, min(last, today)) if first <= min(last, today) else []
     bounds = dict.fromkeys(_bounds(grain, day) for day in days)
     return [_period(grain, start, end, label, today) for start, end, label in bounds]
+
+
+def of_any_day(grain: Grain, first: date, last: date, today: date) -> list[Period]:
+    """The periods that have begun by `today`, of what goes on without school too; taken on the last day that has come."""
+    begins, ends = terms.covered()
+    first, last = max(first, begins), min(last, today, ends)
+    days = [first + number * _DAY for number in range((last - first).days + 1)]
+    bounds = dict.fromkeys(_bounds(grain, day) for day in days)
+    return [Period(grain, start, end, label, min(end, today), end < today) for start, end, label in bounds]
 
 
 def year_of(day: date) -> date:

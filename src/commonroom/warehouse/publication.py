@@ -260,8 +260,8 @@ def _table(
             add(name, below, _area_of_sum(place), block)
         if time in calendar.sums:
             add(name, [(measure, place, part) for part in calendar.sums[time]], places.area(place), time)
-        if parts := by_name[measure].sum_of:
-            add(name, [(part, place, time) for part in parts], places.area(place), block)
+        if names := by_name[measure].sum_of:
+            add(name, [(part, place, time) for part in names], places.area(place), block)
     return Table(cells, tuple(tuple(blocks[key]) for key in sorted(blocks)))
 
 

@@ -100,8 +100,14 @@ def checked(
 
 def divided(question: Question, name: str, groups: Sequence[str] | None) -> Question:
     """The question by a characteristic. Raises Problem CR-063 where the measure is not divided so."""
-    measure = measures.named(question.measure)
-    measures.divided(measure, name)
+    measure = combinations.measure(question.measure)
+    combination = combinations.load().get(question.measure)
+    if combination is None:
+        measures.divided(measure, name)
+    elif combination.by != name:
+        raise _no_such(
+            f"{measure.name} is not counted by {name}", [combination.by or "it without a characteristic"]
+        )
     known = tuple(characteristics.named(name).titles())
     if groups is not None and not set(groups) <= set(known):
         raise _no_such(f"{name} has no such group", known)

@@ -22,7 +22,6 @@ from commonroom.warehouse import (
     disclosure,
     heads,
     measures,
-    periods,
     questions,
     suppression,
 )
@@ -36,7 +35,7 @@ from commonroom.warehouse.publication import Hide
 from commonroom.warehouse.questions import Figure, Question
 from commonroom.warehouse.releases import Releases
 from commonroom.warehouse.sources import Part, parts_of
-from commonroom.warehouse.spans import View, by_term
+from commonroom.warehouse.spans import View, between, by_term
 from commonroom.warehouse.turns import Kept
 from commonroom.warehouse.turnstile import Turnstile
 from commonroom.warehouse.warming import Asked, Lately
@@ -143,7 +142,7 @@ class Reader:
         scope = access.rows(principal, LINEAGE, "duckdb")
         facts = _right_to_facts(principal)
         rights = [None if one is None else (one.sql, *one.params, one.masked) for one in (scope, facts)]
-        period = period_of(question.grain, question.first, today)
+        period = period_of(combinations.measure(measure), question.grain, question.first, today)
         if period is None:
             raise _no_figure("no period of figures has begun that has this day in it")
         # The same answer whatever its day, and however many rows somebody wants who gets none: kept once.
@@ -243,17 +242,17 @@ class Reader:
         """Term by term, the newest first, until `stop` is set."""
         grain = next(one for one in get_args(Grain) if one == asked.grain)
         measure = combinations.measure(asked.measure)
-        wanted = periods.between(grain, asked.first, asked.last, view.today)
+        wanted = between(measure, grain, asked.first, asked.last, view.today)
         for mine in reversed(by_term(wanted).values()):
             if stop is not None and stop.is_set():
                 return
             self._releases.of(measure, mine, view)
 
     def _compute(self, question: Question, scope: Scope, view: View) -> list[Figure]:
-        wanted = periods.between(question.grain, question.first, question.last, view.today)
+        measure = combinations.measure(question.measure)
+        wanted = between(measure, question.grain, question.first, question.last, view.today)
         if not wanted:
             return []
-        measure = combinations.measure(question.measure)
         if question.characteristic is None:
             releases = self._releases.of(measure, wanted, view)
         else:

@@ -89,16 +89,24 @@ class Releases:
         schools: dict[str, School] = {}
         for alias, part in one.of.items():
             measure = measures.named(part)
-            release = self.of(measure, [period], view)[period]
+            if one.by is None:
+                release = self.of(measure, [period], view)[period]
+            else:
+                release = self.divided(measure, one.by, [period], view)[period]
             figures[alias] = (release.numbers, release.hidden, time_of(measure, period))
             schools = release.schools
         time = time_of(one.as_measure(), period)
-        return Release(schools, *combinations.combined(one, figures, _groups_of(schools), time))
+        if one.by is None:
+            return Release(schools, *combinations.combined(one, figures, _groups_of(schools), time))
+        names = list(characteristics.named(one.by).titles())
+        return Release(schools, *combinations.by_group(one, names, figures, _groups_of(schools), time))
 
     def divided(
         self, measure: Measure, by: str, asked: Sequence[Period], view: View
     ) -> dict[Period, Release]:
         """The release of each period's figures by a characteristic, named by `divisions.series`."""
+        if measure.name in combinations.load():  # which is worked out by its characteristic in any case
+            return {period: self._combined(measure.name, period, view) for period in asked}
         found = {}
         others = []
         for period in asked:
@@ -233,6 +241,8 @@ class Releases:
         whole = family[0]
         last = max(period.last_school_day for period in periods.between("term", *term, view.today) or wanted)
         schools = self._numbers.known_schools(view, last)
+        if measures.is_of_authorities(whole):
+            schools = organisations.authorities_of(schools)
         groups = _groups_of(schools)
         mine = self._numbers.of(family, schools, wanted, view)
         numbers = publication.rolled_up(mine, groups)

@@ -20,6 +20,7 @@ from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Calendar, Place
 
 AT_THE_END = "at the end of the period"  # a state, known once the period is over
+OF_ANY_DAY = "on the last day"
 GRAINS: tuple[Grain, ...] = ("day", "week", "term")
 
 
@@ -41,6 +42,12 @@ def time_of(measure: Measure, period: Period) -> str:
 def state_day(measure: Measure, period: Period) -> date:
     """The day of a state."""
     return period.end if measure.taken == AT_THE_END else period.last_school_day
+
+
+def between(measure: Measure, grain: Grain, first: date, last: date, today: date) -> list[Period]:
+    """The periods of a measure from `first` to `last` that have begun by `today`, in order. Raises Problem CR-092."""
+    found = periods.of_any_day if measure.taken == OF_ANY_DAY else periods.between
+    return found(grain, first, last, today)
 
 
 def place_of(level: Level, unit: str) -> Place:

@@ -260,7 +260,7 @@ async def test_places_and_money(house: House) -> None:
             for line, amount in (("E01", pounds), ("I01", "5000.00"))
         ]  # fmt: skip
         joining = {
-            "school": school, "admission_year": "2026/27", "nc_year": "7", "admitted": joiners,
+            "school": school, "admission_year": "2027/28", "nc_year": "7", "admitted": joiners,
             "valid_from": "2026-10-01", "version": 1,
         }  # fmt: skip
         await load(

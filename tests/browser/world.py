@@ -74,11 +74,14 @@ async def build(settings: Settings) -> None:
 async def _add_people(connection: Any, settings: Settings) -> None:
     school = await resolve_alias(connection, alias_urn("urn", SCHOOL))
     authority = await resolve_alias(connection, alias_urn("la", AUTHORITY))
+    provider = await resolve_alias(connection, alias_urn("ukprn", PROVIDER))
     people = [
         SamplePerson("school", PASSWORD, "school", "Saltmere Primary School", "its messages", school),
         SamplePerson("authority", PASSWORD, "authority", "Westmarch data team", "its schools", authority),
         SamplePerson("clerk", PASSWORD, "clerk", "Clerk of the learner register", "cases to decide"),
         SamplePerson("operator", PASSWORD, "operator", "Hub operator", "the hub's traffic"),
+        SamplePerson("governance", PASSWORD, "governance", "Data governance group", "requests to decide"),
+        SamplePerson("researcher", PASSWORD, "researcher", "A researcher", "its extracts", provider),
     ]
     await add_sample_people(connection, settings, people)
 

@@ -2,6 +2,7 @@
 
 from commonroom.portal.pages import (
     areas,
+    extract_request,
     extracts,
     figures_api,
     find,
@@ -11,6 +12,7 @@ from commonroom.portal.pages import (
     learners,
     lineage,
     movements,
+    my_extracts,
     numbers,
     own,
     people,
@@ -29,6 +31,8 @@ HANDLERS = [
     *trusts.HANDLERS,
     *figures_api.HANDLERS,
     *extracts.HANDLERS,
+    *extract_request.HANDLERS,
+    *my_extracts.HANDLERS,
     *reference.HANDLERS,
     *movements.HANDLERS,
     *people.HANDLERS,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
-from commonroom.warehouse.solver import Line
+from commonroom.warehouse.solver import Line, Rows
 
 # The first is the total of the others.
 Sum = tuple[Hashable, ...]
@@ -58,25 +59,30 @@ class Attack:
         sums: Sequence[tuple[int, ...]],
         hidden: Collection[int],
         before: Attack | None = None,
+        seen: Mapping[int, tuple[float, float]] | None = None,
     ) -> None:
-        """`before` is an attack on the same table with fewer cells hidden: what was possible then still is."""
+        """`before` is an attack on the same table with fewer cells hidden: what was possible then still is.
+
+        `seen` is how far down and up cells are known to go.
+        """
         self._cells = cells
         self._hidden = sorted(hidden)
         self._place = {number: place for place, number in enumerate(self._hidden)}
         self._sums = [one for one in sums if any(number in self._place for number in one)]
-        # Nobody knows how large a cell is that no sum bounds; more than everything and what is needed is large enough.
-        self._ceiling = 2.0 * max((cell.value for cell in cells), default=0) + 2.0 * max(
-            (cell.needs for cell in cells), default=0
-        )
+        self._ceiling = ceiling(cells)
+        kept = np.zeros(len(cells), dtype=bool)
+        kept[self._hidden] = True
         self._line = Line(
-            [-float(cells[number].room_below) for number in self._hidden],
-            [self._room_above(number) for number in self._hidden],
-            [self._row(one) for one in self._sums],
+            np.fromiter((-cells[number].room_below for number in self._hidden), dtype=np.float64),
+            np.fromiter((self._room_above(number) for number in self._hidden), dtype=np.float64),
+            Rows.of(self._sums).among(kept),
         )
         # How far each hidden cell was ever seen to go: most need no programme of their own.
         self._lowest = [0.0] * len(self._hidden)
         self._highest = [0.0] * len(self._hidden)
         self._prices: dict[tuple[int, int], list[float]] = {}
+        for number, (low, high) in (seen or {}).items():
+            self._lowest[self._place[number]], self._highest[self._place[number]] = low, high
         if before is not None:
             for number, place in before._place.items():
                 self._lowest[self._place[number]] = before._lowest[place]
@@ -162,12 +168,11 @@ class Attack:
         cell = self._cells[number]
         return self._ceiling if cell.at_most is None else float(cell.at_most - cell.value)
 
-    def _row(self, one: tuple[int, ...]) -> dict[int, float]:
-        return {
-            self._place[number]: (1.0 if place == 0 else -1.0)
-            for place, number in enumerate(one)
-            if number in self._place
-        }
+
+def ceiling(cells: Sequence[Cell]) -> float:
+    """How far up a cell can go that no sum bounds: nobody knows; more than everything and what is needed is enough."""
+    most = max((cell.value for cell in cells), default=0)
+    return 2.0 * (most + max((cell.needs for cell in cells), default=0))
 
 
 def components(sums: Iterable[Sum], hidden: Collection[Hashable]) -> list[tuple[Sum, ...]]:

@@ -250,7 +250,7 @@ def _table(
     def add(total: Name, parts: Iterable[Name], area: str, time: str) -> None:
         one = _sum(cells, total, parts)
         if one is not None:
-            blocks[not area, time in calendar.longest, area, time].append(one)
+            blocks[not area, time not in calendar.longest, area, time].append(one)
 
     for name in list(cells):
         measure, place, time = name

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import highspy
+import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from commonroom.problems import Problem, add_codes
 
@@ -18,19 +20,20 @@ _NODES = 200
 _HALF = 0.5
 
 
-def _model() -> highspy.Highs:
-    model = highspy.Highs()  # type: ignore[no-untyped-call]
-    model.setOptionValue("output_flag", False)
-    model.setOptionValue("threads", 1)
-    model.setOptionValue("random_seed", 0)
-    return model
+def model() -> highspy.Highs:
+    """A quiet model in one thread."""
+    made = highspy.Highs()  # type: ignore[no-untyped-call]
+    made.setOptionValue("output_flag", False)
+    made.setOptionValue("threads", 1)
+    made.setOptionValue("random_seed", 0)
+    return made
 
 
 class Programme:
     """Which of many yes-or-no variables to set, at the least cost, so that every constraint holds."""
 
     def __init__(self) -> None:
-        self._model = _model()
+        self._model = model()
         self._model.setOptionValue("mip_rel_gap", _GAP)
         self._model.setOptionValue("mip_max_nodes", _NODES)
         self._size = 0
@@ -67,28 +70,60 @@ class Programme:
         return [number for number, value in enumerate(solution.col_value) if value > _HALF]
 
 
+class Rows(msgspec.Struct, frozen=True):
+    """Weighted sums of variables that are all 0, as arrays: a programme is built of them at once, not row by row."""
+
+    ends: npt.NDArray[np.int32]  # where each row begins, and where the last one ends
+    numbers: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, sums: Sequence[tuple[int, ...]]) -> Rows:
+        """The rows of sums of cells: the first is the total of the others."""
+        lengths = np.fromiter((len(one) for one in sums), dtype=np.int32, count=len(sums))
+        ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        cells = (number for one in sums for number in one)
+        numbers = np.fromiter(cells, dtype=np.int32, count=int(ends[-1]))
+        weights = np.full(len(numbers), -1.0)
+        weights[ends[:-1]] = 1.0
+        return cls(ends, numbers, weights)
+
+    def among(self, kept: npt.NDArray[np.bool_]) -> Rows:
+        """The rows of these variables alone, which are numbered anew."""
+        mine = kept[self.numbers]
+        before = np.concatenate([[0], np.cumsum(mine)])
+        ends = np.unique(before[self.ends]).astype(np.int32)  # rows of none are left out
+        anew = np.cumsum(kept, dtype=np.int32) - 1
+        return Rows(ends, anew[self.numbers[mine]].astype(np.int32), self.weights[mine])
+
+    def both_ways(self, size: int) -> Rows:
+        """The rows of as many variables again, which count the other way."""
+        numbers = np.stack([self.numbers, self.numbers + size], axis=1).reshape(-1)
+        weights = np.stack([self.weights, -self.weights], axis=1).reshape(-1)
+        return Rows((2 * self.ends).astype(np.int32), numbers.astype(np.int32), weights)
+
+    def programme(self, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> highspy.HighsLp:
+        """The programme of these rows, each variable between two bounds."""
+        lp = highspy.HighsLp()
+        lp.num_col_, lp.num_row_ = len(low), len(self.ends) - 1
+        lp.col_cost_, lp.col_lower_, lp.col_upper_ = np.zeros(len(low)), low, high
+        lp.row_lower_, lp.row_upper_ = np.zeros(lp.num_row_), np.zeros(lp.num_row_)
+        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+        lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = self.ends, self.numbers, self.weights
+        return lp
+
+
 class Line:
     """Linear programmes over one set of variables and sums: how far one variable can go up or down."""
 
-    def __init__(
-        self, low: Sequence[float], high: Sequence[float], rows: Sequence[Mapping[int, float]]
-    ) -> None:
-        self._model = _model()
+    def __init__(self, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64], rows: Rows) -> None:
+        self._model = model()
         # Each programme goes on from the last one's end, which satisfies its rows too: only the aim is another.
         self._model.setOptionValue("presolve", "off")
         self._model.setOptionValue(
             "simplex_strategy", int(highspy.simplex_constants.SimplexStrategy.kSimplexStrategyPrimal)
         )
-        for lower, upper in zip(low, high, strict=True):
-            self._model.addCol(0.0, lower, upper, 0, [], [])
-        for row in rows:
-            self._model.addRow(
-                0.0,
-                0.0,
-                len(row),
-                np.fromiter(row.keys(), dtype=np.int32),
-                np.fromiter(row.values(), dtype=np.float64),
-            )
+        self._model.passModel(rows.programme(low, high))
 
     def furthest(self, aim: Mapping[int, float]) -> tuple[list[float], list[float]]:
         """All variables where the weighted sum `aim` is as high as can be, and the price of each row there."""

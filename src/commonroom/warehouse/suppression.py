@@ -16,10 +16,15 @@ from functools import lru_cache
 
 import msgspec
 
-from commonroom.warehouse.attack import Attack, Cell, Range, Sum, components
+from commonroom.warehouse.attack import Attack, Cell, Range, Sum, ceiling, components
+from commonroom.warehouse.flows import Moves
 from commonroom.warehouse.solver import Programme
 
 Name = Hashable
+# How far below and above its value a hidden cell was seen to be possible.
+Proven = dict[Name, tuple[float, float]]
+_LARGE = 400  # cells: parts of more are solved by moves, those of fewer by integer programming
+_TINY = 1e-6
 _KEPT = 4096  # parts of tables already solved; most parts of a new day's table are yesterday's
 
 
@@ -42,14 +47,17 @@ def hide(table: Table) -> frozenset[Name]:
         return hidden
     if all(table.cells[name].needs == 0 for name in hidden):
         return hidden
-    hidden = _by_blocks(table, hidden)
+    proven: Proven = {}
+    hidden = _by_blocks(table, hidden, proven)
     # Each block is safe alone; together they may say more. Parts of the table that still give something away are
     # solved as one.
     while True:
-        open_parts = [part for part in components(table.sums, hidden) if _recovered(table, part, hidden)]
+        open_parts = [
+            part for part in components(table.sums, hidden) if _is_open(table, part, hidden, proven)
+        ]
         before = hidden
         for part in open_parts:
-            hidden = hidden | _solved(table, part, hidden)
+            hidden = hidden | _solved(table, part, hidden, frozenset(), proven)
         if hidden == before:
             return hidden
 
@@ -60,20 +68,22 @@ def recovered(table: Table, hidden: Collection[Name]) -> list[Range]:
     return [one for part in components(table.sums, chosen) for one in _recovered(table, part, chosen)]
 
 
-def _by_blocks(table: Table, hidden: frozenset[Name]) -> frozenset[Name]:
+def _by_blocks(table: Table, hidden: frozenset[Name], proven: Proven) -> frozenset[Name]:
     """Solve block after block; a total that one had to hide is a cell of another, which is then solved again."""
     where: dict[Name, set[int]] = {}
     for number, block in enumerate(table.blocks):
         for one in block:
             for name in one:
                 where.setdefault(name, set()).add(number)
+    shared = frozenset(name for name, blocks in where.items() if len(blocks) > 1)
     due = {number for name in hidden for number in where.get(name, ())}
     while due:
-        number = min(due)
-        due.discard(number)
-        more = _solved(table, table.blocks[number], hidden) - hidden
-        hidden = hidden | more
-        due |= {other for name in more for other in where[name] if other != number}
+        # Sweep by sweep: what many blocks share is solved again once for all of them.
+        for number in sorted(due):
+            due.discard(number)
+            more = _solved(table, table.blocks[number], hidden, shared, proven) - hidden
+            hidden = hidden | more
+            due |= {other for name in more for other in where[name] if other != number}
     return hidden
 
 
@@ -83,9 +93,36 @@ def _recovered(table: Table, part: Sequence[Sum], hidden: frozenset[Name]) -> li
     return [msgspec.structs.replace(one, name=names[one.name]) for one in _attacked(known.form)]
 
 
-def _solved(table: Table, part: Sequence[Sum], hidden: frozenset[Name]) -> frozenset[Name]:
+def _is_open(table: Table, part: Sequence[Sum], hidden: frozenset[Name], proven: Proven) -> bool:
+    """Whether something of a part is given away. What moves have proven to be wide is not asked again."""
     known = _Part.of(table, part, hidden)
-    return frozenset(known.names[number] for number in _solve(known.form))
+    seen = {number: proven[name] for number in known.form.hidden if (name := known.names[number]) in proven}
+    cells = known.form.cells
+    if all(number in seen and _is_wide(cells[number], seen[number]) for number in known.form.hidden):
+        return False
+    if not seen:
+        return bool(_attacked(known.form))
+    return bool(Attack(cells, known.form.sums, known.form.hidden, seen=seen).open_cells())
+
+
+def _is_wide(cell: Cell, seen: tuple[float, float]) -> bool:
+    return seen[1] - seen[0] >= cell.needs - _TINY
+
+
+def _solved(
+    table: Table, part: Sequence[Sum], hidden: frozenset[Name], shared: frozenset[Name], proven: Proven
+) -> frozenset[Name]:
+    """The cells of a part to hide; how far cells are seen to move while those `shared` rest is noted in `proven`."""
+    known = _Part.of(table, part, hidden)
+    names = known.names
+    if len(names) <= _LARGE:
+        return frozenset(names[number] for number in _solve(known.form))
+    resting = frozenset(number for number, name in enumerate(names) if name in shared)
+    answer = _move(known.form, resting)
+    for number, low, high in answer.seen:
+        before = proven.get(names[number], (0.0, 0.0))
+        proven[names[number]] = min(low, before[0]), max(high, before[1])
+    return frozenset(names[number] for number in answer.hidden)
 
 
 class _Form(msgspec.Struct, frozen=True):
@@ -139,6 +176,23 @@ def _solve(form: _Form) -> frozenset[int]:
         hidden = hidden | {number for number in chosen if number < len(form.cells)}
         for number in hidden:
             programme.fix(number)
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    hidden: frozenset[int]
+    # How far down and up hidden cells can move while what other parts share rests.
+    seen: tuple[tuple[int, float, float], ...]
+
+
+@lru_cache(_KEPT)
+def _move(form: _Form, resting: frozenset[int]) -> _Answer:
+    """The same for a large form, by moves."""
+    moves = Moves(form.cells, form.sums, form.hidden, resting, ceiling(form.cells))
+    if moves.widen():
+        return _Answer(moves.chosen, moves.seen_alone)
+    # Nothing protects some cell as well as it needs: what is left is to show nothing.
+    everything = {number for number, cell in enumerate(form.cells) if not cell.never}
+    return _Answer(form.hidden | everything, moves.seen_alone)
 
 
 def _programme(form: _Form) -> Programme:

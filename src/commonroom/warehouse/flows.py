@@ -1,0 +1,183 @@
+"""Hiding in large tables: a cheap set of cells, found by moving all that is narrow at once.
+
+Whoever reads a table with hidden cells must think other fillings of it possible. One such filling, written as what each
+cell differs from its value, is a *move*: in every sum the total moves as its parts together do. So instead of searching
+for cells and attacking them, the moves are searched for: a linear programme asks for one that moves every narrow cell as
+far as it needs and costs as little as can be, where it costs to move a cell that is shown. All that moves is hidden, and
+the move itself proves that it can be otherwise. A few moves protect hundreds of cells, where an integer programme takes
+minutes; it hides a few cells more than the cheapest. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import highspy
+import numpy as np
+import numpy.typing as npt
+
+from commonroom.warehouse.attack import Cell
+from commonroom.warehouse.solver import Rows, model
+
+_TINY = 1e-6
+_ROUNDS = 20
+_PUSHES = 6
+# To move a hidden cell costs almost nothing, a little more where others share it: there it must be answered for again.
+# To leave a narrow one where it is costs more than any way round.
+_FREE, _SHARED = 1e-3, 0.3
+_MUST, _AT_ANY_PRICE = 8.0, 8000.0
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+
+class Moves:
+    """The moves of one table: what is hidden for them, and how far each cell was moved."""
+
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        sums: Sequence[tuple[int, ...]],
+        hidden: Collection[int],
+        shared: Collection[int],
+        far: float,
+    ) -> None:
+        """`shared` cells are of other tables too; `far`: how far up a cell can go that nothing bounds."""
+        size = len(cells)
+        self._size = size
+        self._hidden, self._resting = _mask(size, hidden), _mask(size, shared)
+        self._needs = np.fromiter((cell.needs for cell in cells), dtype=np.float64, count=size)
+        self._cost = np.fromiter((cell.cost for cell in cells), dtype=np.float64, count=size)
+        never = np.fromiter((cell.never for cell in cells), dtype=bool, count=size) & ~self._hidden
+        self._down = np.fromiter((cell.room_below for cell in cells), dtype=np.float64, count=size)
+        up = (far if cell.at_most is None else cell.at_most - cell.value for cell in cells)
+        self._up = np.fromiter(up, dtype=np.float64, count=size)
+        self._up[never] = self._down[never] = 0.0
+        self._dearest = float(self._cost[~never].max(initial=1.0))
+        # How far each cell was moved: by all moves, and by those that leave what others share where it is.
+        self._low, self._high = np.zeros(size), np.zeros(size)
+        self._low_alone, self._high_alone = np.zeros(size), np.zeros(size)
+        self._rows = Rows.of(sums)
+        self._chance = np.random.default_rng(0)  # any directions do, but the same each time
+        self._priced: _Priced | None = None
+
+    @property
+    def chosen(self) -> frozenset[int]:
+        """All that is hidden."""
+        return frozenset(np.flatnonzero(self._hidden).tolist())
+
+    @property
+    def seen_alone(self) -> tuple[tuple[int, float, float], ...]:
+        """How far down and up each cell was moved while those that are shared stayed where they are."""
+        low, high = self._low_alone, self._high_alone
+        moved = np.flatnonzero(high - low > _TINY)
+        return tuple(zip(moved.tolist(), low[moved].tolist(), high[moved].tolist(), strict=True))
+
+    def widen(self) -> bool:
+        """Hide until no hidden cell is narrow; False where nothing more helps."""
+        for _ in range(_ROUNDS):
+            self._push(alone=False)
+            narrow = self._narrow()
+            if not narrow.any():
+                self._push(alone=True)
+                return True
+            before, hidden = narrow.sum(), self._hidden.sum()
+            self._move(narrow, _MUST * self._dearest, down=False)
+            if self._narrow().sum() >= before and self._hidden.sum() == hidden:
+                break
+        # Together some stand in each other's way.
+        for number in np.flatnonzero(self._narrow()):
+            for down in (False, True):
+                if self._narrow()[number]:
+                    self._move(_mask(self._size, [number]), _AT_ANY_PRICE * self._dearest, down=down)
+        self._push(alone=True)
+        return not self._narrow().any()
+
+    def _narrow(self) -> Mask:
+        """The hidden cells that no move has shown to be wide enough."""
+        return self._hidden & (self._high - self._low < self._needs - _TINY)
+
+    def _push(self, *, alone: bool) -> None:
+        """Move what is hidden, and only that, in a few directions at once: that shows most of it to be free."""
+        movable = self._hidden & ~self._resting if alone else self._hidden
+        low, high = (self._low_alone, self._high_alone) if alone else (self._low, self._high)
+        line: _Free | None = None
+        for _ in range(_PUSHES):
+            narrow = movable & (high - low < self._needs - _TINY)
+            if not narrow.any():
+                return
+            line = line or _Free(self._rows, movable, self._down, self._up)
+            aim = np.where(narrow, self._chance.choice((-1.0, 1.0), self._size), 0.0)
+            self._note(line.furthest(aim), alone=alone)
+
+    def _move(self, narrow: Mask, must: float, *, down: bool) -> None:
+        """The cheapest move of all that is narrow, hidden cells and others; what moves is hidden."""
+        self._priced = self._priced or _Priced(self._rows, self._size)
+        price = np.where(self._hidden, np.where(self._resting, _SHARED, _FREE), self._cost)
+        missing = self._needs - (self._high - self._low)
+        # Where there is no room on one side, the other is the only way.
+        downwards = narrow & (
+            (self._up < self._high + missing) | (down & (self._down >= missing - self._low))
+        )
+        upwards = narrow & ~downwards
+        rise = np.where(upwards, -must, np.where(downwards, must, price))
+        fall = np.where(downwards, -must, np.where(upwards, must, price))
+        far_up = np.where(upwards, np.minimum(self._up, self._high + missing), self._up)
+        far_down = np.where(downwards, np.minimum(self._down, missing - self._low), self._down)
+        move = self._priced.cheapest(rise, fall, far_up, far_down)
+        self._hidden |= np.abs(move) > _TINY
+        self._note(move, alone=False)
+
+    def _note(self, move: Floats, *, alone: bool) -> None:
+        np.minimum(self._low, move, out=self._low)
+        np.maximum(self._high, move, out=self._high)
+        if alone:
+            np.minimum(self._low_alone, move, out=self._low_alone)
+            np.maximum(self._high_alone, move, out=self._high_alone)
+
+
+class _Free:
+    """The programme of what is hidden: one variable a hidden cell."""
+
+    def __init__(self, rows: Rows, movable: Mask, down: Floats, up: Floats) -> None:
+        self._movable = movable
+        self._numbers = np.arange(int(movable.sum()), dtype=np.int32)
+        self._model = model()
+        lp = rows.among(movable).programme(-down[movable], up[movable])
+        self._model.passModel(lp)
+        # Each goes on from the last one's end, which satisfies its rows too: only the aim is another.
+        self._model.setOptionValue("presolve", "off")
+        primal = int(highspy.simplex_constants.SimplexStrategy.kSimplexStrategyPrimal)
+        self._model.setOptionValue("simplex_strategy", primal)
+
+    def furthest(self, aim: Floats) -> Floats:
+        self._model.changeColsCost(len(self._numbers), self._numbers, -aim[self._movable])
+        self._model.run()
+        move = np.zeros(len(aim))
+        move[self._movable] = np.asarray(self._model.getSolution().col_value)
+        return move
+
+
+class _Priced:
+    """The programme of all cells: two variables each, how far it rises and how far it falls."""
+
+    def __init__(self, rows: Rows, size: int) -> None:
+        self._size = size
+        self._numbers = np.arange(2 * size, dtype=np.int32)
+        self._model = model()
+        self._model.passModel(rows.both_ways(size).programme(np.zeros(2 * size), np.zeros(2 * size)))
+
+    def cheapest(self, rise: Floats, fall: Floats, up: Floats, down: Floats) -> Floats:
+        count = 2 * self._size
+        self._model.changeColsCost(count, self._numbers, np.concatenate([rise, fall]))
+        self._model.changeColsBounds(count, self._numbers, np.zeros(count), np.concatenate([up, down]))
+        self._model.run()
+        found = np.asarray(self._model.getSolution().col_value)
+        move: Floats = found[: self._size] - found[self._size :]
+        return move
+
+
+def _mask(size: int, numbers: Collection[int]) -> Mask:
+    found = np.zeros(size, dtype=bool)
+    found[list(numbers)] = True
+    return found

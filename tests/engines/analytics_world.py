@@ -222,9 +222,9 @@ def _results(chance: random.Random) -> list[dict[str, Any]]:
 
 
 def _divided() -> dict[str, Measure]:
-    """A flow and a state by each characteristic by which they can be."""
+    """A flow, a state and one of facts with groups of their own, by each characteristic by which they can be."""
     found = {}
-    for name in ("absence_overall", "headcount"):
+    for name in ("absence_overall", "headcount", "expected_joiners"):
         for by in characteristics.load():
             with contextlib.suppress(Problem):
                 one = measures.divided(measures.named(name), by)

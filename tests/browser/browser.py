@@ -77,6 +77,7 @@ def signed_in_places(school: str, authority: str, operator: str, clerk: str) -> 
         Place("cases", "/learners/review", clerk),
         Place("sign-out", "/sign-out", school),
         Place("my-authority", "/my/authority", authority),
+        Place("my-measures", "/my/measures?start=late_marks", authority),
         Place("operator", "/operator", operator),
     ]
 

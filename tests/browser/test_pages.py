@@ -31,6 +31,9 @@ PLACES = [
     Place("provider", f"/providers/ukprn/{world.PROVIDER}"),
     Place("no-provider", "/providers/ukprn/10000000", status=404),
     *signed_in_places("school", "authority", "operator", "clerk"),
+    Place("my-measure", "/my/measures/late_marks", "authority"),
+    Place("my-measure-school", "/my/measures/late_marks", "school"),
+    Place("no-measure", "/my/measures/nothing", "school", 404),
 ]
 
 

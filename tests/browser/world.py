@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from commonroom import simulation, standard, warehouse
@@ -18,12 +18,13 @@ from commonroom.engines import clock
 from commonroom.engines.database import connect
 from commonroom.exchange import RECORDS_TYPE, Client, Envelope, RecordSet, encode
 from commonroom.hub import load_movements, resolve_alias, tracking
+from commonroom.identity import Principal, Role
 from commonroom.ids import alias_urn, uuid7
 from commonroom.portal import SamplePerson, add_sample_people
 from commonroom.registers import providers
 from commonroom.settings import Settings
 from commonroom.standard import identifiers, terms
-from commonroom.warehouse import loader
+from commonroom.warehouse import loader, own
 from tests.hub_server import assure_everybody, enrolled_client, hub_here
 from tests.unit.registers.ukrlp_answers import RECORD, write_lines
 from tests.waiting import until_async
@@ -67,6 +68,7 @@ async def build(settings: Settings) -> None:
             await _wait_for_the_warehouse(connection)
             stop.set()
             await asyncio.gather(*parts)
+        await _define_measures(connection)
     finally:
         await connection.close()
 
@@ -84,6 +86,14 @@ async def _add_people(connection: Any, settings: Settings) -> None:
         SamplePerson("researcher", PASSWORD, "researcher", "A researcher", "its extracts", provider),
     ]
     await add_sample_people(connection, settings, people)
+
+
+async def _define_measures(connection: Any) -> None:
+    """The school and the authority each have a measure of their own."""
+    for role, alias in (("school", alias_urn("urn", SCHOOL)), ("authority", alias_urn("la", AUTHORITY))):
+        party = await resolve_alias(connection, alias)
+        principal = Principal(kind="person", id="", role=cast(Role, role), party=party)
+        await own.define(connection, principal, own.examples()["late_marks"])
 
 
 async def _send_school(connection: Any, settings: Settings, urn: str, pupils: int) -> None:

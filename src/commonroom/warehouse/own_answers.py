@@ -10,11 +10,14 @@ import msgspec
 from commonroom.identity import Principal
 from commonroom.settings import Settings
 from commonroom.warehouse import combinations, own, own_figures, similar
-from commonroom.warehouse.model import Measure
+from commonroom.warehouse.model import Level, Measure
+from commonroom.warehouse.organisations import School
 from commonroom.warehouse.own_figures import OwnFigures
 from commonroom.warehouse.questions import Figure
 from commonroom.warehouse.reader import Reader
 from commonroom.warehouse.similar import Similar
+
+GROUPS: tuple[Level, ...] = ("trust", "authority", "region")
 
 
 class Benchmark(msgspec.Struct, frozen=True):
@@ -22,6 +25,7 @@ class Benchmark(msgspec.Struct, frozen=True):
 
     measure: Measure
     published: tuple[Figure, ...]
+    belongs: dict[str, dict[str, str]]  # by URN: the codes of its trust, authority and region
     similar: Similar
 
 
@@ -31,6 +35,7 @@ class Answer(msgspec.Struct, frozen=True):
     measure: Measure
     own: OwnFigures
     benchmark: Benchmark | None
+    names: dict[str, str]  # of the schools that were counted, by URN
 
 
 async def answer(
@@ -43,12 +48,22 @@ async def answer(
         settings, reader.duck, connection, principal, name,
         grain=grain, first=first, last=last, purpose=purpose, turnstile=reader.turnstile,
     )  # fmt: skip
+    known = await reader.schools(connection, last)
+    schools = [known[urn] for urn in found.schools if urn in known]
+    names = {school.urn: school.name for school in schools}
     if measure.benchmark is None:
-        return Answer(measure, found, None)
+        return Answer(measure, found, None, names)
     published = await reader.beside(
         connection, principal, measure.benchmark, found.schools, grain, last, first
     )
     like = await similar.beside(
         reader, connection, principal, measure.benchmark, found.schools, grain=grain, first=first, last=last
     )
-    return Answer(measure, found, Benchmark(combinations.measure(measure.benchmark), tuple(published), like))
+    belongs = {school.urn: _belongs(school) for school in schools}
+    beside = Benchmark(combinations.measure(measure.benchmark), tuple(published), belongs, like)
+    return Answer(measure, found, beside, names)
+
+
+def _belongs(school: School) -> dict[str, str]:
+    groups = {level: school.group(level)[0] for level in GROUPS}
+    return {level: code for level, code in groups.items() if code is not None}

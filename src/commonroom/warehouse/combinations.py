@@ -57,8 +57,8 @@ class Combination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def as_measure(self) -> Measure:
         """What it is to those who show figures."""
-        of_any_day = all(measures.named(name).taken == "on the last day" for name in self.of.values())
-        taken: Taken = "on the last day" if of_any_day else "over the period"
+        on_31_march = all(measures.named(name).taken == "on 31 March" for name in self.of.values())
+        taken: Taken = "on 31 March" if on_31_march else "over the period"
         return Measure(
             name=self.name, title=self.title, meaning=self.meaning, source=self.source,
             entity="", taken=taken, unit=(), each={}, numerator=self.numerator, shown_as=self.shown_as,

@@ -69,7 +69,7 @@ def nothing(measure: Measure) -> Shown:
     """What is shown where there is no unit at all."""
     is_unknown = measure.shown_as == "count" or measure.taken in (
         "at the end of the period",
-        "on the last day",
+        "on 31 March",
     )
     return Shown(None, None, None, NOT_AVAILABLE if is_unknown else NOT_APPLICABLE)
 

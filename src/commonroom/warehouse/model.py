@@ -9,8 +9,8 @@ import msgspec
 Level = Literal["school", "trust", "authority", "region", "national"]
 Grain = Literal["day", "week", "term", "year"]
 # A flow (facts dated in the period) or a state (facts valid on one day). At the end of a period there is nothing before it
-# is over. What is taken on the last day that has come has figures of days without school too.
-Taken = Literal["over the period", "on the last school day", "on the last day", "at the end of the period"]
+# is over, and none on 31 March before that day.
+Taken = Literal["over the period", "on the last school day", "on 31 March", "at the end of the period"]
 
 
 class Suppression(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -22,7 +22,7 @@ class Period(msgspec.Struct, frozen=True):
     start: date
     end: date
     label: str
-    # The last school day that has come: a state is taken on it. Of what is of any day, the last day.
+    # The last school day that has come: a state is taken on it. Of what goes on without school, the last day.
     last_school_day: date
     is_over: bool = True
 

@@ -20,7 +20,8 @@ from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Calendar, Place
 
 AT_THE_END = "at the end of the period"  # a state, known once the period is over
-OF_ANY_DAY = "on the last day"
+ON_31_MARCH = "on 31 March"  # the end of the year that authorities return, a school day or not
+_MARCH = (3, 31)
 GRAINS: tuple[Grain, ...] = ("day", "week", "term")
 
 
@@ -41,12 +42,14 @@ def time_of(measure: Measure, period: Period) -> str:
 
 def state_day(measure: Measure, period: Period) -> date:
     """The day of a state."""
+    if measure.taken == ON_31_MARCH:
+        return date(period.end.year, *_MARCH)
     return period.end if measure.taken == AT_THE_END else period.last_school_day
 
 
 def between(measure: Measure, grain: Grain, first: date, last: date, today: date) -> list[Period]:
     """The periods of a measure from `first` to `last` that have begun by `today`, in order. Raises Problem CR-092."""
-    found = periods.of_any_day if measure.taken == OF_ANY_DAY else periods.between
+    found = periods.of_any_day if measure.taken == ON_31_MARCH else periods.between
     return found(grain, first, last, today)
 
 
@@ -120,8 +123,15 @@ def period_rows(measure: Measure, wanted: Sequence[Period]) -> Any:
         rows = [(day, name) for name, mine in days(measure, wanted).items() for day in mine]
         name = "day"
     else:
-        begun = [one for one in wanted if one.is_over or measure.taken != AT_THE_END]
+        begun = [one for one in wanted if _has_come(measure, one)]
         rows = list(dict.fromkeys((state_day(measure, period), time_of(measure, period)) for period in begun))
         name = "on"
     when, names = [day for day, _ in rows], [period for _, period in rows]
     return pa.table({name: pa.array(when, pa.date32()), "period": pa.array(names, pa.string())})
+
+
+def _has_come(measure: Measure, period: Period) -> bool:
+    """Whether the day of a state has come: before it nobody knows what it will be."""
+    if measure.taken == AT_THE_END:
+        return period.is_over
+    return state_day(measure, period) <= period.last_school_day

@@ -35,7 +35,7 @@ async def house(pool: Any, settings: Settings) -> AsyncIterator[House]:
 
 
 async def figures(house: House, measure: str, hide: Any = sensitive_only, **more: Any) -> list[str]:
-    asked = {"level": "authority", "grain": "day", "units": ["997"], "first": MARCH, "last": MARCH, **more}
+    asked = {"level": "authority", "grain": "year", "units": ["997"], "first": MARCH, "last": MARCH, **more}
     reader = open_reader(house.settings, hide)
     try:
         found: list[Figure] = await reader.figures(house.connection, PUBLIC, measure=measure, **asked)
@@ -101,12 +101,10 @@ async def test_children_in_need_at_31_march_and_for_each_10_000(house: House) ->
             for measure in ("children_in_need", "child_population", "children_in_need_rate")
         ]
     assert found == expected
-    # The year goes on: by 31 July one was referred and one case closed. All authorities are found without their numbers.
-    assert await figures(house, "children_in_need", grain="year", units=None) == ["10", "20"]
-    assert await figures(house, "children_in_need_rate", grain="week", units=None) == [
-        "10/2500 = 40.0",
-        "20/1500 = 133.3",
-    ]
+    # All authorities are found without their numbers, by any day of the year.
+    july = {"first": date(2026, 7, 1), "last": date(2026, 7, 31), "units": None}
+    assert await figures(house, "children_in_need", **july) == ["10", "20"]
+    assert await figures(house, "children_in_need_rate", **july) == ["10/2500 = 40.0", "20/1500 = 133.3"]
 
 
 async def test_an_authority_that_has_not_sent_is_not_known_and_neither_is_the_region(house: House) -> None:
@@ -118,15 +116,25 @@ async def test_an_authority_that_has_not_sent_is_not_known_and_neither_is_the_re
         assert await figures(house, "children_in_need", level=level, units=[unit]) == ["10"]
 
 
-async def test_the_estimate_of_a_year_holds_until_the_next_one(house: House) -> None:
+async def test_the_estimate_of_a_june_is_of_the_march_after_it(house: House) -> None:
     await load_population(house, n997=2500)
     later = {"la": "997", "children": 2600, "valid_from": "2026-06-30", "version": 2}
     await house.load(house.letter(DEPARTMENT, "child_population", [later]))
     assert await figures(house, "child_population") == ["2500"]
-    assert await figures(house, "child_population", first=date(2026, 6, 30), last=date(2026, 6, 30)) == [
-        "2600"
-    ]
-    assert await figures(house, "child_population", first=date(2025, 9, 1), last=date(2025, 9, 1)) == ["2500"]
+
+
+# On 30 March there is no figure of the year, though it has begun; on 31 March, in the holidays, there is.
+@pytest.mark.parametrize(
+    ("now", "expected"), [("2026-03-30", "x"), ("2026-03-31", "10"), ("2026-08-31", "10")]
+)
+async def test_there_is_no_figure_before_its_day(house: House, now: str, expected: str) -> None:
+    await load(house, "997", CASES)
+    await clock.set_to(house.connection, house.settings, datetime.fromisoformat(f"{now}T12:00+00:00"))
+    first = date(2026, 1, 7)
+    assert await figures(house, "children_in_need", first=first, last=first) == [expected]
+    assert await figures(house, "children_in_need", first=first, last=first, units=None) == (
+        [] if expected == "x" else [expected]
+    )
 
 
 async def test_nobody_but_the_department_speaks_of_the_population(house: House) -> None:
@@ -180,7 +188,7 @@ async def _published(house: House, measure: str, level: str, unit: str, **hide: 
             PUBLIC,
             measure=measure,
             level=level,
-            grain="day",
+            grain="year",
             units=[unit],
             first=MARCH,
             last=MARCH,
@@ -207,7 +215,7 @@ async def test_where_a_rate_comes_from(house: House) -> None:
                 measure="children_in_need_rate",
                 level=level,
                 unit=unit,
-                grain="day",
+                grain="year",
                 on=MARCH,
             )
             told = {part.entity: sum(one.messages for one in part.senders or ()) for part in origin.parts}

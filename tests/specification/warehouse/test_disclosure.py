@@ -241,6 +241,63 @@ def test_a_years_figures_say_nothing_that_its_terms_do_not() -> None:
     assert withheld > 0
 
 
+WORKFORCE = (
+    "workforce_fte",
+    "support_staff_fte",
+    "teachers_fte",
+    "qualified_teachers_fte",
+    "unqualified_teachers_fte",
+)
+
+
+def staffed(seed: int, schools: int) -> tuple[dict[Name, Parts], dict[str, Any]]:
+    """The staff of schools, in hundredths of a post: a school has few teachers without the status, if any."""
+    chance = random.Random(seed)
+    _, groups, _ = invented(seed, schools, 1)
+    numbers: dict[Name, Parts] = {}
+    for urn in groups:
+        support, qualified = chance.choice([2, 8, 30]), chance.choice([2, 9, 40])
+        unqualified = chance.choice([0, 0, 1, 2, 5])
+        parts = {
+            name: Parts(100 * people - 50 * chance.randint(0, people // 2), None, people)
+            for name, people in zip(WORKFORCE[1:], (support, 0, qualified, unqualified), strict=True)
+            if people
+        }
+        parts["teachers_fte"] = parts["qualified_teachers_fte"].plus(
+            parts.get("unqualified_teachers_fte", Parts(0, None, 0))
+        )
+        parts["workforce_fte"] = parts["teachers_fte"].plus(parts["support_staff_fte"])
+        numbers |= {(name, ("school", urn), "t"): one for name, one in parts.items()}
+    return publication.rolled_up(numbers, groups), groups
+
+
+@pytest.mark.parametrize(
+    "seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(3, 23))]
+)
+def test_no_subtraction_between_kinds_of_staff_recovers_a_hidden_cell(seed: int) -> None:
+    numbers, groups = staffed(seed, 9)
+    calendar = Calendar.of({"t": "term"}, {})
+    family = measures.family(measures.named("unqualified_teachers_fte"))
+    assert sorted(one.name for one in family) == sorted(WORKFORCE)
+    places = {(place, time) for _, place, time in numbers}
+    kinds = [("workforce_fte", "support_staff_fte", "teachers_fte"), ("teachers_fte", *WORKFORCE[3:])]
+    sums = sums_of(numbers, groups, calendar, parts=False)
+    sums += [tuple((name, *where) for name in one) for one in kinds for where in sorted(places)]
+    # Of whom there is nobody, there is no figure at all: everybody sees that.
+    sums = [tuple(part for part in one if part in numbers) for one in sums]
+    values = {name: parts.numerator for name, parts in numbers.items()}
+    tree = publication.tree(groups)
+    alone = publication.hidden(family, numbers, tree, calendar, hide=suppression.sensitive_only)
+    dark = publication.hidden(family, numbers, tree, calendar)
+    found_alone, found = by_solver(values, sums, alone), by_solver(values, sums, dark)
+    print(
+        f"{len(numbers)} cells; small ones alone: {len(alone)} hidden, {len(found_alone)} worked out; "
+        f"with the further ones: {len(dark)} hidden, {len(found)} worked out"
+    )
+    assert found_alone
+    assert not found
+
+
 # The pupils of each school by three characteristics; some groups are small, and some schools too.
 DIVISIONS = {
     "sex": ("F", "M", "unknown"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,19 @@ _CONFIGURATION = {
     "allow_community_extensions": "false",
     "python_enable_replacements": "false",
 }
+
+
+class Session:
+    """Statements on one cursor, by one thread."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        self._cursor = cursor
+
+    def run(self, sql: str, tables: Mapping[str, pa.Table] | None = None) -> list[tuple[Any, ...]]:
+        """Rows of one statement. `tables` are Arrow tables that it and those after it may name."""
+        for name, table in (tables or {}).items():
+            self._cursor.register(name, table)
+        return self._cursor.execute(sql).fetchall()
 
 
 class Duck:
@@ -71,6 +84,12 @@ class Duck:
         """Rows as Arrow batches of about so many, made as they are read: a large answer is never in memory at once."""
         with self._cursor() as cursor:
             yield cursor.sql(sql, params=list(parameters)).to_arrow_reader(rows)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Several statements that share temporary tables, which end with it."""
+        with self._cursor() as cursor:
+            yield Session(cursor)
 
     def close(self) -> None:
         """Interrupt what is being asked, and release its memory. Who asks later gets a ConnectionException."""

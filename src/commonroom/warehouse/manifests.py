@@ -10,6 +10,7 @@ import os
 import shutil
 import threading
 import time
+import zlib
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from commonroom import log
 from commonroom.engines import files
 
 _SWEEP_SECONDS = 3600.0  # what was replaced is kept so long for those who read it
@@ -25,17 +27,43 @@ _OLD_SECONDS = (
     24 * 3600.0
 )  # and a folder that nothing declared has any more, since anything was written to it
 _LOOK_SECONDS = 0.02
+_REST_SECONDS = 600.0  # between two sweeps
+_SWEPT = "swept"
+_PIECE = 1 << 20
+_log = log.get("warehouse")
 
 
 class Busy(Exception):
     """Somebody else works on it, and has not finished in time."""
 
 
+class Part(msgspec.Struct, frozen=True):
+    """What one file has of a period."""
+
+    file: str
+    rows: int
+
+
 class Kept(msgspec.Struct, frozen=True):
     """One period that is kept."""
 
+    number: int  # its name in the files
     days: tuple[date, ...]
     changed: int  # the table version that last changed anything in it
+    sums: tuple[Part, ...] = ()  # a unit's sums are added up over all of them; none where it has one day
+    figures: tuple[Part, ...] = ()  # of a school's figures the newest version's hold
+
+    @property
+    def files(self) -> list[str]:
+        """Where it is kept."""
+        return [part.file for part in (*self.sums, *self.figures)]
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """What a file was when it was written."""
+
+    size: int
+    crc: int
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -44,8 +72,7 @@ class Manifest(msgspec.Struct, frozen=True):
     version: int
     identity: str  # of that version: tables can be put back to an older state, and then go on otherwise
     periods: dict[str, Kept]  # by name and days
-    sums: tuple[str, ...] = ()  # files; a unit's sums of a period are added up over all of them
-    figures: tuple[str, ...] = ()  # files; of a school's figures of a period the newest version's holds
+    files: dict[str, Stamp] = {}  # all that the periods name
 
 
 @contextmanager
@@ -77,21 +104,54 @@ def _is_locked(descriptor: int) -> bool:
 
 def store(folder: Path, manifest: Manifest) -> None:
     """Put it in place, whole or not at all."""
-    files.write(folder / f"{manifest.version:020d}.json", msgspec.json.encode(manifest))
+    files.write(folder / _name(manifest), msgspec.json.encode(manifest))
 
 
 def stored(folder: Path, version: int) -> Iterator[Manifest]:
-    """The manifests up to a version with all their files there, the newest first."""
+    """The manifests up to a version, the newest first. One that cannot be read is thrown away."""
     for path in sorted(folder.glob("*.json"), reverse=True):
         if path.stem.isdigit() and int(path.stem) <= version:
             found = _read(path)
-            if found is not None and is_there(folder, found):
+            if found is None:
+                _log.warning("a manifest of partial sums cannot be read and is thrown away", file=path.name)
+                path.unlink(missing_ok=True)
+            else:
                 yield found
 
 
+def discard(folder: Path, manifest: Manifest, broken: Collection[str]) -> None:
+    """Throw away a manifest, and of its files those that are broken."""
+    _log.warning(
+        "partial sums are broken and are thrown away", version=manifest.version, files=sorted(broken)
+    )
+    for name in (_name(manifest), *broken):
+        (folder / name).unlink(missing_ok=True)
+
+
 def is_there(folder: Path, manifest: Manifest) -> bool:
-    """Whether its files are on the disk."""
-    return all((folder / name).exists() for name in (*manifest.sums, *manifest.figures))
+    """Whether its files are on the disk, as long as they were."""
+    return all(_size(folder / name) == stamp.size for name, stamp in manifest.files.items())
+
+
+def broken(folder: Path, manifest: Manifest, seen: Collection[str] = ()) -> set[str]:
+    """Its files that are not what was written, or not there; those in `seen` are looked at no further than their size."""
+    return {
+        name
+        for name, stamp in manifest.files.items()
+        if _size(folder / name) != stamp.size or (name not in seen and stamp_of(folder / name) != stamp)
+    }
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """What a file is now; None where it is not there."""
+    size = crc = 0
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                size, crc = size + len(piece), zlib.crc32(piece, crc)
+    except FileNotFoundError:
+        return None
+    return Stamp(size, crc)
 
 
 def replaced(folder: Path, names: Iterable[str]) -> None:
@@ -100,20 +160,28 @@ def replaced(folder: Path, names: Iterable[str]) -> None:
         os.utime(folder / name)
 
 
-def sweep(folder: Path) -> None:
-    """Delete manifests that were replaced an hour ago, and files that no other one names, an hour after their last use."""
+def sweep(folder: Path) -> bool:
+    """Delete manifests that were replaced an hour ago, and files that no other one names, an hour after their last use.
+
+    Not at every turn, for it reads all manifests. Returns whether it was time for it.
+    """
+    swept = folder / _SWEPT
+    if swept.exists() and _written(swept) > time.time() - _REST_SECONDS:
+        return False
+    swept.touch()
     old = time.time() - _SWEEP_SECONDS
     # A manifest was replaced when the next one was written.
     gone = [path for path, following in pairwise(sorted(folder.glob("*.json"))) if _written(following) < old]
     for path in gone:
         path.unlink()
-    named = set()
+    named: set[str] = set()
     for path in folder.glob("*.json"):
         manifest = _read(path)
-        named |= set() if manifest is None else {*manifest.sums, *manifest.figures}
+        named |= set() if manifest is None else set(manifest.files)
     for path in folder.glob("*.parquet"):
         if path.name not in named and _written(path) < old:
             path.unlink()
+    return True
 
 
 def sweep_old(folders: Path, names: Collection[str]) -> None:
@@ -128,13 +196,24 @@ def sweep_old(folders: Path, names: Collection[str]) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _name(manifest: Manifest) -> str:
+    return f"{manifest.version:020d}.json"
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
 def _written(path: Path) -> float:
     return path.stat().st_mtime
 
 
 def _read(path: Path) -> Manifest | None:
-    """None for one that another version of this program wrote."""
+    """None for one that is torn, or that another version of this program wrote."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None

@@ -36,20 +36,27 @@ class Kept:
     """The last results, by everything they depend on; a new head makes new keys."""
 
     def __init__(self, size: int) -> None:
-        self._size = size
-        self._values: OrderedDict[Any, Any] = OrderedDict()
+        self._size, self._held = size, 0
+        self._values: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, key: Any) -> Any:
         """What is kept under a key, None when nothing is."""
         with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-            return self._values.get(key)
+            if key not in self._values:
+                return None
+            self._values.move_to_end(key)
+            return self._values[key][0]
 
-    def put(self, key: Any, value: Any) -> None:
-        """Keep it, and forget the oldest when there are too many."""
+    def put(self, key: Any, value: Any, weight: int = 1) -> None:
+        """Keep it, and forget the oldest when all together are too much."""
         with self._lock:
-            self._values[key] = value
-            while len(self._values) > self._size:
-                self._values.popitem(last=False)
+            self._held += weight - self._values.pop(key, (None, 0))[1]
+            self._values[key] = value, weight
+            while self._held > self._size:
+                self._held -= self._values.popitem(last=False)[1][1]
+
+    def clear(self) -> None:
+        """Keep nothing."""
+        with self._lock:
+            self._values.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import os
 import random
 import shutil
@@ -19,9 +20,21 @@ from commonroom import log
 from commonroom.engines import clock, delta, files
 from commonroom.engines.delta import Batch
 from commonroom.settings import Settings
-from commonroom.warehouse import heads, loader, manifests, measures, partials, periods, stages, tables
+from commonroom.warehouse import (
+    heads,
+    loader,
+    manifests,
+    measures,
+    partials,
+    periods,
+    refresh,
+    stages,
+    tables,
+    turns,
+)
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.partials import Partials
+from commonroom.warehouse.refresh import Work
 from commonroom.warehouse.releases import Releases
 from commonroom.warehouse.spans import View, time_of
 from tests.unit.warehouse.house import REGISTERS, House, Record, enrolment, mark, organisation, upn
@@ -200,7 +213,7 @@ class Story:
 async def test_what_is_kept_and_brought_up_to_date_gives_the_figures_of_all_facts(
     house: House, seeds: range, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(partials, "_MOST_FILES", 3)  # so that merging happens
+    monkeypatch.setattr(refresh, "MOST_PARTS", 3)  # so that merging happens
     for seed in seeds:
         story = Story(house, seed)
         releases = open_releases(house)
@@ -225,20 +238,22 @@ async def test_a_kill_at_any_step_of_a_refresh_leaves_the_figures_right(
     story = Story(house, 1)
     await story.marks()
     await all_numbers(house, open_releases(house), None)
-    write, store = partials.Partials._write, manifests.store
+    write, store = Work._written, manifests.store
 
-    def torn(self: Any, sql: str, file: Path, given: Any) -> None:
-        write(self, sql, file, given)
-        if deadly == file.name.split("-")[0]:
+    def torn(self: Work, session: Any, kind: str, version: int, sql: str) -> str:
+        name = write(self, session, kind, version, sql)
+        if deadly == kind:
+            file = self.folder / name
             file.write_bytes(file.read_bytes()[:100])  # not synced: half of it is there
             raise Killed
+        return name
 
     def before_it_is_named(folder: Path, manifest: Any) -> None:
         if deadly == "manifest":
             raise Killed
         store(folder, manifest)
 
-    monkeypatch.setattr(partials.Partials, "_write", torn)
+    monkeypatch.setattr(Work, "_written", torn)
     monkeypatch.setattr(manifests, "store", before_it_is_named)
     for deadly in ("sums", "figures", "manifest"):
         story.version += 1
@@ -257,6 +272,7 @@ async def test_sums_of_a_table_that_was_put_back_are_not_read(house: House) -> N
     releases = open_releases(house)
     await all_numbers(house, releases, None)
     table, head = tables.of("attendance_mark").folder(settings), await heads.newest(house.connection)
+    assert isinstance(table, Path)
     copy = table.with_name("copy")
     shutil.copytree(table, copy)
     await story.marks()
@@ -299,19 +315,83 @@ async def test_what_was_deleted_is_made_again_at_the_same_head(house: House) -> 
     assert rows_of(kept, head) == before
 
 
-async def test_files_that_go_while_they_are_read_send_the_question_to_the_facts(
+async def test_files_that_cannot_be_read_though_they_are_whole_send_the_question_to_the_facts(
     house: House, faults: list[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head, kept = await one_day_told(house), Partials(house.settings, house.duck)
     before = rows_of(kept, head)
-    with monkeypatch.context() as deleted:
-        deleted.setattr(manifests, "is_there", lambda *_: True)
-        for path in kept_folder(house).glob("figures-*"):
-            path.unlink()
+    kept = Partials(house.settings, house.duck)  # which has read none of it
+    with monkeypatch.context() as unreadable:
+
+        def failing(*_: Any) -> str:
+            raise OSError(errno.EIO, "the disk")
+
+        unreadable.setattr(refresh, "newest_figures", failing)
         assert rows_of(kept, head) is None
     assert (rows_of(kept, head), len(faults)) == (None, 1), "it is left alone for a while"
     kept._failed.clear()
     assert rows_of(kept, head) == before
+
+
+def warnings_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    found: list[str] = []
+    monkeypatch.setattr(manifests, "_log", Warned(found))
+    return found
+
+
+class Warned:
+    """A log that keeps its warnings."""
+
+    def __init__(self, found: list[str]) -> None:
+        self._found = found
+
+    def warning(self, event: str, **_: Any) -> None:
+        self._found.append(event)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def garbled(path: Path) -> None:
+    """As long as it was."""
+    content = bytearray(path.read_bytes())
+    content[4 : len(content) // 2] = bytes(len(content) // 2 - 4)
+    path.write_bytes(content)
+
+
+async def test_what_is_broken_is_thrown_away_and_made_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = warnings_of(monkeypatch)
+    kept, version = Partials(house.settings, house.duck), 0
+    for kind, breaks in itertools.product(("sums-*", "figures-*", "*.json"), (cut, garbled, Path.unlink)):
+        version += 2
+        assert rows_of(kept, await one_day_told(house, "I", version))
+        kept = kept if version % 4 else Partials(house.settings, house.duck)  # the same process, or the next
+        said.clear()
+        for path in kept_folder(house).glob(kind):
+            breaks(path)
+        after = await one_day_told(house, "/", version + 1)
+        found, told = rows_of(kept, after), f"{kind} {breaks.__name__}"
+        # Nobody misses manifests that are gone.
+        assert bool(said) == ((kind, breaks) != ("*.json", Path.unlink)), told
+        assert found == rows_of(Partials(house.settings, house.duck), after), told
+        shutil.rmtree(kept_folder(house))
+        assert found == rows_of(Partials(house.settings, house.duck), after), f"{told}, all facts"
+
+
+async def test_what_breaks_while_the_process_goes_on_is_made_again_when_it_is_read(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, kept = await one_day_told(house), Partials(house.settings, house.duck)
+    before = rows_of(kept, head)
+    said = warnings_of(monkeypatch)
+    kept._read = turns.Kept(0)  # nothing of it is in memory
+    for path in kept_folder(house).glob("figures-*"):
+        garbled(path)
+    assert rows_of(kept, head) == before
+    assert said == ["partial sums are broken and are thrown away"]
 
 
 async def test_nobody_waits_long_for_another_process(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,7 +429,7 @@ async def test_manifests_of_another_version_of_the_program_count_for_nothing(hou
 async def test_what_was_merged_is_there_for_an_hour_more_for_those_who_read_it(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(partials, "_MOST_FILES", 1)
+    monkeypatch.setattr(refresh, "MOST_PARTS", 1)
     head, slow = await one_day_told(house), Partials(house.settings, house.duck)
     before = rows_of(slow, head)
     folder, quick = kept_folder(house), Partials(house.settings, house.duck)
@@ -370,7 +450,7 @@ async def test_what_was_merged_is_there_for_an_hour_more_for_those_who_read_it(
     assert rows_of(quick, await one_day_told(house, "/", 4)) == after
     manifest = next(manifests.stored(folder, 10**9))
     recent = {path.name for path in folder.glob("*.parquet") if path.stat().st_mtime > time.time() - 3600}
-    assert {path.name for path in folder.glob("*.parquet")} == {*manifest.figures, *manifest.sums} | recent
+    assert {path.name for path in folder.glob("*.parquet")} == {*manifest.files} | recent
     assert len(list(folder.glob("*.json"))) <= 2
 
 
@@ -384,7 +464,8 @@ async def test_a_late_correction_asks_for_no_file_of_the_days_between(house: Hou
     stored = delta.files_of(tables.of("attendance_mark").folder(house.settings), version)
     first, between, last = map(date.fromisoformat, DAYS[:3])
     kept = Partials(house.settings, house.duck)
-    asked = kept._facts(stage, version, {"one": (first,), "other": (last,)})
+    periods = {"one": manifests.Kept(1, (first,), version), "other": manifests.Kept(2, (last,), version)}
+    asked = kept._work(stage)._of_days(stored, periods)
     is_read = {file.low["valid_from"]: file.path in asked for file in stored}
     assert is_read == {first: True, between: False, last: True}
     assert {row["valid_from"] for row in house.duck.query(asked)} == {first, last}

@@ -9,7 +9,7 @@ import os
 import random
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -365,7 +365,8 @@ async def test_what_is_broken_is_thrown_away_and_made_again(
 ) -> None:
     said = warnings_of(monkeypatch)
     kept, version = Partials(house.settings, house.duck), 0
-    for kind, breaks in itertools.product(("sums-*", "figures-*", "*.json"), (cut, garbled, Path.unlink)):
+    ways: list[Callable[[Path], None]] = [cut, garbled, Path.unlink]
+    for kind, breaks in itertools.product(("sums-*", "figures-*", "*.json"), ways):
         version += 2
         assert rows_of(kept, await one_day_told(house, "I", version))
         kept = kept if version % 4 else Partials(house.settings, house.duck)  # the same process, or the next

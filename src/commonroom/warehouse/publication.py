@@ -12,12 +12,13 @@ after its terms and from them alone (`year`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from commonroom.warehouse import suppression
+from commonroom.warehouse.areas import area_by_area
 from commonroom.warehouse.attack import Cell, Sum
 from commonroom.warehouse.disclosure import is_sensitive
 from commonroom.warehouse.model import Level, Measure
@@ -34,6 +35,7 @@ _COST_OF_LEVEL = {"school": 1, "trust": 20, "authority": 40, "region": 200, "nat
 _COST_OF_GRAIN = {"day": 1, "week": 6, "term": 30, "year": 60}
 _COST_OF_WHOLE = 4
 _HALF = 2
+_TOGETHER = 20_000  # cells: publications of more are solved area by area
 # A range of two steps holds a second whole number, whatever fractions it begins and ends with.
 _LEAST = 2
 
@@ -145,7 +147,7 @@ def hidden(
         return _cell(parts.numerator, base_hidden or is_sensitive(measure, parts), known_base)
 
     return frozenset(
-        name for name in hide(_table(family, numbers, places, calendar, top_cell)) if name in numbers
+        name for name in _chosen(family, numbers, places, calendar, top_cell, hide) if name in numbers
     )
 
 
@@ -194,7 +196,7 @@ def dark_bases(
     """Where the denominator is not shown."""
     if hidden_elsewhere is not None or whole.denominator is None:
         return hidden_elsewhere or frozenset()
-    chosen = hide(_table([whole], numbers, places, calendar, _base_cell))
+    chosen = _chosen([whole], numbers, places, calendar, _base_cell, hide)
     return frozenset((name[1], name[2]) for name in chosen if name in numbers)
 
 
@@ -230,6 +232,33 @@ def _cell(value: int, sensitive: bool, at_most: int | None = None) -> Cell:
         needs=max(_LEAST, -(-value // _HALF)) if sensitive else _LEAST,
         at_most=at_most,
     )
+
+
+def _chosen(
+    family: Sequence[Measure],
+    numbers: Numbers,
+    places: Tree,
+    calendar: Calendar,
+    cell_of: Callable[[Measure, Name, Parts], Cell],
+    hide: Hide,
+) -> Collection[Any]:
+    """What to hide: of a large publication area by area, so that no more than an area is worked on at a time."""
+    if len(numbers) <= _TOGETHER or any(name[1][0] == "trust" for name in numbers):
+        return hide(_table(family, numbers, places, calendar, cell_of))
+    mine = {measure.name for measure in family}
+    by_area: dict[str, list[Name]] = defaultdict(list)
+    for name in numbers:
+        if name[0] in mine:
+            by_area[places.area(name[1])].append(name)
+    above = by_area.pop("", [])
+    for name in above:
+        if name[1][0] == "authority" and name[1][1] in by_area:
+            by_area[name[1][1]].append(name)
+
+    def table(names: Iterable[Name]) -> Table:
+        return _table(family, {name: numbers[name] for name in names}, places, calendar, cell_of)
+
+    return area_by_area(table, above, by_area, hide)
 
 
 def _table(

@@ -20,12 +20,14 @@ _NODES = 200
 _HALF = 0.5
 
 
-def model() -> highspy.Highs:
-    """A quiet model in one thread."""
+def model(steps: int | None = None) -> highspy.Highs:
+    """A quiet model in one thread, which takes no more than so many steps."""
     made = highspy.Highs()  # type: ignore[no-untyped-call]
     made.setOptionValue("output_flag", False)
     made.setOptionValue("threads", 1)
     made.setOptionValue("random_seed", 0)
+    if steps is not None:
+        made.setOptionValue("simplex_iteration_limit", steps)
     return made
 
 

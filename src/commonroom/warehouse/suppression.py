@@ -11,21 +11,27 @@ Pure: numbers in, names of cells out. What a cell means, `publication` knows.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from functools import lru_cache
 
 import msgspec
 
+from commonroom import log
 from commonroom.warehouse.attack import Attack, Cell, Range, Sum, ceiling, components
 from commonroom.warehouse.flows import Moves
 from commonroom.warehouse.solver import Programme
+from commonroom.warehouse.turns import Kept
+
+_log = log.get("warehouse")
 
 Name = Hashable
 # How far below and above its value a hidden cell was seen to be possible.
 Proven = dict[Name, tuple[float, float]]
 _LARGE = 400  # cells: parts of more are solved by moves, those of fewer by integer programming
 _TINY = 1e-6
-_KEPT = 4096  # parts of tables already solved; most parts of a new day's table are yesterday's
+# Parts of tables already solved: most parts of a new day's table are yesterday's. A nation's term has about 6,000.
+_KEPT = 8192
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -150,13 +156,13 @@ class _Part(msgspec.Struct, frozen=True):
         return cls(names, form)
 
 
-@lru_cache(_KEPT)
+@lru_cache(4096)
 def _attacked(form: _Form) -> tuple[Range, ...]:
     attack = Attack(form.cells, form.sums, form.hidden)
     return tuple(attack.range_of(number) for number in attack.open_cells())
 
 
-@lru_cache(_KEPT)
+@lru_cache(4096)
 def _solve(form: _Form) -> frozenset[int]:
     """A cheap set of cells, those already hidden among it, that withstands the attack."""
     programme = _programme(form)
@@ -184,13 +190,25 @@ class _Answer(msgspec.Struct, frozen=True):
     seen: tuple[tuple[int, float, float], ...]
 
 
-@lru_cache(_KEPT)
+_answers = Kept(_KEPT)
+
+
 def _move(form: _Form, resting: frozenset[int]) -> _Answer:
-    """The same for a large form, by moves."""
+    """The same for a large form, by moves. Kept under its digest: the forms of a nation are too many to keep whole."""
+    key = hashlib.blake2b(msgspec.msgpack.encode((form, sorted(resting)), order="sorted")).digest()
+    found: _Answer | None = _answers.get(key)
+    if found is None:
+        found = _moved(form, resting)
+        _answers.put(key, found)
+    return found
+
+
+def _moved(form: _Form, resting: frozenset[int]) -> _Answer:
     moves = Moves(form.cells, form.sums, form.hidden, resting, ceiling(form.cells))
     if moves.widen():
         return _Answer(moves.chosen, moves.seen_alone)
-    # Nothing protects some cell as well as it needs: what is left is to show nothing.
+    # Nothing protects some cell as well as it needs, or not within the work allowed: what is left is to show nothing.
+    _log.warning("a part of a table is hidden whole", cells=len(form.cells))
     everything = {number for number, cell in enumerate(form.cells) if not cell.never}
     return _Answer(form.hidden | everything, moves.seen_alone)
 
@@ -213,3 +231,10 @@ def _programme(form: _Form) -> Programme:
 def sensitive_only(table: Table) -> frozenset[Name]:
     """What would be hidden without secondary suppression: for the tests that show why there is one."""
     return frozenset(name for name, cell in table.cells.items() if cell.sensitive)
+
+
+def forget() -> None:
+    """Know of no table solved before: for benchmarks, which would otherwise measure what is kept."""
+    _answers.clear()
+    _solve.cache_clear()
+    _attacked.cache_clear()

@@ -175,7 +175,19 @@ class _Maker:
 
 def _together(entity: str, chance: random.Random) -> Iterator[dict[str, Any]]:
     """What facts that mean something only together say: the results of a pupil, and what the Department says of these."""
-    if entity == "qualification":
+    if entity == "enrolment":
+        # Long stays: who is in year 12 for half a year and more.
+        for school in SCHOOLS[:4]:
+            for upn in PUPILS:
+                left = chance.choice([None, None, date(2026, 1, 15), date(2026, 5, 1)])
+                stay = {
+                    "entry_date": date(2020, 9, 1),
+                    "leaving_date": left,
+                    "enrolment_status": "C",
+                    "nc_year": "12",
+                }
+                yield {"school": school, "upn": upn, **stay}
+    elif entity == "qualification":
         for number, (group, size) in enumerate(QUALIFICATIONS):
             yield {"qualification": f"Q{number}", "performance_group": group, "gcse_size": size}
     elif entity == "qualification_grade":

@@ -1,4 +1,4 @@
-"""Attainment 8, worked by hand. The academic year is 2025/26; results are of May 2026, unless said otherwise.
+"""Attainment 8 and six months in year 12, worked by hand. The academic year is 2025/26; results are of May 2026.
 
 The places: mathematics (double), English (the better of language and literature, double where both were taken), three of the
 English Baccalaureate, three open ones, in which what is left of English and of the English Baccalaureate counts too.
@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from commonroom.engines import clock
+from commonroom.identity import PUBLIC
 from commonroom.settings import Settings
-from commonroom.warehouse import measures
+from commonroom.warehouse import measures, open_reader
 from tests.specification.warehouse.test_measures import A, B, figures, shown
 from tests.unit.warehouse.house import DEPARTMENT, House, enrolment, upn
 
@@ -86,9 +87,9 @@ def in_year_11(*pupils: int, school: str = A, **more: Any) -> Records:
     return [enrolment(school, pupil, "2021-09-01", nc_year="11", **more) for pupil in pupils]
 
 
-async def score(house: House, **asked: Any) -> str:
+async def score(house: House, measure: str = "attainment_8", **asked: Any) -> str:
     year = {"first": date(2026, 5, 11), "last": date(2026, 5, 11), "grain": "year", **asked}
-    (figure,) = await figures(house, "attainment_8", **year)
+    (figure,) = await figures(house, measure, **year)
     return shown(figure)
 
 
@@ -201,6 +202,49 @@ async def test_a_cohort_of_fewer_than_six_is_hidden(house: House) -> None:
         house, in_year_11(*range(1, 6)), [one for pupil in range(1, 6) for one in results(pupil, EXAMPLE)]
     )
     assert await score(house) == "c"
+
+
+# A has five pupils, B six with 58 points, the third school seven with 2. A is hidden, and so is another, for the authority's
+# sum would give A away.
+async def test_a_hidden_school_cannot_be_had_from_the_authority(house: House) -> None:
+    third = SCHOOLS[2]
+    for school, pupils, grades in ((A, 5, "maths 3"), (B, 6, EXAMPLE), (third, 7, "maths 1")):
+        mine = range(1, pupils + 1)
+        told = [one for pupil in mine for one in results(pupil, grades, school=school)]
+        await load(house, in_year_11(*mine, school=school), told, school)
+    reader = open_reader(house.settings)
+    asked = {
+        "measure": "attainment_8",
+        "grain": "year",
+        "first": date(2026, 5, 11),
+        "last": date(2026, 5, 11),
+    }
+    try:
+        schools = await reader.figures(house.connection, PUBLIC, level="school", units=[A, B, third], **asked)
+        (authority,) = await reader.figures(
+            house.connection, PUBLIC, level="authority", units=["997"], **asked
+        )
+    finally:
+        reader.close()
+    found = {figure.unit: shown(figure) for figure in schools}
+    assert found[A] == "c"
+    assert shown(authority) == f"{5 * 600 + 6 * 5800 + 7 * 200}/18 = 21.8"
+    assert "c" in (found[B], found[third])
+
+
+# On 1 October 2025 eight are in year 12: 1 to 5 stay, 6 leaves on 31 March (the last day on the roll), 7 on 30 March, 8 in
+# November. 9 left in September, 10 came in January, 11 is in year 13.
+async def test_six_months_in_year_12(house: House) -> None:
+    left = {6: "2026-03-31", 7: "2026-03-30", 8: "2025-11-14", 9: "2025-09-19"}
+    stays = [
+        enrolment(
+            A, pupil, "2026-01-05" if pupil == 10 else "2020-09-01", nc_year="13" if pupil == 11 else "12",
+            **({"leaving_date": left[pupil]} if pupil in left else {}),
+        )
+        for pupil in range(1, 12)
+    ]  # fmt: skip
+    await load(house, stays, [])
+    assert await score(house, measure="year_12_six_months") == "6/8 = 75.0"
 
 
 def test_the_measure_reads_what_it_says() -> None:

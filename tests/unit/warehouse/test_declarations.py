@@ -32,6 +32,9 @@ REFUSED = [
     "missed / possible",
     "hundredths(missed + possible)",
     "hundredths()",
+    "days_before(missed)",
+    "days_before(missed, possible)",
+    "days_before(missed, True)",
     "missed if possible",
     "missed ** 9",
     "0 < missed < 10",
@@ -86,6 +89,30 @@ def test_a_faulty_declaration_is_refused_before_anything_is_computed(right: str,
     (tmp_path / "headcount.yaml").write_text(text.replace(right, wrong), "utf-8")
     with pytest.raises(Problem, match=told):
         measures.load(tmp_path)
+
+
+FAULTS_OF_PLACES = {
+    "beside: examination_result": ("beside: learner", "looks_up"),
+    "looks_up: [qualification,": ("looks_up: [enrolment,", "looks_up"),
+    "looks_up: [qualification, qualification_grade]": (
+        "looks_up: [qualification_grade]",
+        "there is no `performance_group`",
+    ),
+    'places: "3"}\n    # What': ('places: "0"}\n    # What', "slots with places"),
+    "twice: gcse_size >= 2": ("twice: sizes >= 2", "best twice"),
+    'once: "qualification if': ('once: "no_such if', "best once"),
+}
+
+
+@pytest.mark.parametrize("right", FAULTS_OF_PLACES)
+def test_a_faulty_declaration_of_places_is_refused(right: str, tmp_path: Path) -> None:
+    wrong, told = FAULTS_OF_PLACES[right]
+    text = (measures.FOLDER / "attainment_8.yaml").read_text("utf-8")
+    assert right in text
+    (tmp_path / "attainment_8.yaml").write_text(text.replace(right, wrong), "utf-8")
+    with pytest.raises(Problem, match=told) as raised:
+        measures.load(tmp_path)
+    assert raised.value.code == "CR-062"
 
 
 @given(st.integers(0, 10**12), st.integers(1, 10**12), st.integers(0, 3))

@@ -16,7 +16,7 @@ MOTO := .tools/moto
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1 \2/' | awk '{c=$$2; $$1="";$$2=""; printf "  make %-8s%s\n", c, $$0}'
 
-setup: $(STAMP) $(MOTO)/.installed  ## make .venv with everything in it, so that .venv/bin/commonroom runs
+setup: $(STAMP)  ## make .venv with everything in it, so that .venv/bin/commonroom runs
 
 $(STAMP): requirements/all.txt requirements/uv.txt pyproject.toml package-lock.json scripts/setup
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup
@@ -25,14 +25,14 @@ $(STAMP): requirements/all.txt requirements/uv.txt pyproject.toml package-lock.j
 demo: setup  ## run an invented county and its portal on this machine
 	@$(RUN)/commonroom demo $(ARGS)
 
-test: lint  ## lint, types, every test: under 15 minutes
+test: lint $(MOTO)/.installed  ## lint, types, every test: under 15 minutes
 	@$(RUN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=40 \
 		-m "not soak" $(ARGS)
 
 # More than the cores of a small machine: many tests wait for processes that they have killed.
 WORKERS ?= 3
 
-soak: setup  ## the long fault trials, results as JSON in test-results/
+soak: setup $(MOTO)/.installed  ## the long fault trials, results as JSON in test-results/
 	@if command -v java >/dev/null 2>&1; then $(MAKE) --no-print-directory $(SPARK)/.installed; fi
 	@PYTHONPATH=$(CURDIR)/$(SPARK) $(RUN)/python -m pytest -m soak $(ARGS)
 

@@ -168,6 +168,8 @@ class _Cells:
                 may_be_nought=all_dark,
                 cost=float((1 + value.bit_length()) * cost),
                 at_most=limits.get(group),
+                # The only group of which anything is known is the whole itself, and shown where that is.
+                never=len(values) == 1 and not whole_is_hidden,
             )
         name = (measure, place, time)
         self._cells[name] = Cell(

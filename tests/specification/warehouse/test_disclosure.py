@@ -394,3 +394,67 @@ def test_no_subtraction_between_characteristics_recovers_a_hidden_cell(seed: int
     assert open_cells
     assert {name for name in closed_cells if values[name] and 0 < values[name] < 3} == set()
     assert closed_cells == set()
+
+
+YEARS = ("R", "3", "7", "12")
+
+
+def joining(seed: int, schools: int) -> tuple[dict[str, Any], dict[Name, Parts], dict[Name, Parts]]:
+    """Who joins schools, whole and by year of entry; of most years of entry a school knows nothing."""
+    chance = random.Random(seed)
+    _, groups, _ = invented(seed, schools, 1)
+    by: dict[Name, Parts] = {}
+    whole: dict[Name, Parts] = {}
+    for urn in groups:
+        known = {year: chance.choice([0, 1, 2, 14, 60]) for year in YEARS if chance.random() < 0.6}
+        for year, many in known.items():
+            by[divisions.series("expected_joiners", year), ("school", urn), "t"] = Parts(many, None, 1)
+        if known:
+            whole["expected_joiners", ("school", urn), "t"] = Parts(sum(known.values()), None, 1)
+    return groups, publication.rolled_up(whole, groups), publication.rolled_up(by, groups)
+
+
+@pytest.mark.parametrize(
+    "seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(3, 23))]
+)
+def test_no_subtraction_between_years_of_entry_recovers_a_hidden_cell(seed: int) -> None:
+    groups, whole, rolled = joining(seed, 9)
+    family = [measures.named("expected_joiners")]
+    numbers = divisions.filled(family, YEARS, rolled, whole)
+    assert numbers == rolled, (
+        "a year of entry of which nothing is known is no nought that others could hide behind"
+    )
+    calendar = Calendar.of({"t": "term"}, {})
+    tree = publication.tree(groups)
+    hidden_whole = publication.hidden(family, whole, tree, calendar)
+    published = divisions.Whole(whole, hidden_whole, frozenset())
+    dark = hidden_whole | divisions.hidden(family, YEARS, numbers, published, tree)
+    everything = {**whole, **numbers}
+    alone = hidden_whole | {name for name, parts in numbers.items() if 0 < parts.numerator < 3}
+    values = {name: parts.numerator for name, parts in everything.items()}
+    sums = [
+        tuple(part for part in one if part in everything)
+        for one in sums_of(everything, groups, calendar, parts=False)
+    ]
+    sums += [
+        (total, *(name for year in YEARS if (name := (f"{total[0]}={year}", *total[1:])) in numbers))
+        for total in whole
+    ]
+    # Where every group is hidden, so are those of nobody.
+    lowest = {
+        name: 0
+        for name in dark & set(numbers)
+        if all(
+            other in dark
+            for year in YEARS
+            if (other := (divisions.series("expected_joiners", year), *name[1:])) in numbers
+        )
+    }
+    open_cells, closed_cells = by_solver(values, sums, alone), by_solver(values, sums, dark, lowest=lowest)
+    print(
+        f"{len(values)} cells; small ones alone: {len(alone)} hidden, {len(open_cells)} worked out; "
+        f"with the further ones: {len(dark)} hidden, {len(closed_cells)} worked out"
+    )
+    assert open_cells
+    # The only school of an authority that knows of a year, or a school that nobody joins, is told by the whole: of no few.
+    assert {name for name in closed_cells if 0 < values[name] < 3} == set()

@@ -89,7 +89,7 @@ def moments(measure: Measure, wanted: Sequence[Period], view: View) -> Any:
         on = max([on, *(one.last_school_day for one in periods.between("term", begins, ends, view.today))])
         rows = dict.fromkeys((on, time_of(measure, period)) for period in wanted)
     else:
-        rows = dict.fromkeys((period.last_school_day, time_of(measure, period)) for period in wanted)
+        rows = dict.fromkeys((state_day(measure, period), time_of(measure, period)) for period in wanted)
     when, names = zip(*rows, strict=True)
     return pa.table({"on": pa.array(when, pa.date32()), "period": pa.array(names, pa.string())})
 

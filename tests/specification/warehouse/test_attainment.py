@@ -232,6 +232,34 @@ async def test_a_hidden_school_cannot_be_had_from_the_authority(house: House) ->
     assert "c" in (found[B], found[third])
 
 
+# Of twelve pupils six girls have 58 points and six boys 2.
+async def test_girls_and_boys(house: House) -> None:
+    twelve = range(1, 13)
+    told = [one for pupil in twelve for one in results(pupil, EXAMPLE if pupil <= 6 else "maths 1")]
+    people = [
+        {
+            "school": A, "upn": upn(pupil), "given_name": "Robin", "family_name": "Ash", "date_of_birth": "2010-05-01",
+            "sex": "F" if pupil <= 6 else "M", "valid_from": "2021-09-01", "version": 1,
+        }
+        for pupil in twelve
+    ]  # fmt: skip
+    await load(house, in_year_11(*twelve), told)
+    assert not (await house.load(house.letter(A, "learner", people))).findings
+    reader = open_reader(house.settings)
+    try:
+        found = await reader.figures(
+            house.connection, PUBLIC, measure="attainment_8", level="school", units=[A], grain="year",
+            first=date(2026, 5, 11), last=date(2026, 5, 11), characteristic="sex",
+        )  # fmt: skip
+    finally:
+        reader.close()
+    assert {figure.group: shown(figure) for figure in found} == {
+        "F": "34800/6 = 58.0",
+        "M": "1200/6 = 2.0",
+        "unknown": "z",
+    }
+
+
 # On 1 October 2025 eight are in year 12: 1 to 5 stay, 6 leaves on 31 March (the last day on the roll), 7 on 30 March, 8 in
 # November. 9 left in September, 10 came in January, 11 is in year 13.
 async def test_six_months_in_year_12(house: House) -> None:

@@ -139,7 +139,12 @@ def test_a_form_that_cannot_be_used_says_what_is_wrong_and_keeps_what_was_typed(
     page.fill("#schools", "everybody")
     page.click("text=Send the request")
     summary = page.locator(".govuk-error-summary")
-    for words in ("Say what it is for", "Enter a date", "URNs of six digits", "Choose at least one item"):
+    for words in (
+        "Say what it is for",
+        "Enter the last day of the period",
+        "URNs of six digits",
+        "Choose at least one item",
+    ):
         expect(summary).to_contain_text(words)
     expect(page.locator("#title")).to_have_value("Half a request")
     _good(page, width)

@@ -179,7 +179,8 @@ def _in_words(report: DayReport) -> str:
 def _invitation(settings: Settings, seconds: float) -> str:
     return (
         f"\n  The portal: {settings.portal_url}   (live data {seconds:.0f} seconds after the start)\n"
-        f"  Sign in as school, authority, operator, clerk, governance or analyst; the password is {setting.PASSWORD}\n"
+        "  Sign in as school, authority, operator, clerk, governance, analyst or researcher; "
+        f"the password is {setting.PASSWORD}\n"
         f"  The hub: {settings.hub_url}/schema   Days pass while you watch; Ctrl-C stops.\n"
     )
 

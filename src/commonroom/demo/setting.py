@@ -27,6 +27,12 @@ MOVEMENTS = Path(simulation.__file__).parent / "movements.yaml"
 PROPOSAL = Path(__file__).parent / "proposal.yaml"
 CONFIG = "agent.yaml"
 ENROLMENT_TIME = timedelta(days=30)
+# Somebody outside who asks for extracts, with evidence up to what a pseudonymised one needs.
+UNIVERSITY = directory.Party(
+    "urn:commonroom:org:00000000-0000-4000-8000-000000000017",
+    "University (sample)",
+    ("research organisation",),
+)
 # Sample people exist in demo mode only, which listens on this machine's own address.
 PASSWORD = "common-room"  # noqa: S105
 
@@ -50,9 +56,26 @@ async def load_register(pool: asyncpg.Pool, files: Sequence[Path], say: Say) -> 
             valid_to=date(2199, 12, 31),
             by="commonroom demo",
         )
+        await _add_university(connection)
         loaded = await movements.load_movements(connection, MOVEMENTS)
         say(f"{len(loaded.new) + len(loaded.unchanged)} movements agreed")
         await _propose(connection)
+
+
+async def _add_university(connection: Any) -> None:
+    """A research organisation in the directory, with its evidence; safe to repeat."""
+    await directory.publish(connection, [UNIVERSITY], [], [])
+    await assurance.record(
+        connection,
+        [UNIVERSITY.urn],
+        "confidential",
+        kind="demo",
+        reference="demo university",
+        valid_from=date(2000, 1, 1),
+        valid_to=date(2199, 12, 31),
+        by="commonroom demo",
+        where_none=True,
+    )
 
 
 async def _propose(connection: Any) -> None:
@@ -77,6 +100,7 @@ async def add_sample_people(pool: asyncpg.Pool, settings: Settings, schools: Seq
             _person("clerk", "Clerk of the learner register", "learners who may be one person"),
             _person("governance", "Data governance group", "the movements, with a vote"),
             _person("analyst", "Department analyst", "the published figures"),
+            _person("researcher", "A researcher", "the extracts of a university", UNIVERSITY.urn),
         ]
         await portal.add_sample_people(connection, settings, people)
 

@@ -118,6 +118,7 @@ def _table(name: str, title: str, by: Characteristic, units: list[Unit], found: 
         rows=tuple(rows),
         note=f"{by.meaning} It is taken on the last school day of the term that has come.",
         empty="No term of this time has begun.",
+        always_stacks=True,
     )
 
 
@@ -128,6 +129,8 @@ def _sentence(title: str, by: Characteristic, own: list[Figure]) -> list[str]:
     ]
     if not newest or len(by.groups) > GROUPS_SAID:
         return []
+    if all(figure.value is None for figure in newest):
+        return [f"{title} by {by.title.lower()}, {own[0].period_label}, is withheld for every group."]
     titles = by.titles()
     said = [f"{titles[figure.group]} {_said(figure)}" for figure in newest]
     return [f"{title} by {by.title.lower()}, {own[0].period_label}: {words.joined(said)}."]

@@ -36,6 +36,15 @@ TEXTS = {
     "legal_basis": "Say which law allows it",
     "evidence": "Say where your protection is described",
 }
+# The same in an error.
+DATES_SHORT = {
+    "evidence_on": "the day of the evidence",
+    "first": "the first day of the period",
+    "last": "the last day of the period",
+    "checking_from": "the day from which it is checked",
+    "freeze_on": "the day on which it is made",
+    "expires_on": "the day until which it is kept",
+}
 PARTS = ("day", "month", "year")
 MOST_TABLES = 12
 LONGEST_NAME = 50
@@ -68,7 +77,7 @@ def areas() -> dict[str, list[Entity]]:
     """The entities of the standard by area, for the first step."""
     found: dict[str, list[Entity]] = {}
     for entity in sorted(standard.load().entities.values(), key=lambda one: one.title):
-        found.setdefault(entity.area, []).append(entity)
+        found.setdefault(standard.load().areas[entity.area], []).append(entity)
     return dict(sorted(found.items()))
 
 
@@ -84,7 +93,11 @@ def read(
         elif len(text) > LONGEST[name]:
             wrong[name] = f"Write at most {LONGEST[name]:,} characters"
     days = {name: _day(typed, name) for name in DATES}
-    wrong |= {f"{name}-day": "Enter a date, such as 15 10 2026" for name, day in days.items() if day is None}
+    wrong |= {
+        f"{name}-day": f"Enter {DATES_SHORT[name]}, such as 15 10 2026"
+        for name, day in days.items()
+        if day is None
+    }
     given = {name: day for name, day in days.items() if day is not None}
     wrong |= _order(given)
     schools = _schools(typed.get("schools", ""))

@@ -110,9 +110,9 @@ def files(name: str, title: str, found: Sequence[File]) -> Table:
             Column("rows", "Rows", "number"),
             Column("size", "Bytes", "number"),
             Column("sha256", "SHA-256", "code"),
-            Column("columns", "Columns"),
         ),
-        rows=tuple((one.name, one.rows, one.size, one.sha256, ", ".join(one.columns)) for one in found),
+        rows=tuple((one.name, one.rows, one.size, one.sha256) for one in found),
+        note="The columns of each file stand in manifest.json." if name == "files" else "",
     )
 
 

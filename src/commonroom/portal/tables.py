@@ -74,12 +74,13 @@ class Table(msgspec.Struct, frozen=True):
     note: str = ""
     # Said instead of the table when it has no rows.
     empty: str = "There is nothing to show."
+    always_stacks: bool = False
 
     @property
     def stacks(self) -> bool:
         """Whether a narrow screen shows each row as a list of its cells: it does where columns would have to hide."""
         words = sum(column.kind not in ("number", "percent") for column in self.columns)
-        return words >= WORDS_TO_STACK or len(self.columns) > COLUMNS_TO_STACK
+        return self.always_stacks or words >= WORDS_TO_STACK or len(self.columns) > COLUMNS_TO_STACK
 
     @property
     def symbols(self) -> dict[str, str]:

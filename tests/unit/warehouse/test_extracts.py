@@ -345,3 +345,13 @@ async def test_a_party_has_so_many_requests_waiting_and_no_more(desk: Desk) -> N
 async def test_what_is_written_by_hand_has_its_bounds(desk: Desk, changes: dict[str, Any]) -> None:
     with pytest.raises(Problem, match=r"characters that can be printed|at most 2,000 schools"):
         await office.request(desk.connection, desk.asked(**changes), desk.requester)
+
+
+async def test_what_is_known_is_told_by_the_clock_of_the_letters(desk: Desk) -> None:
+    """A demonstration's day is another than the real one, and letters are accepted by it."""
+    ahead = await clock.now(desk.connection) + timedelta(days=2)
+    await clock.set_to(desk.connection, desk.settings, ahead)
+    await desk.frozen()
+    found = await office.visible(desk.connection, "attendance-study", desk.requester)
+    assert found.known_at is not None
+    assert found.known_at >= ahead

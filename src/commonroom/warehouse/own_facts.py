@@ -174,3 +174,8 @@ def of_schools(entity: str) -> bool:
     declared = standard.load().entities[entity]
     item = declared.item(declared.holder) if declared.holder else None
     return item is not None and item.type != "code"
+
+
+def is_for_all(entity: str) -> bool:
+    """Whether its records are reference facts: they speak of nobody, and every measure may read them."""
+    return standard.load().entities[entity].area == "reference"

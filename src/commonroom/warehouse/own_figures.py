@@ -25,6 +25,7 @@ from commonroom.warehouse import (
     compilation,
     disclosure,
     heads,
+    measures,
     organisations,
     own,
     own_facts,
@@ -35,7 +36,7 @@ from commonroom.warehouse.compilation import FACTS, MEMBERS, PERIODS
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.model import Grain, Measure
 from commonroom.warehouse.organisations import School
-from commonroom.warehouse.own_facts import DATASET, Granted, Sender
+from commonroom.warehouse.own_facts import DATASET, Granted, Sender, is_for_all
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.spans import by_term, period_rows, time_of
 from commonroom.warehouse.turnstile import Turnstile
@@ -48,7 +49,7 @@ class OwnFigure(msgspec.Struct, frozen=True):
     """One figure of facts that the asker holds: nothing in it is hidden."""
 
     measure: str
-    unit: str  # URN, or ALL
+    unit: str  # URN, ALL, or an authority's number for what is of no school
     unit_name: str
     grain: str
     period_start: date
@@ -195,20 +196,23 @@ def _of(
         columns = compilation.columns_of(measure, entity)
         facts = _facts(settings, head, entity, columns, last, known_at)
         granted = f"granted_{name}"
+        whose = "true" if is_for_all(entity) else f"sender IN (SELECT sender FROM {granted})"  # noqa: S608 - ours
         relations.append(
-            f"{name} AS (SELECT {', '.join(columns)} FROM ({facts}) AS sent "  # noqa: S608 - columns of ours
-            f"WHERE sender IN (SELECT sender FROM {granted}))"
+            f"{name} AS (SELECT {', '.join(columns)} FROM ({facts}) AS sent WHERE {whose})"  # noqa: S608 - columns of ours
         )
         offered[granted] = pa.table({"sender": pa.array(sorted(share.granted.senders[entity]), pa.string())})
-    urns = sorted(share.schools)
+    places = share.schools
+    if measures.is_of_authorities(measure):
+        places = organisations.authorities_of(share.schools)
+    codes = sorted(places)
     rows = duck.query(
         f"WITH {', '.join(relations)}, figures AS ({compiled}) SELECT * FROM figures",  # noqa: S608 - compiled
         [],
-        {**offered, PERIODS: period_rows(measure, share.periods), MEMBERS: _members(urns)},
+        {**offered, PERIODS: period_rows(measure, share.periods), MEMBERS: _members(codes)},
     )
     by_cell = {(row["member"], row["period"]): row for row in rows}
     told = {unit for unit, _ in by_cell}
-    units = {urn: share.schools[urn].name for urn in urns if urn in told}
+    units = {code: places[code].name for code in codes if code in told}
     if len(units) > 1:
         units[ALL] = "All schools together"
     return [
@@ -219,10 +223,10 @@ def _of(
     ]
 
 
-def _members(urns: Sequence[str]) -> Any:
+def _members(codes: Sequence[str]) -> Any:
     """Each school for itself, and each for all together."""
-    both = pa.array([*urns, *urns], pa.string())
-    return pa.table({"school": both, "member": pa.array([*urns, *[ALL] * len(urns)], pa.string())})
+    both = pa.array([*codes, *codes], pa.string())
+    return pa.table({"school": both, "member": pa.array([*codes, *[ALL] * len(codes)], pa.string())})
 
 
 def _figure(measure: Measure, unit: str, name: str, period: Period, row: Mapping[str, Any]) -> OwnFigure:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from commonroom.engines import clock
-from commonroom.identity import PUBLIC
+from commonroom.identity import PUBLIC, Principal
 from commonroom.settings import Settings
-from commonroom.warehouse import measures, open_reader
+from commonroom.warehouse import measures, open_reader, own, own_figures
 from tests.specification.warehouse.test_measures import A, B, figures, shown
 from tests.unit.warehouse.house import DEPARTMENT, House, enrolment, upn
 
@@ -230,6 +230,25 @@ async def test_a_hidden_school_cannot_be_had_from_the_authority(house: House) ->
     assert found[A] == "c"
     assert shown(authority) == f"{5 * 600 + 6 * 5800 + 7 * 200}/18 = 21.8"
     assert "c" in (found[B], found[third])
+
+
+# A school's own measure reads what the Department says of qualifications, and nothing of B.
+async def test_a_school_counts_its_own(house: House) -> None:
+    for school, pupils, grades in ((A, 5, "maths 3 art 1"), (B, 6, EXAMPLE)):
+        mine = range(1, pupils + 1)
+        told = [one for pupil in mine for one in results(pupil, grades, school=school)]
+        await load(house, in_year_11(*mine, school=school), told, school)
+    who = Principal(kind="person", id="p", role="school", party=house.parties[A])
+    text = (measures.FOLDER / "attainment_8.yaml").read_text("utf-8")
+    text = text.replace("name: attainment_8", "name: our_score")
+    text = text.replace("levels: [school, trust, authority, region, national]", "levels: [school]")
+    await own.define(house.connection, who, text)
+    day = date(2026, 5, 11)
+    answer = await own_figures.figures(
+        house.settings, house.duck, house.connection, who, "our_score", grain="year", first=day, last=day
+    )
+    (figure,) = answer.figures
+    assert (figure.unit, figure.numerator, figure.denominator, str(figure.value)) == (A, 3500, 5, "7.0")
 
 
 # Of twelve pupils six girls have 58 points and six boys 2.

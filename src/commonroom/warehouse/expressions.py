@@ -104,7 +104,10 @@ class _Compiler:
                 # A decimal is kept as its digits; nothing of it is lost, so every engine finds the same.
                 return (self._column(column).cast("decimal(18, 2)") * 100).cast("int64")
             case ast.Call(func=ast.Name(id=name), args=[ast.Name(id=column)], keywords=[]) if name in _YEARS:
-                return _academic_year(self._column(column), _YEARS[name])
+                day = self._column(column)
+                if not day.type().is_date():
+                    raise self.expression.problem(f"`{column}` is no day")
+                return _academic_year(day, _YEARS[name])
             case ast.Call(
                 func=ast.Name(id=name),
                 args=[ast.Name(id=column), ast.Constant(value=int() as days)],

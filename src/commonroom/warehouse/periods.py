@@ -48,9 +48,10 @@ def between(grain: Grain, first: date, last: date, today: date) -> list[Period]:
 
 
 def of_any_day(grain: Grain, first: date, last: date, today: date) -> list[Period]:
-    """The periods that have begun by `today`, of what goes on without school too; taken on the last day that has come."""
-    begins, ends = terms.covered()
-    first, last = max(first, begins), min(last, today, ends)
+    """The same of what goes on without school too, with the last day that has come in place of the last school day."""
+    last = min(last, today)
+    if first <= last:
+        terms.school_days(first, last)  # which says where the calendar ends
     days = [first + number * _DAY for number in range((last - first).days + 1)]
     bounds = dict.fromkeys(_bounds(grain, day) for day in days)
     return [Period(grain, start, end, label, min(end, today), end < today) for start, end, label in bounds]

@@ -6,6 +6,7 @@ import math
 from fractions import Fraction
 from pathlib import Path
 
+import duckdb
 import ibis
 import pytest
 from hypothesis import given
@@ -35,6 +36,9 @@ REFUSED = [
     "days_before(missed)",
     "days_before(missed, possible)",
     "days_before(missed, True)",
+    "academic_year(missed)",
+    "next_academic_year(missed, possible)",
+    "next_academic_year()",
     "missed if possible",
     "missed ** 9",
     "0 < missed < 10",
@@ -53,6 +57,25 @@ REFUSED = [
     "(" * 400,
     "missed + " * 100 + "missed",
 ]
+
+
+@pytest.mark.parametrize(
+    ("day", "this", "following"),
+    [
+        ("2026-08-31", "2025/26", "2026/27"),
+        ("2026-09-01", "2026/27", "2027/28"),
+        ("2099-01-01", "2098/99", "2099/00"),
+        ("2108-12-31", "2108/09", "2109/10"),
+    ],
+)
+def test_a_day_is_in_an_academic_year(day: str, this: str, following: str) -> None:
+    days = ibis.table({"day": "date"}, name="days")
+    names = {
+        name: Expression(f"{name}(day)", "here").compile(days)
+        for name in ("academic_year", "next_academic_year")
+    }
+    asked = f"WITH days AS (SELECT DATE '{day}' AS day) {ibis.to_sql(days.select(**names), dialect='duckdb')}"
+    assert duckdb.connect().execute(asked).fetchall() == [(this, following)]
 
 
 @pytest.mark.parametrize("text", REFUSED, ids=lambda text: text[:30] or "nothing")

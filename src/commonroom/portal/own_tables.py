@@ -20,7 +20,7 @@ from commonroom.portal.house import AnyRequest
 from commonroom.portal.tables import Cell, Column, Kind, Link, Table, Withheld
 from commonroom.problems import Problem
 from commonroom.standard import terms
-from commonroom.warehouse import Figure, Measure
+from commonroom.warehouse import Figure, Measure, combinations
 from commonroom.warehouse.own import Own
 from commonroom.warehouse.own_answers import Answer
 from commonroom.warehouse.own_figures import ALL, MAX_DAYS, OwnFigure
@@ -31,6 +31,10 @@ PURPOSES = {name: name for name in ("reading", "planning", "checking", "inspecti
 # The levels that stand beside a school, in this order.
 BESIDE = {"school": "The school", "trust": "Its trust", "authority": "Its authority", "region": "Its region"}
 ENGLAND = "England"
+IN_WORDS = {
+    "school": "your school", "trust": "your trust", "authority": "your authority", "region": "your region",
+    "national": ENGLAND,
+}  # fmt: skip
 # No holiday is longer.
 _LONGEST_BREAK = timedelta(days=60)
 _ONE_DECIMAL = 1
@@ -91,7 +95,7 @@ def measures_table(found: Sequence[Own]) -> Table:
             (
                 Link(one.measure.title, f"/my/measures/{one.measure.name}"),
                 one.measure.meaning,
-                one.measure.benchmark,
+                _benchmark(one.measure.benchmark),
                 one.defined_at,
                 one.measure.name,
             )
@@ -101,11 +105,17 @@ def measures_table(found: Sequence[Own]) -> Table:
     )
 
 
+def _benchmark(name: str | None) -> Cell:
+    return None if name is None else Link(combinations.measure(name).title, f"/measures#{name}", name)
+
+
 def tables_of(found: Answer, asked: Asked) -> tuple[Table, ...]:
     """The own figures, newest first; the published ones of the benchmark; how similar schools lie; who was counted."""
     tables = [_own_table(found, asked)]
     if found.benchmark is not None:
-        tables += [_beside_table(found, asked), _similar_table(found, asked)]
+        tables.append(_beside_table(found, asked))
+    if found.benchmark is not None and found.measure.levels == ("school",):
+        tables.append(_similar_table(found, asked))
     return (*tables, _counted_table(found))
 
 
@@ -113,7 +123,7 @@ def _own_table(found: Answer, asked: Asked) -> Table:
     measure = found.measure
     rows = tuple(
         (
-            one.unit_name if one.unit == ALL else Link(one.unit_name, f"/schools/{one.unit}", one.unit_name),
+            one.unit_name if one.unit == ALL else Link(one.unit_name, _path(found, one.unit), one.unit_name),
             None if one.unit == ALL else one.unit,
             _period(asked.grain, one.period_start, one.period_label),
             one.numerator if measure.scale == 1 else None,
@@ -148,18 +158,18 @@ def _beside_table(found: Answer, asked: Asked) -> Table:
     measure, published = found.benchmark.measure, found.benchmark.published
     at = {(one.level, one.unit, one.period_start): one for one in published}
     belongs = found.benchmark.belongs
+    shown_beside = sorted(belongs, key=lambda unit: (found.names.get(unit, ""), unit))
     levels = [level for level in BESIDE if any(one.level == level for one in published)]
     periods = _periods(published)
     rows: list[tuple[Cell, ...]] = []
     for start, label in periods:
-        for urn in found.own.schools:
-            groups = {"school": urn, **belongs.get(urn, {})}
-            cells = [_published(at.get((level, groups.get(level, ""), start))) for level in levels]
+        for unit in shown_beside:
+            cells = [_published(at.get((level, belongs[unit].get(level, ""), start))) for level in levels]
             nation = next(
                 (one for one in published if one.level == "national" and one.period_start == start), None
             )
             rows.append(
-                (_name_of(found, urn), _period(asked.grain, start, label), *cells, _published(nation))
+                (_name_of(found, unit), _period(asked.grain, start, label), *cells, _published(nation))
             )
     return Table(
         name="published",
@@ -185,12 +195,13 @@ def _similar_table(found: Answer, asked: Asked) -> Table:
             _name_of(found, one.school),
             _period(asked.grain, one.period_start, one.period_label),
             _published(at.get((one.school, one.period_start))),
-            one.lower,
-            one.median,
-            one.upper,
+            *(Withheld("x") if value is None else value for value in (one.lower, one.median, one.upper)),
             one.schools,
         )
-        for one in sorted(like.spreads, key=lambda one: (-one.period_start.toordinal(), one.school))
+        for one in sorted(
+            like.spreads,
+            key=lambda one: (-one.period_start.toordinal(), found.names.get(one.school, ""), one.school),
+        )
     ]
     kind = _kind(measure)
     return Table(
@@ -207,7 +218,7 @@ def _similar_table(found: Answer, asked: Asked) -> Table:
         ),
         rows=tuple(rows),
         note=f"{like.likeness.meaning} Of fewer than {like.likeness.at_least} schools with a figure nothing is said.",
-        empty="No school like yours can be found: its size or its share of free school meals is not published or withheld.",
+        empty="No school is like yours, or your size or share of free school meals is withheld where it is published.",
     )
 
 
@@ -221,7 +232,7 @@ def _counted_table(found: Answer) -> Table:
             Column("urn", "URN", "whole"),
             Column("has_figures", "Has figures"),
         ),
-        rows=tuple((found.names.get(urn, urn), urn, urn in told) for urn in found.own.schools),
+        rows=tuple(sorted((found.names.get(urn, urn), urn, urn in told) for urn in found.own.schools)),
         empty="No school's records were counted.",
     )
 
@@ -272,14 +283,23 @@ def sentences(found: Answer) -> list[str]:
 def _beside_in_words(found: Answer, urn: str, start: date) -> Iterable[str]:
     assert found.benchmark is not None
     measure = found.benchmark.measure
+    shown = {
+        (one.level, one.unit): f"{IN_WORDS[one.level]} {_said(measure, one.value)}"
+        for one in found.benchmark.published
+        if one.period_start == start and one.value is not None
+    }
+    belongs = found.benchmark.belongs.get(urn, {})
+    parts = [shown[level, unit] for level, unit in belongs.items() if (level, unit) in shown]
+    if parts:
+        yield f"{measure.title} as published: {words.joined(parts)}."
     spread = next(
         (one for one in found.benchmark.similar.spreads if (one.school, one.period_start) == (urn, start)),
         None,
     )
     if spread is not None and spread.median is not None:
         yield (
-            f"{measure.title} as published: half of the {spread.schools} schools like yours that have a figure lie "
-            f"between {_said(measure, spread.lower)} and {_said(measure, spread.upper)}; "
+            f"Half of the {spread.schools} schools like yours that have a figure lie between "
+            f"{_said(measure, spread.lower)} and {_said(measure, spread.upper)}; "
             f"the middle one is {_said(measure, spread.median)}."
         )
 
@@ -304,7 +324,11 @@ def _published(figure: Figure | None) -> Cell:
 
 def _name_of(found: Answer, urn: str) -> Cell:
     """A school by name; programs read its URN."""
-    return Link(found.names.get(urn, urn), f"/schools/{urn}", urn)
+    return Link(found.names.get(urn, urn), _path(found, urn), urn)
+
+
+def _path(found: Answer, unit: str) -> str:
+    return f"/authorities/{unit}" if found.measure.levels == ("authority",) else f"/schools/{unit}"
 
 
 def _periods(published: Iterable[Figure]) -> list[tuple[date, str]]:

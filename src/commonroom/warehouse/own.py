@@ -33,6 +33,15 @@ MAX_MEASURES = 100
 MAX_DECIMALS, MAX_SIZE = 6, 1_000_000
 EXAMPLES = Path(__file__).parent / "own_examples"
 _PATH = Path("own measure.yaml")
+# What an own measure may say; the rest binds published ones to each other.
+_FOR_OWN = frozenset(
+    (
+        "name", "title", "meaning", "source", "entity", "taken", "unit", "each", "numerator", "shown_as", "levels",
+        "grains", "suppression", "population", "denominator", "decimals", "scale", "times", "within", "place", "beside",
+        "each_beside", "best", "adds_up_over_time", "benchmark",
+    )
+)  # fmt: skip
+_NOT_FOR_OWN = {one.name: one.default for one in msgspec.structs.fields(Measure) if one.name not in _FOR_OWN}
 _NAME = re.compile(r"[a-z][a-z0-9_]{2,40}")
 
 _INSERT = """
@@ -91,21 +100,28 @@ def _proved(text: str) -> Measure:
         raise _fault("its name is small letters, digits and underscores, three to forty-one of them")
     if measure.name in measures.load() or measure.name in combinations.load():
         raise _fault("a published measure has that name")
-    if measure.sum_of or measure.base or measure.bounded_by or measure.by:
-        raise _fault("`sum_of`, `base`, `bounded_by` and `by` are for published measures")
+    others = [name for name, usual in _NOT_FOR_OWN.items() if getattr(measure, name) != usual]
+    if others:
+        raise _fault(f"`{others[0]}` is for published measures")
     if not (
         0 <= measure.decimals <= MAX_DECIMALS
         and 1 <= measure.scale <= MAX_SIZE
         and 1 <= measure.times <= MAX_SIZE
     ):
         raise _fault(f"`decimals` is 0 to {MAX_DECIMALS}, `scale` and `times` are 1 to {MAX_SIZE}")
-    if measure.levels != ("school",) or len(measure.each) + len(measure.each_beside) > MAX_EACH:
-        raise _fault(f"it is by school, and of at most {MAX_EACH} things that are known of a unit")
+    if measure.levels not in (("school",), ("authority",)):
+        raise _fault("`levels` is [school], or [authority] for records that an authority holds of no school")
+    if len(measure.each) + len(measure.each_beside) > MAX_EACH:
+        raise _fault(f"it is of at most {MAX_EACH} things that are known of a unit")
     if measure.benchmark is not None:
         beside = combinations.measure(measure.benchmark)
         if not set(measure.grains) <= set(beside.grains):
             raise _fault(f"{beside.name} has not all its grains")
     measures.check(measure, Path(f"{measure.name}.yaml"))
+    if measures.is_of_authorities(measure) != (measure.levels == ("authority",)):
+        raise _fault(
+            "`levels` is [school] where `place` names a school, [authority] where it names an authority"
+        )
     return measure
 
 

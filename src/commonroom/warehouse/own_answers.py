@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from commonroom.identity import Principal
 from commonroom.settings import Settings
-from commonroom.warehouse import combinations, own, own_figures, similar
+from commonroom.warehouse import combinations, measures, organisations, own, own_figures, similar
 from commonroom.warehouse.model import Level, Measure
 from commonroom.warehouse.organisations import School
 from commonroom.warehouse.own_figures import OwnFigures
-from commonroom.warehouse.questions import Figure
+from commonroom.warehouse.questions import MAX_UNITS, Figure
 from commonroom.warehouse.reader import Reader
 from commonroom.warehouse.similar import Similar
-
-GROUPS: tuple[Level, ...] = ("trust", "authority", "region")
 
 
 class Benchmark(msgspec.Struct, frozen=True):
@@ -25,7 +23,8 @@ class Benchmark(msgspec.Struct, frozen=True):
 
     measure: Measure
     published: tuple[Figure, ...]
-    belongs: dict[str, dict[str, str]]  # by URN: the codes of its trust, authority and region
+    # The codes of the units beside whose figures they stand, by level, by unit: URN or an authority's number.
+    belongs: dict[str, dict[str, str]]
     similar: Similar
 
 
@@ -49,21 +48,45 @@ async def answer(
         grain=grain, first=first, last=last, purpose=purpose, turnstile=reader.turnstile,
     )  # fmt: skip
     known = await reader.schools(connection, last)
-    schools = [known[urn] for urn in found.schools if urn in known]
-    names = {school.urn: school.name for school in schools}
+    units = [known[urn] for urn in found.schools if urn in known]
+    if measures.is_of_authorities(measure):
+        authorities = organisations.authorities_of(known)
+        units = [
+            authorities[code]
+            for code in dict.fromkeys(one.unit for one in found.figures)
+            if code in authorities
+        ]
+    names = {one.urn: one.name for one in units}
     if measure.benchmark is None:
         return Answer(measure, found, None, names)
-    published = await reader.beside(
-        connection, principal, measure.benchmark, found.schools, grain, last, first
+    belongs = {one.urn: _belongs(one) for one in units}
+    published = await _published(
+        reader, connection, principal, measure.benchmark, belongs, grain, first, last
     )
     like = await similar.beside(
         reader, connection, principal, measure.benchmark, found.schools, grain=grain, first=first, last=last
     )
-    belongs = {school.urn: _belongs(school) for school in schools}
-    beside = Benchmark(combinations.measure(measure.benchmark), tuple(published), belongs, like)
-    return Answer(measure, found, beside, names)
+    return Answer(
+        measure, found, Benchmark(combinations.measure(measure.benchmark), published, belongs, like), names
+    )
+
+
+async def _published(
+    reader: Reader, connection: Any, principal: Principal, measure: str, belongs: dict[str, dict[str, str]],
+    grain: str, first: date, last: date,
+) -> tuple[Figure, ...]:  # fmt: skip
+    """The published figures of the units and of all that they belong to."""
+    found: list[Figure] = []
+    for level in combinations.measure(measure).levels:
+        codes = sorted({groups[level] for groups in belongs.values() if level in groups})
+        for start in range(0, len(codes), MAX_UNITS):
+            found += await reader.figures(
+                connection, principal, measure=measure, level=level, grain=grain,
+                units=codes[start : start + MAX_UNITS], first=first, last=last, purpose="benchmark",
+            )  # fmt: skip
+    return tuple(found)
 
 
 def _belongs(school: School) -> dict[str, str]:
-    groups = {level: school.group(level)[0] for level in GROUPS}
+    groups = {level: school.group(level)[0] for level in get_args(Level)}
     return {level: code for level, code in groups.items() if code is not None}

@@ -21,6 +21,7 @@ import pyarrow as pa
 from msgspec import Meta
 
 from commonroom import declarations
+from commonroom.engines import clock
 from commonroom.identity import Principal
 from commonroom.problems import Problem, add_codes
 from commonroom.standard import terms
@@ -114,7 +115,7 @@ async def beside(
 ) -> Similar:  # fmt: skip
     """How the published figures of a measure lie among the schools like each of `schools`, by period.
 
-    Which schools are like them is taken on the last school day by `last`. Each read of figures enters the trail.
+    Which schools are like them is taken on the last school day by `last` that has come. Each read enters the trail.
     """
     likeness = load()
     nearest = await neighbours(reader, connection, principal, likeness, schools, last)
@@ -138,6 +139,7 @@ async def neighbours(
     on: date,
 ) -> dict[str, tuple[str, ...]]:
     """The schools like each of `schools` that can be placed, in order of URN."""
+    on = min(on, clock.day_of(await clock.now(connection)))  # of what has come
     days = terms.school_days(on - _LONGEST_BREAK, on)
     if not days or not schools:
         return {}

@@ -302,6 +302,47 @@ async def test_who_sent_a_record_decides_and_not_the_school_that_it_names(house:
     assert found == {B: {}, "997": {}, C: {B: 1}, "T1": {B: 1}}
 
 
+REFERRALS = """
+name: referrals
+title: Referrals
+meaning: Children referred in the period.
+source: "Our own"
+entity: child_in_need_episode
+taken: over the period
+place: la
+unit: [la, child]
+each: {times: sum(child is not None)}
+numerator: sum(times)
+shown_as: count
+levels: [authority]
+grains: [week, term]
+suppression: {}
+"""
+
+
+async def test_an_authority_counts_what_it_holds_itself_and_is_of_no_school(house: House) -> None:
+    for la, children in (("997", 2), ("998", 3)):
+        records = [
+            {"la": la, "child": f"C{child}", "referral_date": DAY.isoformat(), "version": 1}
+            for child in range(children)
+        ]
+        loaded = await house.load(house.letter(la, "child_in_need_episode", records))
+        assert not loaded.refused
+        assert not loaded.findings
+    answer = await asked(house, who(house, "authority", "997"), REFERRALS)
+    assert (told(answer), answer.schools, answer.left_out) == ({"997": 2}, (), ())
+    assert answer.figures[0].unit_name == "Westmarch"
+    assert told(await asked(house, who(house, "school", A), REFERRALS)) == {}
+
+
+@pytest.mark.parametrize("wrong", ["levels: [school]", "levels: [authority, national]", "levels: [region]"])
+def test_what_is_of_no_school_has_no_figure_of_one(wrong: str) -> None:
+    with pytest.raises(Problem, match=r"CR-286|CR-062"):
+        own.declared(REFERRALS.replace("levels: [authority]", wrong))
+    with pytest.raises(Problem, match="CR-286"):
+        own.declared(LATE.replace("levels: [school]", "levels: [authority]"))
+
+
 async def test_each_question_leaves_its_purpose_and_the_schools_that_were_counted(house: House) -> None:
     await asked(house, who(house, "authority", "997"), purpose="own measure: planning")
     row = await house.connection.fetchrow(

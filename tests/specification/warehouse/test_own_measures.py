@@ -110,6 +110,7 @@ REFUSED = {
     "sum(code == 'L')": "sum(__import__('os'))",
     "sum(late)": "sum(early)",
     "suppression: {}": "suppression: {}\nbase: headcount",
+    "decimals: 1": "tells: {by: sex, groups: [F]}",
     "unit: [school, upn]": "unit: [upn]",
     'source: "Our own"': "source: &a Own\nshown_as: *a",
     "title: Late marks": "colour: red",

@@ -210,7 +210,13 @@ def _facts(found: own_answers.Answer) -> tuple[Fact, ...]:
         Fact("schools", "Schools counted", len(found.own.schools)),
         *((Fact("left_out", "Not counted", left_out),) if left_out else ()),
         *(
-            (Fact("benchmark", "Beside it", Link(beside.measure.title, f"/measures#{beside.measure.name}")),)
+            (
+                Fact(
+                    "benchmark",
+                    "Published beside it",
+                    Link(beside.measure.title, f"/measures#{beside.measure.name}"),
+                ),
+            )
             if beside
             else ()
         ),

@@ -60,8 +60,9 @@ async def measure(store: Store, maker: duckdb.DuckDBPyConnection, nation: Nation
         head = await store.announce()
         took = Took()
         with took.more():  # a release is a term with its weeks and days
+            asked = _periods([terms.term_of(day).first, day])
             for name in MEASURES:
-                partials.rows(measures.named(name), head, _periods([terms.term_of(day).first, day]))
+                partials.rows(measures.named(name), head, asked)
         refreshes.append(took)
     last_term = _periods([terms.term_of(days[-1]).first, days[-1]])
     after = partials.rows(measures.named(MEASURES[3]), head, last_term)

@@ -89,7 +89,7 @@ class Work(msgspec.Struct, frozen=True):
             due = {
                 key: one for key, one in manifest.periods.items() if not schools.keys().isdisjoint(one.days)
             }
-            return self._with_due(session, manifest, due, schools, frozenset(came)) if due else manifest
+            return self._with_due(session, manifest, due, schools) if due else manifest
 
     def _with_due(
         self,
@@ -97,7 +97,6 @@ class Work(msgspec.Struct, frozen=True):
         manifest: Manifest,
         due: Periods,
         schools: Mapping[date, Mapping[str, int]],
-        came: frozenset[str],
     ) -> Manifest:
         """The periods that the new facts are about: the sums that are added to them, and the figures that follow."""
         version, added = manifest.version, {}
@@ -116,7 +115,7 @@ class Work(msgspec.Struct, frozen=True):
             sums = self._written(session, "sums", version, f"SELECT * FROM {_ADDED}")  # noqa: S608
             added[sums] = self._rows(session, sums)
             units.append(self._known(longer, absorbed))
-        units += self._of_single_days(session, _single(due), schools, came, version)
+        units += self._of_single_days(session, _single(due), schools, version)
         replaced = {
             key: _absorbed(one.figures, len({school for day in one.days for school in schools.get(day, ())}))
             for key, one in due.items()
@@ -155,24 +154,15 @@ class Work(msgspec.Struct, frozen=True):
         return _together([whole, self._summed(touched)])
 
     def _of_single_days(
-        self,
-        session: Session,
-        single: Periods,
-        schools: Mapping[date, Mapping[str, int]],
-        came: frozenset[str],
-        version: int,
+        self, session: Session, single: Periods, schools: Mapping[date, Mapping[str, int]], version: int
     ) -> list[str]:
         """SQL of what is known of the units of the schools touched on single days."""
-        stored = delta.files_of(self.facts, version)
-        before = [file for file in stored if file.path not in came]
-        old = {
-            key: one
-            for key, one in single.items()
-            if any(file.may_hold("valid_from", one.days[0], one.days[0]) for file in before)
-        }
-        new = [one.number for key, one in single.items() if key not in old]
+        # Whoever has facts of a day has figures of it, if only that nobody takes part.
+        new = [one.number for one in single.values() if not one.figures]
+        old = {key: one for key, one in single.items() if one.figures}
         units = [self._fresh(new)] if new else []
         if old:
+            stored = delta.files_of(self.facts, version)
             facts = self._of_days(stored, old)
             named = {school for one in old.values() for school in schools[one.days[0]]}
             if len(named) <= _FEW_SCHOOLS:

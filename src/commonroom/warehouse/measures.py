@@ -159,6 +159,8 @@ def _check(measure: Measure, path: Path) -> None:
             raise _fault(path, "`within` is of facts of the period, and of another entity")
     if measure.best is not None:
         _check_best(measure, measure.best, path)
+    if measure.taken == "on 31 March" and measure.grains != ("year",):
+        raise _fault(path, "what is taken on 31 March has years alone")
     if is_of_authorities(measure) and {"school", "trust"} & set(measure.levels):
         raise _fault(path, "what is of no school has no figure of a school or a trust")
     if measure.shown_as != "count" and measure.denominator is None:

@@ -271,9 +271,7 @@ def staffed(seed: int, schools: int) -> tuple[dict[Name, Parts], dict[str, Any]]
     return publication.rolled_up(numbers, groups), groups
 
 
-@pytest.mark.parametrize(
-    "seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(3, 23))]
-)
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 23))])
 def test_no_subtraction_between_kinds_of_staff_recovers_a_hidden_cell(seed: int) -> None:
     numbers, groups = staffed(seed, 9)
     calendar = Calendar.of({"t": "term"}, {})
@@ -414,9 +412,7 @@ def joining(seed: int, schools: int) -> tuple[dict[str, Any], dict[Name, Parts],
     return groups, publication.rolled_up(whole, groups), publication.rolled_up(by, groups)
 
 
-@pytest.mark.parametrize(
-    "seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(3, 23))]
-)
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 23))])
 def test_no_subtraction_between_years_of_entry_recovers_a_hidden_cell(seed: int) -> None:
     groups, whole, rolled = joining(seed, 9)
     family = [measures.named("expected_joiners")]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from commonroom import standard
 from commonroom.problems import Problem
-from commonroom.warehouse import load_measures, measures
+from commonroom.warehouse import combinations, load_measures, measures
 from commonroom.warehouse.disclosure import percent
 from commonroom.warehouse.expressions import Expression
 
@@ -136,6 +136,38 @@ def test_a_faulty_declaration_of_places_is_refused(right: str, tmp_path: Path) -
     with pytest.raises(Problem, match=told) as raised:
         measures.load(tmp_path)
     assert raised.value.code == "CR-062"
+
+
+FAULTS_OF_AUTHORITIES = {
+    "levels: [authority,": ("levels: [school, authority,", "of no school"),
+    "grains: [year]": ("grains: [term, year]", "years alone"),
+}
+FAULTS_OF_COMBINATIONS = {
+    "by: year_group": ("by: sex", "CR-063"),
+    "by: year_group\n": ("by: no_such\n", "CR-063"),
+    "shown_as: count": ("shown_as: ratio", "of one measure over another"),
+    "pupils: headcount": ("pupils: capacity", "have not all its grains"),
+}
+
+
+@pytest.mark.parametrize("right", FAULTS_OF_AUTHORITIES)
+def test_a_faulty_declaration_of_an_authoritys_facts_is_refused(right: str, tmp_path: Path) -> None:
+    wrong, told = FAULTS_OF_AUTHORITIES[right]
+    text = (measures.FOLDER / "children_in_need.yaml").read_text("utf-8")
+    assert right in text
+    (tmp_path / "children_in_need.yaml").write_text(text.replace(right, wrong), "utf-8")
+    with pytest.raises(Problem, match=told):
+        measures.load(tmp_path)
+
+
+@pytest.mark.parametrize("right", FAULTS_OF_COMBINATIONS)
+def test_a_faulty_combination_is_refused(right: str, tmp_path: Path) -> None:
+    wrong, told = FAULTS_OF_COMBINATIONS[right]
+    text = (combinations.FOLDER / "places_left.yaml").read_text("utf-8")
+    assert right in text
+    (tmp_path / "places_left.yaml").write_text(text.replace(right, wrong), "utf-8")
+    with pytest.raises(Problem, match=told):
+        combinations.load(tmp_path)
 
 
 @given(st.integers(0, 10**12), st.integers(1, 10**12), st.integers(0, 3))

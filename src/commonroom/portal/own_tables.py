@@ -32,12 +32,13 @@ PURPOSES = {name: name for name in ("reading", "planning", "checking", "inspecti
 BESIDE = {"school": "The school", "trust": "Its trust", "authority": "Its authority", "region": "Its region"}
 ENGLAND = "England"
 IN_WORDS = {
-    "school": "your school", "trust": "your trust", "authority": "your authority", "region": "your region",
+    "school": "the school", "trust": "its trust", "authority": "the authority", "region": "the region",
     "national": ENGLAND,
 }  # fmt: skip
 # No holiday is longer.
 _LONGEST_BREAK = timedelta(days=60)
 _ONE_DECIMAL = 1
+MOST_ROWS = 300  # of a table on a page: an authority has hundreds of schools, a year many weeks
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -117,6 +118,14 @@ def tables_of(found: Answer, asked: Asked) -> tuple[Table, ...]:
     if found.benchmark is not None and found.measure.levels == ("school",):
         tables.append(_similar_table(found, asked))
     return (*tables, _counted_table(found))
+
+
+def cut(table: Table) -> Table:
+    """A table as long as a page can bear; the downloads have all of it."""
+    if len(table.rows) <= MOST_ROWS:
+        return table
+    said = f"The first {MOST_ROWS} of {words.number(len(table.rows))} rows; the downloads have all."
+    return msgspec.structs.replace(table, rows=table.rows[:MOST_ROWS], note=f"{said} {table.note}".strip())
 
 
 def _own_table(found: Answer, asked: Asked) -> Table:
@@ -218,7 +227,7 @@ def _similar_table(found: Answer, asked: Asked) -> Table:
         ),
         rows=tuple(rows),
         note=f"{like.likeness.meaning} Of fewer than {like.likeness.at_least} schools with a figure nothing is said.",
-        empty="No school is like yours, or your size or share of free school meals is withheld where it is published.",
+        empty="No school is like this one, or its size or share of free school meals is withheld where it is published.",
     )
 
 
@@ -298,7 +307,7 @@ def _beside_in_words(found: Answer, urn: str, start: date) -> Iterable[str]:
     )
     if spread is not None and spread.median is not None:
         yield (
-            f"Half of the {spread.schools} schools like yours that have a figure lie between "
+            f"Half of the {spread.schools} schools like it that have a figure lie between "
             f"{_said(measure, spread.lower)} and {_said(measure, spread.upper)}; "
             f"the middle one is {_said(measure, spread.median)}."
         )

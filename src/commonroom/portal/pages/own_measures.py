@@ -13,7 +13,7 @@ from litestar.response import Redirect
 from commonroom.portal import oversight, own_tables
 from commonroom.portal.house import AnyRequest, House, Visit
 from commonroom.portal.own_tables import Asked
-from commonroom.portal.page import Fact, Page, paths, stem
+from commonroom.portal.page import Fact, Page, form_of, paths, stem
 from commonroom.portal.pages.people import SEE_OTHER
 from commonroom.portal.pages.reference import HOME
 from commonroom.portal.tables import Link
@@ -83,12 +83,15 @@ async def one(
     kept = await own.named(conn, visit.principal, stem(name))
     asked = await own_tables.asked_of(request, conn, visit.principal, kept.measure)
     found = await answer_of(house, visit, conn, kept.measure.name, asked)
+    tables = own_tables.tables_of(found, asked)
+    if form_of(request.url.path) == "html":
+        tables = tuple(map(own_tables.cut, tables))
     page = Page(
         template="my_measure.html",
         title=kept.measure.title,
         summary=kept.measure.meaning,
         facts=_facts(found),
-        tables=own_tables.tables_of(found, asked),
+        tables=tables,
         charts=own_tables.charts_of(found, asked),
         trail=(HOME, FIRST_PAGES[visit.principal.role], MEASURES),
         section="my",

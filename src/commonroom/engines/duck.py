@@ -1,6 +1,7 @@
 """DuckDB in this process: in memory, with limits, reading from the folders it was given and from nowhere else.
 
-There is no shared database file: every process has its own, and reads the files of an announced table version.
+There is no shared database file: every process has its own, and reads the files of an announced table version. Its threads
+give way to what others do on this machine (`priorities`), except the loader's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from commonroom.engines.priorities import AtOnce, GivingWay
 from commonroom.settings import Settings
 
 STREAMED = 50_000  # rows of one batch of a stream
@@ -29,30 +31,23 @@ _CONFIGURATION = {
 
 
 class Session:
-    """Statements on one cursor, by one thread."""
+    """Statements on one cursor, one after another."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection) -> None:
-        self._cursor = cursor
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, threads: AtOnce | GivingWay) -> None:
+        self._cursor, self._threads = cursor, threads
 
     def run(self, sql: str, tables: Mapping[str, pa.Table] | None = None) -> list[tuple[Any, ...]]:
         """Rows of one statement. `tables` are Arrow tables that it and those after it may name."""
-        for name, table in (tables or {}).items():
-            self._cursor.register(name, table)
-        return self._cursor.execute(sql).fetchall()
+        return self._threads.run(lambda: _asked(self._cursor, sql, (), tables or {}))[1]
 
 
 class Duck:
     """One in-memory DuckDB. `query` may be called from several threads: each call has its own cursor."""
 
-    def __init__(self, settings: Settings, folders: Sequence[Path]) -> None:
-        self._connection = duckdb.connect(
-            ":memory:",
-            config={
-                **_CONFIGURATION,
-                "memory_limit": f"{settings.duckdb_memory_mb}MB",
-                "threads": str(settings.duckdb_threads),
-            },
-        )
+    def __init__(self, settings: Settings, folders: Sequence[Path], *, urgent: bool = False) -> None:
+        self._threads: AtOnce | GivingWay = AtOnce() if urgent else GivingWay()
+        # DuckDB's threads have the priority of the one that opens it.
+        self._connection = self._threads.run(lambda: _opened(settings))
         spill = settings.folder("warehouse") / ".spill"
         allowed = [str(folder.absolute()) for folder in folders]
         self._connection.execute("SET temp_directory = ?", [str(spill)])
@@ -68,16 +63,13 @@ class Duck:
     ) -> list[dict[str, Any]]:
         """Rows as dicts. `tables` are Arrow tables the statement may name; they exist for this call only."""
         with self._cursor() as cursor:
-            for name, table in (tables or {}).items():
-                cursor.register(name, table)
-            cursor.execute(sql, list(parameters))
-            names = [column[0] for column in cursor.description or ()]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            names, rows = self._threads.run(lambda: _asked(cursor, sql, parameters, tables or {}))
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     def arrow(self, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
         """Rows as an Arrow table."""
         with self._cursor() as cursor:
-            return cursor.sql(sql, params=list(parameters)).to_arrow_table()
+            return self._threads.run(lambda: cursor.sql(sql, params=list(parameters)).to_arrow_table())
 
     @contextmanager
     def stream(self, sql: str, parameters: Sequence[Any] = (), rows: int = STREAMED) -> Iterator[Any]:
@@ -89,7 +81,7 @@ class Duck:
     def session(self) -> Iterator[Session]:
         """Several statements that share temporary tables, which end with it."""
         with self._cursor() as cursor:
-            yield Session(cursor)
+            yield Session(cursor, self._threads)
 
     def close(self) -> None:
         """Interrupt what is being asked, and release its memory. Who asks later gets a ConnectionException."""
@@ -103,6 +95,7 @@ class Duck:
                 self._ended.wait(_LOOK_SECONDS)
             with suppress(duckdb.Error):  # still in use: it ends with the process
                 self._connection.close()
+        self._threads.close()
 
     @contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -118,3 +111,24 @@ class Duck:
             with self._ended:
                 self._open.discard(cursor)
                 self._ended.notify_all()
+
+
+def _opened(settings: Settings) -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(
+        ":memory:",
+        config={
+            **_CONFIGURATION,
+            "memory_limit": f"{settings.duckdb_memory_mb}MB",
+            "threads": str(settings.duckdb_threads),
+        },
+    )
+
+
+def _asked(
+    cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any], tables: Mapping[str, pa.Table]
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Names of columns, and rows."""
+    for name, table in tables.items():
+        cursor.register(name, table)
+    cursor.execute(sql, list(parameters))
+    return [column[0] for column in cursor.description or ()], cursor.fetchall()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ import msgspec
 Slot = tuple[tuple[Any, ...], date]
 # So begins the `origin` of a row that ended because its key changed; then comes the key as sent.
 MOVED = "moved\x1f"
+_POSITION = attrgetter("fact.known_position")
 
 
 class Fact(msgspec.Struct, frozen=True, gc=False):
@@ -77,10 +79,14 @@ def plan(changes: Iterable[Change], newest: Mapping[Slot, Fact]) -> list[Fact]:
     """
     state: dict[Slot, Fact] = {}
     rows: list[Fact] = []
-    for change in sorted(changes, key=lambda change: change.fact.known_position):
+    for change in sorted(changes, key=_POSITION):
         slot = change.fact.slot
-        last = state.get(slot) or newest.get(slot)
+        last = state.get(slot) or (newest.get(slot) if newest else None)
         if last is not None and change.fact.rank <= last.rank and not last.has_moved:
+            continue
+        if last is None and not change.withdrawn:  # nearly all are told for the first time
+            rows.append(change.fact)
+            state[slot] = change.fact
             continue
         new = _steps(change, last)
         rows.extend(new)

@@ -60,7 +60,7 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
 
 async def _drain(settings: Settings, connection: Any, stop: asyncio.Event) -> None:
     me = await own_end_point(settings, connection, "warehouse", WAREHOUSE)
-    duckdb = duck.Duck(settings, [settings.folder("warehouse")])
+    duckdb = duck.Duck(settings, [settings.folder("warehouse")], urgent=True)
     try:
         verify = settings.require_signatures
         async with Client(settings.hub_url, me.key_file, me.end_point, verify=verify) as client:

@@ -14,7 +14,9 @@ from commonroom.engines import clock
 from commonroom.identity import PUBLIC
 from commonroom.problems import Problem
 from commonroom.settings import Settings
-from commonroom.warehouse import Figure, open_reader
+from commonroom.warehouse import Figure, open_reader, publication
+from commonroom.warehouse.model import Level
+from commonroom.warehouse.publication import Parts
 from commonroom.warehouse.suppression import sensitive_only
 from tests.specification.warehouse.test_measures import shown
 from tests.unit.warehouse.attacker import by_solver
@@ -231,10 +233,14 @@ async def test_where_a_rate_comes_from(house: House) -> None:
 UNEXPLAINED = {("2014", "Devon"): 1, ("2014", "Warwickshire"): 1}
 
 
+def rows_of(shared: Path) -> list[dict[str, str]]:
+    with (shared / "data/ees/b1_children_in_need_2013_to_2025.csv").open(encoding="utf-8-sig") as file:
+        return list(csv.DictReader(file))
+
+
 def test_open_at_31_march_is_what_the_publication_counts(shared: Path) -> None:
     """Episodes at any point of the year less those that ended in it: a case that is closed on 31 March is over."""
-    with (shared / "data/ees/b1_children_in_need_2013_to_2025.csv").open(encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(shared)
     names = ("Anypoint_episodes", "Ended_episodes", "At31_episodes")
     differences = {}
     for row in rows:
@@ -245,3 +251,33 @@ def test_open_at_31_march_is_what_the_publication_counts(shared: Path) -> None:
     print(f"{len(differences)} rows, {len(unequal)} differ")
     assert len(differences) == 1966
     assert unequal == UNEXPLAINED
+
+
+def test_regions_and_england_are_what_the_publication_says_of_them(shared: Path) -> None:
+    """Added up as figures are, its authorities give its totals, which are rounded to ten: but where one is not shown."""
+    rows = [
+        row for row in rows_of(shared) if row["region_code"] != "E12000007"
+    ]  # London, which it has in halves
+    groups: dict[str, dict[Level, str | None]] = {}
+    numbers, published, not_shown = {}, {}, set()
+    for row in rows:
+        time, count = row["time_period"], row["At31_episodes"]
+        if row["geographic_level"] == "Local authority":
+            code = f"{row['new_la_code']} {row['region_code']}"
+            groups[code] = {"authority": code, "region": row["region_code"], "national": ENGLAND}
+            if count.isdigit():
+                numbers["children_in_need", ("school", code), time] = Parts(int(count), None, int(count))
+            else:
+                not_shown |= {(("region", row["region_code"]), time), (("national", ENGLAND), time)}
+        else:
+            level = "region" if row["region_code"] else "national"
+            published[(level, row["region_code"] or ENGLAND), time] = int(count)
+    found = publication.rolled_up(numbers, groups)
+    unequal = {
+        where
+        for where, count in published.items()
+        if abs(found["children_in_need", *where].numerator - count) > 5
+    }
+    print(f"{len(published)} totals, {len(unequal)} differ, each with an authority that is not shown")
+    assert (len(published), len(unequal)) == (143, 13)
+    assert unequal <= not_shown

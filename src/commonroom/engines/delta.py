@@ -233,6 +233,8 @@ def _only_added(place: Place, after: int, until: int) -> list[str] | None:
             if "remove" in action or action.get("commitInfo", {}).get("operation", _WRITE) != _WRITE:
                 return None
             if "add" in action:
+                if _rows_of(action["add"]) is None:
+                    return None
                 new[action["add"]["path"]] = int(action["add"]["size"])
     if None in place.sizes(list(new)):
         return None

@@ -12,28 +12,25 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.fs
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
-from deltalake.fs import DeltaStorageHandler
 
 from commonroom.engines import delta_log
 from commonroom.engines.file_cache import FileCache
+from commonroom.engines.objects import OPTIONS, Objects
 from commonroom.problems import Problem, add_codes
 
 add_codes({"CR-311": "The object store cannot be reached"})
 
 T = TypeVar("T")
 
-# A question waits for an answer; the loader tries again by itself.
-_OPTIONS = {"connect_timeout": "5s", "timeout": "60s", "max_retries": "5", "retry_timeout": "20s"}
 _AT_ONCE = 8
-_CHUNK_BYTES = 8 * 1024 * 1024
+_MOST_OF_A_LOG = 1 << 30  # bytes of one entry
 _VERSIONS = 4  # of a table, whose files are remembered
 # A name in the log becomes a path of this machine.
 _NAME = re.compile(r"(?:[A-Za-z0-9_=-][A-Za-z0-9._=-]*/)*[A-Za-z0-9_=-][A-Za-z0-9._=-]*")
@@ -55,9 +52,9 @@ class ObjectFolder:
         self.address = address
         self._cache, self._prefix = cache, prefix  # of its files in the cache
         self._written: DeltaTable | None = None
-        self._known: tuple[DeltaTable, bytes] | None = (
-            None  # as read last, with a digest of its last log entry
-        )
+        self._objects = Objects(address)
+        # As read last, with a digest of its last log entry.
+        self._known: tuple[DeltaTable, bytes] | None = None
         self._reading = threading.Lock()
         self._found: dict[int, tuple[bytes, Any]] = {}  # by version, with a digest of its log entry
         self._asked: tuple[int, Any] | None = None
@@ -73,11 +70,6 @@ class ObjectFolder:
     def read_under(self) -> Path:
         """The folder of this machine under which its files are read."""
         return self._cache.folder / self._prefix
-
-    @cached_property
-    def _objects(self) -> Any:
-        # delta-rs's own way to the store: the same credentials, and no second library.
-        return pyarrow.fs.PyFileSystem(DeltaStorageHandler(self.address, _OPTIONS))
 
     def table(self, version: int) -> DeltaTable:
         """See Place; call it within `recall`. Raises Problem CR-310 when there is no such table or version.
@@ -95,9 +87,10 @@ class ObjectFolder:
                     table = known[0]
                     table.load_as_version(version)
                 else:
-                    table = DeltaTable(self.address, version=version, storage_options=_OPTIONS)
+                    table = DeltaTable(self.address, version=version, storage_options=OPTIONS)
             except (TableNotFoundError, DeltaError) as error:
                 raise self.not_as_put("the table, or this version of it, cannot be read") from error
+        self._objects.through(table)
         self._known = (table, self._digest(version))
         return table
 
@@ -109,11 +102,12 @@ class ObjectFolder:
                 if written is not None and not anew:
                     written.update_incremental()
                 else:
-                    written = DeltaTable(self.address, storage_options=_OPTIONS)
+                    written = DeltaTable(self.address, storage_options=OPTIONS)
             except TableNotFoundError:
                 return None
             except DeltaError:  # the log is another one, as after a copy that was put back
-                written = DeltaTable(self.address, storage_options=_OPTIONS)
+                written = DeltaTable(self.address, storage_options=OPTIONS)
+        self._objects.through(written)
         self._written = written
         return written
 
@@ -125,7 +119,7 @@ class ObjectFolder:
                 schema,
                 mode="ignore",
                 commit_properties=properties,
-                storage_options=_OPTIONS,
+                storage_options=OPTIONS,
             )
 
     def mend(self, announced: int) -> None:
@@ -138,14 +132,14 @@ class ObjectFolder:
         """See Place."""
         with self.reached():
             try:
-                with self._objects.open_input_file(name) as found:
-                    return bytes(found.read())
-            except FileNotFoundError:
+                return b"".join(self._objects.read(name, _MOST_OF_A_LOG))
+            except (FileNotFoundError, TableNotFoundError):
                 return None
 
     def sizes(self, names: Sequence[str]) -> list[int | None]:
         """See Place."""
-        return self._at_once(self._size, names)
+        with self.reached():
+            return self._at_once(self._objects.size, names)
 
     def path(self, name: str, size: int) -> str:
         """See Place."""
@@ -159,13 +153,15 @@ class ObjectFolder:
         """Reading a log of many objects takes long. It is read again when its entry is another one, as after a copy that
         was put back."""
         with self._reading:
-            digest = self._digest(version)
-            known = self._found.pop(version, None)
-            self._found[version] = known if known and known[0] == digest else (digest, find())
+            found = self._found.pop(version, None)
+            if found is None or found[0] != self._digest(version):
+                answer = find()
+                found = (self._digest(version), answer)
+            self._found[version] = found
             while len(self._found) > _VERSIONS:
                 self._found.pop(next(iter(self._found)))
-            answer: T = self._found[version][1]
-            return answer
+            same: T = found[1]
+            return same
 
     def once(self, version: int, find: Callable[[], T]) -> T:
         """Not a request is made for what is asked after every batch and is known."""
@@ -185,41 +181,27 @@ class ObjectFolder:
             self._cache.trim()
 
     def _fetch(self, file: Distant) -> None:
-        def copy(into: IO[bytes]) -> None:
-            with self.reached():
-                found = self._opened(file.name)
-            with found:
-                self._copy(found, into, file.size)
-
-        self._cache.put(self._kept_as(file), file.size, copy)
+        self._cache.put(self._kept_as(file), file.size, lambda into: self._copy(file, into))
 
     def _kept_as(self, file: Distant) -> str:
         return f"{self._prefix}{file.name}"
 
-    def _opened(self, name: str) -> Any:
-        try:
-            return self._objects.open_input_file(name)
-        except FileNotFoundError as error:
-            raise self.not_as_put("a file that the log names is not there") from error
-
-    def _copy(self, found: Any, into: IO[bytes], size: int) -> None:
-        if found.size() != size:
-            raise self.not_as_put(f"a file has {found.size()} bytes, the log says {size}")
+    def _copy(self, file: Distant, into: IO[bytes]) -> None:
+        pieces = self._objects.read(file.name, file.size + 1)  # one more than there should be
         copied = 0
-        while copied < size:
-            with self.reached():
-                chunk = found.read(_CHUNK_BYTES)
-            if not chunk:
-                raise self.not_as_put(f"a file ended after {copied} bytes, the log says {size}")
-            copied += into.write(chunk)
+        while piece := self._next(pieces):
+            copied += into.write(piece)
+        if copied != file.size:
+            told = "more" if copied > file.size else f"{copied}"
+            raise self.not_as_put(f"a file has {told} bytes, the log says {file.size}")
 
-    def _size(self, name: str) -> int | None:
+    def _next(self, pieces: Iterator[bytes]) -> bytes:
+        """Faults of the store are told apart from those of the disk that is written to."""
         with self.reached():
             try:
-                with self._objects.open_input_file(name) as found:
-                    return int(found.size())
-            except FileNotFoundError:
-                return None
+                return next(pieces, b"")
+            except FileNotFoundError as error:
+                raise self.not_as_put("a file that the log names is not there") from error
 
     @staticmethod
     def _at_once(do: Callable[[Any], T], items: Sequence[Any]) -> list[T]:

@@ -30,6 +30,7 @@ UNDER = {
 WITHOUT = {
     "engines/delta.py": "knows files and versions; what a row means is for those who read",
     "engines/places.py": "knows where tables lie; what a row means is for those who read",
+    "engines/objects.py": "reads bytes of objects, whatever is in them",
     "engines/object_folder.py": "brings whole files to where readers read them, and looks into none",
     "engines/duck.py": "runs what it is given, over folders it is given",
     "engines/spark.py": "runs what it is given, over files it is given",

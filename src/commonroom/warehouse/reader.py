@@ -208,7 +208,9 @@ class Reader:
 
     async def _worked_out(self, key: Hashable, question: Question, scope: Scope, view: View) -> list[Figure]:
         """The answer; what is not kept ready and reads the facts goes through the turnstile."""
-        if question.known_at is None and question.characteristic is None:
+        combination = combinations.load().get(question.measure)
+        by = question.characteristic or (combination.by if combination else None)
+        if question.known_at is None and by is None:
             return await asyncio.to_thread(self._compute, question, scope, view)
         return await self._turnstile.through(key, lambda: self._compute(question, scope, view))
 

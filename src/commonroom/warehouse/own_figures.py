@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, get_args
 
@@ -32,7 +32,7 @@ from commonroom.warehouse import (
     periods,
     tables,
 )
-from commonroom.warehouse.compilation import FACTS, MEMBERS, PERIODS
+from commonroom.warehouse.compilation import FACTS, MEMBERS, NEAR, PERIODS
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.model import Grain, Measure
 from commonroom.warehouse.organisations import School
@@ -190,11 +190,10 @@ def _of(
     settings: Settings, duck: Duck, measure: Measure, compiled: str, head: Head, share: _Share,
     known_at: datetime | None,
 ) -> list[OwnFigure]:  # fmt: skip
-    last = max(period.end for period in share.periods)
     relations, offered = [], {}
     for name, entity in compilation.entities_of(measure).items():
         columns = compilation.columns_of(measure, entity)
-        facts = _facts(settings, head, entity, columns, last, known_at)
+        facts = _facts(settings, head, measure, name, share.periods, known_at)
         granted = f"granted_{name}"
         whose = "true" if is_for_all(entity) else f"sender IN (SELECT sender FROM {granted})"  # noqa: S608 - ours
         relations.append(
@@ -238,12 +237,21 @@ def _figure(measure: Measure, unit: str, name: str, period: Period, row: Mapping
 
 
 def _facts(
-    settings: Settings, head: Head, entity: str, columns: Sequence[str], last: date, known_at: datetime | None
-) -> str:
+    settings: Settings, head: Head, measure: Measure, name: str, wanted: Sequence[Period],
+    known_at: datetime | None,
+) -> str:  # fmt: skip
+    """The facts that can matter, from the files that may hold them: of a flow those of its days alone."""
+    entity = compilation.entities_of(measure)[name]
+    last = max(period.end for period in wanted)
+    if name == NEAR and measure.within is not None:
+        last += timedelta(days=measure.within.days)  # what began after the period may have facts before it
+    is_flow = measure.taken == "over the period" and name == FACTS
+    first = min(period.start for period in wanted) if is_flow else date.min
     table, version = tables.of(entity), head.tables.get(entity)
-    files = [] if version is None else [file.path for file in delta.files_of(table.folder(settings), version)]
-    where = f"valid_from <= DATE '{last}'{organisations.known(known_at)}"
-    return table.relation(files, [*columns, "sender"], where)
+    stored = [] if version is None else delta.files_of(table.folder(settings), version)
+    files = [file.path for file in stored if file.may_hold("valid_from", first, last)]
+    where = f"valid_from BETWEEN DATE '{first}' AND DATE '{last}'{organisations.known(known_at)}"
+    return table.relation(files, [*compilation.columns_of(measure, entity), "sender"], where)
 
 
 def _left_out(entity: str) -> LeftOut:

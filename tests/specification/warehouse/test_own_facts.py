@@ -302,6 +302,21 @@ async def test_who_sent_a_record_decides_and_not_the_school_that_it_names(house:
     assert found == {B: {}, "997": {}, C: {B: 1}, "T1": {B: 1}}
 
 
+async def test_what_began_after_the_period_looks_back_into_it(house: House) -> None:
+    """The pupil of D gets help from the next Monday on: all eight sessions of this week lie in the days before."""
+    help_given = {
+        "school": D, "upn": upn(4), "intervention": "ATTENDANCE", "start_date": "2026-09-14",
+        "valid_from": "2026-09-14", "version": 1,
+    }  # fmt: skip
+    loaded = await house.load(house.letter(D, "intervention", [help_given]))
+    assert not loaded.refused
+    assert not loaded.findings
+    before = LATE.replace(
+        "suppression: {}", "suppression: {}\nwithin: {entity: intervention, side: before, days: 20}"
+    )
+    assert told(await asked(house, who(house, "school", D), before)) == {D: 4}
+
+
 REFERRALS = """
 name: referrals
 title: Referrals

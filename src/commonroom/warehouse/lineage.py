@@ -216,8 +216,9 @@ class Tracer:
         if _is_hidden(measures.family(wanted.measure), release, places, times):
             return True
         for whole in _of_the_same_facts(wanted.measure):
-            is_flow = whole.taken == "over the period"  # a state is on the last school day
-            asked = _within(whole, wanted.period, whole.grains, view) if is_flow else [wanted.period]
+            # States of one school day are one figure whatever the grain; others have their own periods.
+            is_of_its_day = whole.taken == "on the last school day"
+            asked = [wanted.period] if is_of_its_day else _within(whole, wanted.period, whole.grains, view)
             times = {time_of(whole, one) for one in asked}
             found = self._releases.of(whole, asked, view)
             if any(_is_hidden(measures.family(whole), one, places, times) for one in found.values()):

@@ -232,6 +232,30 @@ async def test_a_hidden_school_cannot_be_had_from_the_authority(house: House) ->
     assert "c" in (found[B], found[third])
 
 
+# The score of A's five is hidden. It is no figure of a week in March, of which the source of the headcount is told.
+async def test_what_is_hidden_of_a_year_withholds_nothing_of_its_weeks(house: House) -> None:
+    tenth = [enrolment(A, pupil, "2021-09-01", nc_year="10") for pupil in range(6, 16)]
+    told = [one for pupil in range(1, 6) for one in results(pupil, EXAMPLE)]
+    await load(house, [*in_year_11(*range(1, 6)), *tenth], told)
+    reader = open_reader(house.settings)
+    withheld = {}
+    try:
+        for measure, grain in (("headcount", "week"), ("attainment_8", "year")):
+            found = await reader.lineage(
+                house.connection,
+                PUBLIC,
+                measure=measure,
+                level="school",
+                unit=A,
+                grain=grain,
+                on=date(2026, 3, 11),
+            )
+            withheld[measure] = bool(found.withheld)
+    finally:
+        reader.close()
+    assert withheld == {"headcount": False, "attainment_8": True}
+
+
 # A school's own measure reads what the Department says of qualifications, and nothing of B.
 async def test_a_school_counts_its_own(house: House) -> None:
     for school, pupils, grades in ((A, 5, "maths 3 art 1"), (B, 6, EXAMPLE)):

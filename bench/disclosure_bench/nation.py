@@ -15,7 +15,7 @@ from commonroom.warehouse import divisions, measures
 from commonroom.warehouse.model import Level
 from commonroom.warehouse.publication import Calendar, Name, Parts
 
-AUTHORITIES, SCHOOLS, REGIONS, TRUSTS = 152, 24_000, 9, 1_200
+AUTHORITIES, COUNTY, REGIONS, TRUSTS = 152, 158, 9, 1_200
 WEEKS, DAYS = 14, 5
 FAMILY = [measures.named(name) for name in ("absence_overall", "absence_authorised", "absence_unauthorised")]
 ETHNICITY = ("white", "mixed", "asian", "black", "chinese", "other", "unknown")
@@ -42,8 +42,10 @@ class Authority:
     def __init__(self, number: int) -> None:
         self._chance = np.random.default_rng(number)
         self.code = f"{200 + number}"
-        small = number in (1, 2)  # as the City of London and the Isles of Scilly
-        count = 1 if small else SCHOOLS // AUTHORITIES
+        small = number in (1, 100)  # as the City of London and the Isles of Scilly
+        # From 30 schools to 500.
+        count = 1 if small else int(np.clip(self._chance.lognormal(np.log(135), 0.6), 30, 500))
+        count = COUNTY if number == 0 else count
         kind = self._chance.random(count)
         primary = self._chance.lognormal(np.log(230), 0.55, count)
         secondary = self._chance.lognormal(np.log(950), 0.4, count)
@@ -57,7 +59,7 @@ class Authority:
             f"{self.code}{school:03}": {
                 "school": f"{self.code}{school:03}",
                 "authority": self.code,
-                "region": f"E1200000{number % REGIONS + 1}",
+                "region": f"E1200000{number * REGIONS // AUTHORITIES + 1}",
                 "national": "E92000001",
                 "trust": f"T{trusts[school]}" if in_one[school] else None,
             }

@@ -25,11 +25,15 @@ _LEAST = 1
 def guarded(
     whole: Measure, numbers: Mapping[Name, Parts], bounded: Measure, counts: Mapping[Name, Parts]
 ) -> dict[Name, Parts]:
-    """The numbers of `whole` with a mark on each that would tell a count of `bounded` which is hidden for its own sake."""
+    """The numbers of `whole` with a mark on each that would tell a count of `bounded` which is hidden for its own sake.
+
+    Both are whole, or both by the groups of a characteristic.
+    """
     part = 0 if bounded.bounded_by is None else bounded.bounded_by.part
     found = dict(numbers)
-    for (_, place, time), count in counts.items():
-        name = (whole.name, place, time)
+    for (figure, place, time), count in counts.items():
+        _, divided, group = figure.partition("=")
+        name = (f"{whole.name}{divided}{group}", place, time)
         total = numbers.get(name)
         if total is None or not is_sensitive(bounded, count):
             continue

@@ -27,6 +27,7 @@ from commonroom.warehouse.suppression import Table
 # Fewer than this in all groups together are not divided where one of the groups is small.
 FEW = 10
 _HALF, _LEAST = 2, 2
+_COST_OF_DEAR = 10  # of a group that is a figure elsewhere, which is hidden with it
 _COST_OF_LEVEL = {"school": 1, "authority": 40, "region": 200, "national": 1000}
 
 
@@ -72,8 +73,9 @@ def hidden(
     places: Tree,
     dark_elsewhere: frozenset[Name] | None = None,
     hide: Hide = suppression.hide,
+    dear: Collection[str] = (),
 ) -> frozenset[Name]:
-    """The figures to hide among `numbers`, which are by `series`, place and time.
+    """The figures to hide among `numbers`, which are by `series`, place and time. `dear` groups are hidden last.
 
     `dark_elsewhere` names those whose denominator is the hidden figure of another measure, which is published so too.
     """
@@ -86,7 +88,7 @@ def hidden(
     def is_dark(group: str, place: Place, time: Time) -> bool:
         return (series(first.name, group), place, time) in dark
 
-    cells = _Cells(family, groups, places)
+    cells = _Cells(family, groups, places, dear)
     for measure in family:
         for place, time in sorted({(name[1], name[2]) for name in schools}):
             mine = {
@@ -140,7 +142,10 @@ def _dark(
 class _Cells:
     """The cells of one characteristic, gathered place by place, and the sums between them."""
 
-    def __init__(self, family: Sequence[Measure], groups: Sequence[str], places: Tree) -> None:
+    def __init__(
+        self, family: Sequence[Measure], groups: Sequence[str], places: Tree, dear: Collection[str] = ()
+    ) -> None:
+        self._dear = dear
         self._family, self._groups, self._places = [one.name for one in family], groups, places
         self._cells: dict[Any, Cell] = {}
         self._wholes: dict[Name, tuple[Name, ...]] = {}
@@ -166,7 +171,7 @@ class _Cells:
                 sensitive=all_dark or group in sensitive,
                 needs=min(needs[group], max(total, 1)) if all_dark else needs[group],
                 may_be_nought=all_dark,
-                cost=float((1 + value.bit_length()) * cost),
+                cost=float((1 + value.bit_length()) * cost * (_COST_OF_DEAR if group in self._dear else 1)),
                 at_most=limits.get(group),
                 # The only group of which anything is known is the whole itself, and shown where that is.
                 never=len(values) == 1 and not whole_is_hidden,

@@ -13,15 +13,7 @@ from commonroom.problems import Problem, add_codes
 from commonroom.standard.holders import AUTHORITIES
 from commonroom.warehouse import characteristics
 from commonroom.warehouse.compilation import END, START, expression, is_of_facts
-from commonroom.warehouse.compilation import FACTS as FACTS
-from commonroom.warehouse.compilation import MEMBERS as MEMBERS
-from commonroom.warehouse.compilation import PERIODS as PERIODS
-from commonroom.warehouse.compilation import columns_of as columns_of
-from commonroom.warehouse.compilation import entities_of as entities_of
-from commonroom.warehouse.model import Best
-from commonroom.warehouse.model import Grain as Grain
-from commonroom.warehouse.model import Level as Level
-from commonroom.warehouse.model import Measure as Measure
+from commonroom.warehouse.model import Best, Measure, Tells
 
 add_codes({"CR-063": "There is no such figure"})
 
@@ -63,6 +55,8 @@ def divided(measure: Measure, by: str) -> Measure:
             characteristics.named(by), whose
         )
         possible = possible and not _is_published_the_other_way_round(measure, by)
+        # Girls on the roll, subtracted from all girls, would be the girls of the nursery, which nothing binds.
+        possible = possible and (measure.tells is None or measure.tells.by == by)
     if not possible:
         raise Problem(
             "CR-063",
@@ -80,6 +74,34 @@ def same_as(measure: Measure) -> tuple[Measure, str, str] | None:
             if name == measure.name and measure.base is not None:
                 return named(measure.base), by, group
     return None
+
+
+def groups_told(measure: Measure) -> tuple[Measure, str, tuple[str, ...]] | None:
+    """The groups of its base that a measure's figure is, or that whoever subtracts it from the base finds."""
+    same = same_as(measure)
+    if same is not None:
+        return same[0], same[1], (same[2],)
+    if measure.tells is not None and measure.base is not None:
+        return named(measure.base), measure.tells.by, measure.tells.groups
+    return None
+
+
+def telling(base: Measure, by: str) -> dict[str, Measure]:
+    """By group of a base, the measures that are that group's figure or tell it: hidden together."""
+    found = {group: named(name) for group, name in characteristics.named(by).same_as.items()}
+    found |= {
+        one.tells.groups[0]: one for one in load().values() if one.tells is not None and one.tells.by == by
+    }
+    return {group: one for group, one in found.items() if one.base == base.name}
+
+
+def bound_groups(base: Measure, by: str) -> set[str]:
+    """The groups of a base that cannot be hidden without hiding another measure."""
+    others = telling(base, by)
+    return {
+        *others,
+        *(group for one in others.values() if one.tells is not None for group in one.tells.groups),
+    }
 
 
 def _is_published_the_other_way_round(measure: Measure, by: str) -> bool:
@@ -204,10 +226,18 @@ def _check_bonds(found: dict[str, Measure], folder: Path) -> None:
             measure.entity, measure.taken, True,
         ):  # fmt: skip
             raise _fault(path, f"{bounded.measure} is not counted of the same facts")
+        if measure.tells is not None:
+            _check_tells(measure, measure.tells, path)
         if measure.adds_up_over_time and measure.taken != "over the period":
             raise _fault(path, "a state does not add up over time")
     if folder == FOLDER:
         _check_same(found)
+
+
+def _check_tells(measure: Measure, tells: Tells, path: Path) -> None:
+    one = characteristics.load().get(tells.by)
+    if one is None or measure.base is None or not tells.groups or not set(tells.groups) <= set(one.titles()):
+        raise _fault(path, "`tells` is of groups of its base by a characteristic")
 
 
 def _check_same(found: dict[str, Measure]) -> None:

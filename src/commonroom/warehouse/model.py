@@ -52,6 +52,13 @@ class Best(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     twice: str | None = None  # which facts fill two places
 
 
+class Tells(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Subtracted from its base, it tells how many these groups of the base by a characteristic are together."""
+
+    by: str
+    groups: tuple[str, ...]
+
+
 class BoundedBy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Counts the units whose own numerator in `measure` is a `part`-th of their own denominator there, or more."""
 
@@ -95,6 +102,8 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     adds_up_over_time: bool = False  # a week's figure is the sum of its days'
     # The measure whose shown figures say between what bounds this one lies (see `bounds`).
     bounded_by: BoundedBy | None = None
+    # The groups of its base that whoever subtracts it finds: hidden where one of these is.
+    tells: Tells | None = None
     # Never declared: the characteristic by which a measure is divided (see `divided`).
     by: str | None = None
     # Of an organisation's own measure alone: the published one that is shown beside it.

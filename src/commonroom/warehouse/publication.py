@@ -95,7 +95,7 @@ def tree(groups: Mapping[str, Mapping[Level, str | None]]) -> Tree:
     """The places of all schools, each given by what it belongs to at every level."""
     parents: dict[Place, Place | None] = {}
     children: dict[Place, dict[Place, None]] = defaultdict(dict)
-    for of in groups.values():
+    for of in (groups[urn] for urn in sorted(groups)):
         for levels in _CHAINS:
             chain: list[Place] = [(level, code) for level in levels if (code := of.get(level)) is not None]
             if not chain:  # an authority belongs to no trust
@@ -113,12 +113,13 @@ def tree(groups: Mapping[str, Mapping[Level, str | None]]) -> Tree:
 def rolled_up(schools: Numbers, groups: Mapping[str, Mapping[Level, str | None]]) -> dict[Name, Parts]:
     """The numbers of every place of every level, from those of the schools."""
     found: dict[Name, Parts] = {}
+    places: dict[str, list[Place]] = {}  # the same few objects in millions of names
     for (measure, (_, urn), time), parts in schools.items():
-        for level in LEVELS:
-            code = groups[urn].get(level)
-            if code is not None:
-                name = (measure, (level, code), time)
-                found[name] = found[name].plus(parts) if name in found else parts
+        if urn not in places:
+            places[urn] = [(level, code) for level in LEVELS if (code := groups[urn].get(level)) is not None]
+        for place in places[urn]:
+            name = (measure, place, time)
+            found[name] = found[name].plus(parts) if name in found else parts
     return found
 
 
@@ -270,8 +271,9 @@ def _table(
 ) -> Table:
     by_name = {measure.name: measure for measure in family}
     cells: dict[Any, Cell] = {}
-    for name, parts in numbers.items():
-        measure = by_name.get(name[0])
+    # In one order whatever the rows came in: of two cells as cheap the same one is hidden every time.
+    for name in sorted(numbers):
+        measure, parts = by_name.get(name[0]), numbers[name]
         if measure is not None:
             cells[name] = _priced(cell_of(measure, name, parts), measure is family[0], name, calendar)
     blocks: dict[tuple[bool, bool, str, str], list[Sum]] = defaultdict(list)

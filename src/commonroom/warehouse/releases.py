@@ -124,7 +124,7 @@ class Releases:
     ) -> Release:
         family = measures.family(measure)
         times = tuple(sorted({time_of(measure, one) for one in asked}))
-        reads = [measures.divided(measure, by), *_same_groups(measure, by).values()]
+        reads = [measures.divided(measure, by), *measures.telling(measure, by).values()]
         entities = {organisations.ENTITY}.union(*(compilation.entities_of(one).values() for one in reads))
         versions = tuple(view.head.tables.get(entity) for entity in sorted(entities))
         key = (family[0].name, by, times, versions, view.known_at, view.today)
@@ -142,15 +142,14 @@ class Releases:
         whole = self._release(first, term, asked, view)
         groups = _groups_of(whole.schools)
         places = publication.tree(groups)
-        mine = {
-            (divisions.series(one.name, row["category"]), ("school", row["member"]), row["period"]): Parts(
-                row["numerator"], row.get("denominator"), row["units"]
-            )
-            for one in family
-            for row in self._numbers.rows(measures.divided(one, by), whole.schools, asked, view)
-        }
+        mine: dict[Name, Parts] = {}
+        for one in family:
+            mine |= self._by_group(one, by, whole.schools, asked, view)
         names = list(characteristics.named(by).titles())
         numbers = divisions.filled(family, names, publication.rolled_up(mine, groups), whole.numbers)
+        for other in measures.bounded_by(first):
+            counts = publication.rolled_up(self._by_group(other, by, whole.schools, asked, view), groups)
+            numbers = bounds.guarded(first, numbers, other, counts)
         base, bases = None, None
         if first.base is not None:
             base_measure = measures.named(first.base)
@@ -161,11 +160,11 @@ class Releases:
                 (divisions.series(first.name, name.partition("=")[2]), place, time)
                 for name, place, time in hidden_bases
             )
-        same = _same_groups(first, by)
-        if same:
+        told = measures.telling(first, by)
+        if told:
             base = frozenset(
                 (divisions.series(first.name, group), place, time)
-                for group, one in same.items()
+                for group, one in told.items()
                 for name, place, time in self._alone(one, term, asked, view).hidden
                 if name == one.name
             )
@@ -179,8 +178,23 @@ class Releases:
             self._hide,
         )
         published = divisions.Whole(whole.numbers, whole.hidden, dark)
-        hidden = divisions.hidden(family, names, numbers, published, places, base, self._hide)
+        hidden = divisions.hidden(
+            family, names, numbers, published, places, base, self._hide, measures.bound_groups(first, by)
+        )
         return Release(whole.schools, numbers, hidden)
+
+    def _by_group(
+        self, measure: Measure, by: str, schools: Mapping[str, School], asked: Sequence[Period], view: View
+    ) -> dict[Name, Parts]:
+        """The numbers of each school by group."""
+        return {
+            (
+                divisions.series(measure.name, row["category"]),
+                ("school", row["member"]),
+                row["period"],
+            ): Parts(row["numerator"], row.get("denominator"), row["units"])
+            for row in self._numbers.rows(measures.divided(measure, by), schools, asked, view)
+        }
 
     def _year(self, measure: Measure, year: Period, view: View, by: str | None = None) -> Release:
         """The year as the sum of its terms."""
@@ -204,15 +218,16 @@ class Releases:
         self, measure: Measure, term: tuple[date, date], asked: Sequence[Period], view: View
     ) -> Release:
         found = self._alone(measure, term, asked, view)
-        same = measures.same_as(measure)
-        if same is None:
+        told = measures.groups_told(measure)
+        if told is None:
             return found
-        # The same figure is published as a group of another measure, which is solved with what must be hidden here and
-        # hides more beside it: what is hidden there is hidden here, so that both are one figure to whoever reads them.
-        base, by, group = same
+        # The same figure is published as a group of another measure (or subtracting this one from it tells the group),
+        # which is solved with what must be hidden here and hides more beside it: what is hidden there is hidden here, so
+        # that both are one figure to whoever reads them.
+        base, by, groups = told
         there = self._division(base, by, term, asked, view).hidden
-        mine = divisions.series(base.name, group)
-        more = ((measure.name, place, time) for name, place, time in there if name == mine)
+        mine = {divisions.series(base.name, group) for group in groups}
+        more = ((measure.name, place, time) for name, place, time in there if name in mine)
         hidden = found.hidden.union(name for name in more if name in found.numbers)
         return msgspec.structs.replace(found, hidden=hidden)
 
@@ -257,12 +272,6 @@ class Releases:
             family, numbers, publication.tree(groups), calendar(whole, wanted), bases, self._hide
         )
         return Release(schools, numbers, hidden)
-
-
-def _same_groups(measure: Measure, by: str) -> dict[str, Measure]:
-    """The groups of a measure that are figures of measures over it, too."""
-    known = {group: measures.named(name) for group, name in characteristics.named(by).same_as.items()}
-    return {group: one for group, one in known.items() if one.base == measure.name}
 
 
 def _groups_of(schools: Mapping[str, School]) -> dict[str, Mapping[Level, str | None]]:

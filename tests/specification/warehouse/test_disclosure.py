@@ -138,6 +138,26 @@ def test_no_subtraction_of_linked_tables_recovers_a_hidden_cell(seed: int, schoo
     assert closed_cells == 0
 
 
+@pytest.mark.parametrize(("seed", "schools"), [(3, 10), (4, 6), (16, 4)])
+def test_solved_area_by_area_nothing_is_given_away_either(
+    seed: int, schools: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As large publications are; here most authorities have so few schools that their totals must be hidden, too."""
+    monkeypatch.setattr(publication, "_TOGETHER", 0)
+    numbers, groups, calendar = invented(seed, schools, 1)
+    beside = publication.hidden(FAMILY, numbers, publication.tree(groups), calendar)
+    assert any(place[0] == "authority" for _, place, _ in beside)
+    assert attacked(numbers, groups, calendar, beside) == 0
+    # The numbers come in no order; which are hidden does not depend on it.
+    names, places = list(numbers), list(groups)
+    random.Random(seed).shuffle(names)
+    random.Random(seed).shuffle(places)
+    mixed = {name: numbers[name] for name in names}
+    tree = publication.tree({urn: groups[urn] for urn in places})
+    suppression.forget()
+    assert publication.hidden(FAMILY, mixed, tree, calendar) == beside
+
+
 @pytest.fixture
 async def county(pool: Any, settings: Settings) -> AsyncIterator[House]:
     """Six schools in two authorities, a week of marks; in the fourth school one pupil is away once."""

@@ -13,7 +13,7 @@ from commonroom.identity import PUBLIC
 from commonroom.settings import Settings
 from commonroom.warehouse import bounds, measures, open_reader
 from commonroom.warehouse.publication import Parts
-from tests.unit.warehouse.house import House, mark
+from tests.unit.warehouse.house import House, mark, upn
 
 OVERALL, PERSISTENT = measures.named("absence_overall"), measures.named("persistent_absence")
 PLACE, TIME = ("school", "990001"), "term 2026-09-01"
@@ -126,3 +126,56 @@ async def test_a_term_in_which_one_pupil_alone_was_away_often_enough_shows_no_ov
         finally:
             reader.close()
     assert shown == {"absence_overall": "c", "persistent_absence": "c"}
+
+
+async def test_a_group_in_which_one_pupil_alone_was_away_often_enough_shows_no_overall_rate(
+    pool: Any, settings: Settings
+) -> None:
+    """Of twelve girls one missed three sessions of twenty, which tells of one; every boy missed two."""
+    async with pool.acquire() as connection:
+        await clock.set_to(connection, settings, datetime.fromisoformat("2026-09-18T18:00+00:00"))
+        house = await House(connection, settings, ["990001"]).open()
+        await house.register()
+        days = [date(2026, 9, 7) + timedelta(days=number) for number in (0, 1, 2, 3, 4, 7, 8, 9, 10, 11)]
+        away = {(0, days[0], "AM"), (0, days[0], "PM"), (0, days[1], "AM")}
+        away |= {(boy, days[2], session) for boy in range(12, 24) for session in ("AM", "PM")}
+        marks = [
+            mark("990001", pupil, day.isoformat(), session, "I" if (pupil, day, session) in away else "/")
+            for pupil in range(24)
+            for day in days
+            for session in ("AM", "PM")
+        ]
+        records = [
+            {
+                "school": "990001", "upn": upn(pupil), "family_name": "Ames", "given_name": "Ada",
+                "date_of_birth": "2015-01-01",
+                "sex": "F" if pupil < 12 else "M", "ethnicity": "WBRI", "valid_from": "2026-09-01", "version": 1,
+            }
+            for pupil in range(24)
+        ]  # fmt: skip
+        await house.load(
+            house.letter("990001", "attendance_mark", marks), house.letter("990001", "learner", records)
+        )
+        reader = open_reader(settings)
+        try:
+            asked: Any = {
+                "level": "school",
+                "grain": "term",
+                "units": ["990001"],
+                "first": days[0],
+                "last": days[-1],
+            }
+            shown = {
+                (measure.name, figure.group): figure.symbol
+                for measure in (OVERALL, PERSISTENT)
+                for figure in await reader.figures(
+                    connection, PUBLIC, measure=measure.name, characteristic="sex", groups=["F"], **asked
+                )
+            }
+            (whole,) = await reader.figures(connection, PUBLIC, measure=OVERALL.name, **asked)
+        finally:
+            reader.close()
+    # 3 of 240: of at most one girl a tenth. The whole is shown, and does not tell.
+    assert bounds.range_of(3, 240, 12, 10) == (0, 1)
+    assert shown == {("absence_overall", "F"): "c", ("persistent_absence", "F"): "c"}
+    assert whole.symbol is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
+import msgspec
 import pytest
 
 from commonroom.warehouse import suppression
@@ -120,3 +121,57 @@ def test_a_cell_is_no_narrower_than_it_needs() -> None:
     hidden = hide(of)
     assert hidden == {"a", "b"}
     assert recovered(of, frozenset({"a"}))[0].name == "a"
+
+
+def week(seed: int, schools: int) -> Table:
+    """An authority's week: schools and days, with leave and without, and their totals; some numbers are small."""
+    chance = random.Random(seed)
+    places, days, parts = [*range(schools), "T"], [*range(5), "T"], ["a", "u", "T"]
+    values: dict[Name, int] = {}
+    for place in range(schools):
+        size = chance.choice([4, 12, 30, 60])
+        for day in range(5):
+            values[place, day, "a"] = chance.randint(0, size)
+            values[place, day, "u"] = chance.randint(0, size // 4)
+    for place in places:
+        for day in days:
+            for part in parts:
+                over = [
+                    (p, d, k)
+                    for p in (range(schools) if place == "T" else [place])
+                    for d in (range(5) if day == "T" else [day])
+                    for k in ("a", "u")
+                    if part in ("T", k)
+                ]
+                values.setdefault((place, day, part), sum(values[p, d, k] for p, d, k in over))
+    sums: list[tuple[Name, ...]] = [
+        *(((p, d, "T"), (p, d, "a"), (p, d, "u")) for p in places for d in days),
+        *(((p, "T", k), *((p, d, k) for d in range(5))) for p in places for k in parts),
+        *((("T", d, k), *((p, d, k) for p in range(schools))) for d in days for k in parts),
+    ]
+    return table(values, sums)
+
+
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.soak)])
+def test_tables_too_large_for_integer_programming_give_nothing_away_either(seed: int) -> None:
+    one = week(seed, 25)
+    assert len(one.cells) > suppression._LARGE
+    hidden, alone = hide(one), sensitive_only(one)
+    open_cells = {found.name for found in recovered(one, alone)}
+    print(
+        f"{len(one.cells)} cells, {len(alone)} small: {len(open_cells)} given away; {len(hidden)} hidden: none"
+    )
+    assert open_cells
+    assert recovered(one, hidden) == []
+    assert worked_out(one, hidden, by_solver) == set()
+    assert len(hidden) < 6 * len(alone)
+    suppression.forget()
+    assert hide(one) == hidden
+
+
+def test_where_nothing_protects_a_cell_of_a_large_table_all_of_it_is_hidden() -> None:
+    """A reader who knows that no cell is more than it is knows that the 2 is a 1 or a 2, whatever else is hidden."""
+    one = line([2, 9, *([0] * suppression._LARGE)])
+    cells = {name: msgspec.structs.replace(cell, never=name == "total") for name, cell in one.cells.items()}
+    cells = {name: msgspec.structs.replace(cell, at_most=cell.value) for name, cell in cells.items()}
+    assert hide(Table(cells, one.blocks)) == set(cells) - {"total"}

@@ -37,6 +37,8 @@ add_codes({"CR-103": "The style sheet of the portal is missing"})
 HERE = Path(__file__).parent
 # The largest form is the sign-in form; what takes more (an upload of a return) says so itself.
 LARGEST_FORM = 64 * 1024
+# Seconds that a page waits for figures that take long; then it says so, and they are worked out meanwhile.
+PATIENCE = 8.0
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -51,7 +53,7 @@ def create_app(settings: Settings) -> Litestar:
     @asynccontextmanager
     async def open_house(_: Litestar) -> AsyncIterator[None]:
         house.pool = await open_pool(settings)
-        house.reader = reader = open_reader(settings)
+        house.reader = reader = open_reader(settings, patience=PATIENCE)
         stop = asyncio.Event()
         ahead = asyncio.create_task(
             keep_warm(reader, house.pool, stop, lambda connection: figures.expect_usual(reader, connection))

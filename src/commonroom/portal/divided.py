@@ -12,12 +12,14 @@ import msgspec
 from commonroom.portal import figures, words
 from commonroom.portal.figures import ABSENCE, HEADCOUNT, ON_ROLL, Question
 from commonroom.portal.house import AnyRequest, House, Visit
+from commonroom.portal.page import form_of
 from commonroom.portal.tables import Cell, Column, Table
 from commonroom.problems import Problem
 from commonroom.warehouse import Figure, characteristics, measures
 from commonroom.warehouse.characteristics import Characteristic
 
 GRAIN = "term"
+NOT_YET = ("CR-335", "CR-339")  # the rest of a page is shown all the same
 # More groups than these are for the table, not for a sentence.
 GROUPS_SAID = 7
 
@@ -34,6 +36,7 @@ class Division(msgspec.Struct, frozen=True):
     """What the page shows of it."""
 
     by: Characteristic
+    is_ready: bool  # or still being worked out
     sentences: tuple[str, ...]
     tables: tuple[Table, ...]
 
@@ -62,10 +65,15 @@ async def division(
                 Table(table, f"{title} by {by.title.lower()}", (Column("group", by.title),), (), empty=empty)
             )
             continue
-        found = [await _figures(house, conn, visit, asked, one, measure, name) for one in units]
+        try:
+            found = [await _figures(house, conn, visit, asked, one, measure, name) for one in units]
+        except Problem as problem:
+            if problem.code not in NOT_YET or form_of(request.url.path) != "html":
+                raise
+            return Division(by, False, (), ())
         tables.append(_table(table, title, by, units, found))
         sentences += _sentence(title, by, found[0])
-    return Division(by, tuple(sentences), tuple(tables))
+    return Division(by, True, tuple(sentences), tuple(tables))
 
 
 def is_divided(measure: str, by: str) -> bool:

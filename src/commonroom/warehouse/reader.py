@@ -62,10 +62,12 @@ class Lineage(msgspec.Struct, frozen=True):
 class Reader:
     """The warehouse as a process reads it. One per process; safe to use from many tasks."""
 
-    def __init__(self, settings: Settings, hide: Hide = suppression.hide) -> None:
+    def __init__(
+        self, settings: Settings, hide: Hide = suppression.hide, patience: float | None = None
+    ) -> None:
         self._duck = Duck(settings, [settings.folder("warehouse")])
         self._releases = Releases(settings, self._duck, hide)
-        self._figures: Kept = Kept(_CACHED)
+        self._figures, self._latest, self._patience = Kept(_CACHED), Kept(_CACHED), patience
         self.lately = Lately()
         self._tracer = Tracer(settings, self._duck, self._releases)
         self._traced, self._turnstile = Kept(_TRACED), Turnstile()
@@ -188,7 +190,7 @@ class Reader:
         at that time. Periods are whole, and those that have not begun are left out.
         `purpose` goes into the trail of reads.
         Raises Problem CR-063 (no such measure, level, grain or unit), CR-111 (not granted), CR-092 (no calendar), and
-        of what was known before and by characteristic CR-335 (too many ask at once).
+        of what was known before and by characteristic CR-335 (too many ask at once) and CR-339 (not ready yet).
         """
         question = questions.checked(measure, level, grain, units, first, last, known_at)
         if characteristic is not None:
@@ -199,20 +201,42 @@ class Reader:
         key = (head.number, today, question, scope.sql, tuple(scope.params))
         found: list[Figure] | None = self._figures.get(key)
         if found is None:
-            found = await self._worked_out(key, question, scope, View(head, question.known_at, today))
-            self._figures.put(key, found)
+            found, head = await self._worked_out(key, question, scope, View(head, question.known_at, today))
         if known_at is None:  # and it could be answered
             self.lately.note(Asked(measure, grain, first, last))
         await access.audit(connection, principal, DATASET, purpose, len(found))
         return [_dated(figure, head, known_at) for figure in found]
 
-    async def _worked_out(self, key: Hashable, question: Question, scope: Scope, view: View) -> list[Figure]:
-        """The answer; what is not kept ready and reads the facts goes through the turnstile."""
+    async def _worked_out(
+        self, key: Hashable, question: Question, scope: Scope, view: View
+    ) -> tuple[list[Figure], Head]:
+        """The answer, kept, and the head that it is as of.
+
+        What is not kept ready and reads the facts goes through the turnstile. While it is worked out for a new head, or
+        too many wait, the answer of the head before is given where there is one.
+        """
         combination = combinations.load().get(question.measure)
         by = question.characteristic or (combination.by if combination else None)
         if question.known_at is None and by is None:
-            return await asyncio.to_thread(self._compute, question, scope, view)
-        return await self._turnstile.through(key, lambda: self._compute(question, scope, view))
+            found = await asyncio.to_thread(self._compute, question, scope, view)
+            self._figures.put(key, found)
+            return found, view.head
+
+        same = (view.today, question, scope.sql, tuple(scope.params))  # whatever the head
+
+        def work() -> list[Figure]:
+            found = self._compute(question, scope, view)
+            self._figures.put(key, found)
+            self._latest.put(same, (found, view.head))
+            return found
+
+        try:
+            return await self._turnstile.through(key, work, self._patience), view.head
+        except Problem as problem:
+            latest: tuple[list[Figure], Head] | None = self._latest.get(same)
+            if latest is None or problem.code not in ("CR-335", "CR-339"):
+                raise
+            return latest
 
     async def beside(
         self,
@@ -308,9 +332,12 @@ class Reader:
         return [row["unit"] for row in found]
 
 
-def open_reader(settings: Settings, hide: Hide = suppression.hide) -> Reader:
-    """A reader of this data folder's warehouse. Close it when done. Only tests hide in another way."""
-    return Reader(settings, hide)
+def open_reader(settings: Settings, hide: Hide = suppression.hide, patience: float | None = None) -> Reader:
+    """A reader of this data folder's warehouse. Close it when done. Only tests hide in another way.
+
+    `patience`: for how many seconds anybody waits for an expensive answer; None for as long as it takes.
+    """
+    return Reader(settings, hide, patience)
 
 
 def _right_to_facts(principal: Principal) -> Scope | None:

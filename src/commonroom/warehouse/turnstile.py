@@ -12,7 +12,12 @@ from typing import Any, TypeVar
 
 from commonroom.problems import Problem, add_codes
 
-add_codes({"CR-335": "Too many expensive questions are being answered"})
+add_codes(
+    {
+        "CR-335": "Too many expensive questions are being answered",
+        "CR-339": "The answer is still being worked out",
+    }
+)
 
 AT_ONCE = 2
 WAITING = 2  # each of those who ask holds one of the process's eight connections
@@ -29,8 +34,12 @@ class Turnstile:
         self._slots = asyncio.Semaphore(at_once)
         self._under_way: dict[Hashable, asyncio.Task[Any]] = {}
 
-    async def through(self, key: Hashable, work: Callable[[], T]) -> T:
-        """What `work` gives, done in a thread; the same `key` is done once. Raises Problem CR-335 (503) when it is full."""
+    async def through(self, key: Hashable, work: Callable[[], T], patience: float | None = None) -> T:
+        """What `work` gives, done in a thread; the same `key` is done once.
+
+        Raises Problem CR-335 (503) when it is full, CR-339 (503) after so many seconds of `patience`: the work goes on,
+        and should keep what it finds for who asks again.
+        """
         if self._inside >= self._most or (key not in self._under_way and len(self._under_way) >= self._most):
             raise Problem(
                 "CR-335",
@@ -46,7 +55,16 @@ class Turnstile:
                 task = self._under_way[key] = asyncio.create_task(self._work(work))
                 task.add_done_callback(lambda done: self._forget(key, done))
             # Whoever goes away does not take the answer from those who wait with them.
-            return await asyncio.shield(task)
+            done, _ = await asyncio.wait((task,), timeout=patience)
+            if not done:
+                raise Problem(
+                    "CR-339",
+                    "It takes longer than you should wait, and goes on without you.",
+                    status=503,
+                    remedy="Ask again in a moment.",
+                    extra={"retry_after": RETRY_SECONDS},
+                )
+            return await task
         finally:
             self._inside -= 1
 

@@ -65,6 +65,15 @@ async def test_who_asks_and_goes_away_again_and_again_fills_no_queue() -> None:
     work.go_on.set()
 
 
+async def test_nobody_waits_longer_than_patience_and_the_work_goes_on() -> None:
+    work, turnstile = Work(), Turnstile()
+    with pytest.raises(Problem) as refused:
+        await turnstile.through("slow", work, patience=0.05)
+    assert (refused.value.code, refused.value.status) == ("CR-339", 503)
+    work.go_on.set()
+    assert await turnstile.through("slow", work, patience=PATIENCE) == 1
+
+
 async def test_a_fault_is_told_to_who_waits_and_not_kept() -> None:
     turnstile = Turnstile()
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,38 @@ from tests.waiting import until
 
 PACKAGES = Path(__file__).parents[2] / ".tools" / "moto"
 BUCKET = "commonroom"
+
+
+class Relay:
+    """A way to the store that needs threads of this process: who stops them all waits for ever."""
+
+    def __init__(self, address: str) -> None:
+        _, _, port = address.rpartition(":")
+
+        class Connection(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                with socket.create_connection(("127.0.0.1", int(port))) as store:
+                    back = threading.Thread(target=_pass_on, args=(store, self.request), daemon=True)
+                    back.start()
+                    _pass_on(self.request, store)
+                    back.join(10)
+
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Connection)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def stop(self) -> None:
+        """Take no connection more."""
+        self._server.shutdown()
+        self._server.socket.close()
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while some := source.recv(65536):
+            target.sendall(some)
+        target.shutdown(socket.SHUT_WR)
 
 
 class ObjectStore:

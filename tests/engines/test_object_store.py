@@ -30,7 +30,7 @@ from commonroom.warehouse.commands import app
 from commonroom.warehouse.extracts import cut
 from commonroom.warehouse.history import History
 from tests.conftest import settings_with
-from tests.engines.object_store import BUCKET, ObjectStore
+from tests.engines.object_store import BUCKET, ObjectStore, Relay
 from tests.faults.test_warehouse_kill import SCHOOL, Trial, in_process, live, load_all, three_batches
 from tests.unit.warehouse.house import House, enrolment, mark, upn
 from tests.unit.warehouse.test_large_extracts import asked
@@ -158,6 +158,21 @@ def test_a_store_that_cannot_be_reached_is_a_problem_of_its_own(
         with pytest.raises(Problem, match="CR-311") as told:
             ask()
         assert "127.0.0.1" not in str(told.value)
+
+
+def test_while_the_store_is_asked_other_threads_go_on(
+    address: str, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = Relay(store.environment["AWS_ENDPOINT_URL"])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", relay.address)
+    table = ObjectFolder(f"{address}/relayed", FileCache(tmp_path / "cache", 10**9), "t/")
+    version = delta.append(table, rows("a"), after=None, batch=BATCH)
+    version = delta.append(table, rows("b"), after=version, batch=BATCH)
+    version = delta.tidy(table, after=version, batch=BATCH)
+    assert not delta.needs_tidying(table, version)
+    assert delta.missing(table, delta.files_of(table, version)) == (0, 0)
+    assert (delta.identity(table, version + 9), read(table, version)) == ("", ["a", "b"])
+    relay.stop()
 
 
 FILL = """

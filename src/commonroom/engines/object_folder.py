@@ -155,8 +155,9 @@ class ObjectFolder:
         with self._reading:
             found = self._found.pop(version, None)
             if found is None or found[0] != self._digest(version):
-                answer = find()
-                found = (self._digest(version), answer)
+                answer, known = find(), self._known
+                is_known = known is not None and known[0].version() == version
+                found = (known[1] if known and is_known else self._digest(version), answer)
             self._found[version] = found
             while len(self._found) > _VERSIONS:
                 self._found.pop(next(iter(self._found)))

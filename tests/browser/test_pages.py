@@ -33,7 +33,6 @@ PLACES = [
     *signed_in_places("school", "authority", "operator", "clerk"),
     Place("my-measure", "/my/measures/late_marks", "authority"),
     Place("my-measure-school", "/my/measures/late_marks", "school"),
-    Place("no-measure", "/my/measures/nothing", "school", 404),
 ]
 
 

@@ -60,11 +60,11 @@ async def measure(store: Store, maker: duckdb.DuckDBPyConnection, nation: Nation
         head = await store.announce()
         took = Took()
         with took.more():  # a release is a term with its weeks and days
-            asked = _periods([terms.term_of(day).first, day])
+            asked = _periods([_term_began(day), day])
             for name in MEASURES:
                 partials.rows(measures.named(name), head, asked)
         refreshes.append(took)
-    last_term = _periods([terms.term_of(days[-1]).first, days[-1]])
+    last_term = _periods([_term_began(days[-1]), days[-1]])
     after = partials.rows(measures.named(MEASURES[3]), head, last_term)
     again = Partials(_elsewhere(store), store.duck).rows(measures.named(MEASURES[3]), head, last_term)
     if _by_cell(again) != _by_cell(after):
@@ -94,6 +94,11 @@ def _periods(days: list[date]) -> Mapping[str, list[date]]:
         for grain in ("day", "week", "term")
         for period in periods.between(grain, days[0], days[-1], days[-1])
     }
+
+
+def _term_began(day: date) -> date:
+    term = terms.term_of(day)
+    return day if term is None else term.first
 
 
 def _on(chunk: pa.Table, day: date) -> pa.Table:

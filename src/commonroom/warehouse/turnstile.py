@@ -64,7 +64,8 @@ class Turnstile:
                     remedy="Ask again in a moment.",
                     extra={"retry_after": RETRY_SECONDS},
                 )
-            return await task
+            found: T = await task
+            return found
         finally:
             self._inside -= 1
 

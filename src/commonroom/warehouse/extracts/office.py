@@ -281,8 +281,9 @@ def _make(
 async def _settled_moment(connection: Any) -> datetime:
     """Now, when nothing that was accepted before is still on its way into the warehouse."""
     # Letters are accepted by the domain clock, transactions begin by the real one.
-    now, really = await connection.fetchrow("SELECT engines.domain_now(), clock_timestamp()")
-    await _all_committed(connection, really)
+    row = await connection.fetchrow("SELECT engines.domain_now() AS now, clock_timestamp() AS really")
+    now: datetime = row["now"]
+    await _all_committed(connection, row["really"])
     warehouse = await resolve_alias(connection, "urn:commonroom:alias:platform:warehouse")
     waiting = await connection.fetchval(_ON_THEIR_WAY, warehouse or "", now)
     if waiting:

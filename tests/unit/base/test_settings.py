@@ -56,10 +56,26 @@ def test_an_engine_of_measures_has_an_address(
         "analytics: sc://a:1/;token=secret",
         "analytics: http://a:1",
         "analytics_folder: /mnt/warehouse",
+        "warehouse_store: /mnt/warehouse",
+        "warehouse_store: file:///mnt/warehouse",
+        "warehouse_store: s3://key:secret@bucket/prefix",
+        "warehouse_store: s3://bucket/prefix?aws_secret_access_key=secret",
+        "warehouse_store: s3://bucket/../other",
     ],
 )
-def test_a_wrong_engine_of_measures_is_refused_without_repeating_it(tmp_path: Path, line: str) -> None:
+def test_a_wrong_engine_or_store_of_measures_is_refused_without_repeating_it(
+    tmp_path: Path, line: str
+) -> None:
     (tmp_path / "commonroom.yaml").write_text(line)
-    with pytest.raises(Problem, match=r"commonroom\.yaml: `analytics") as raised:
+    with pytest.raises(Problem, match=r"commonroom\.yaml: `(analytics|warehouse_store)") as raised:
         settings.load(tmp_path)
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://bucket", "s3://bucket/a/b-1/", "gs://bucket/prefix", "az://container/p"]
+)
+def test_the_warehouse_may_lie_in_an_object_store(address: str, tmp_path: Path) -> None:
+    (tmp_path / "commonroom.yaml").write_text(f"warehouse_store: {address}\nwarehouse_cache_bytes: 1000")
+    found = settings.load(tmp_path)
+    assert (found.warehouse_store, found.warehouse_cache_bytes) == (address, 1000)

@@ -82,11 +82,20 @@ class Directory(msgspec.Struct, frozen=True):
         )
 
 
+# Stands for all whom the register does not name: facts are granted of them where they are of anybody.
+ANYBODY = Sender("anybody", "", None, None)
+_OFFERED = ("entity", "sender", "brought_to", "trust", "area")
+
+
 class Granted(msgspec.Struct, frozen=True):
     """Whose facts of each entity count, as at one time."""
 
     senders: Mapping[str, frozenset[str]]  # by entity
     left_out: frozenset[str]  # entities that some of the asker's schools hold and no movement brings
+
+    def of_anybody(self, entity: str) -> bool:
+        """Whether the facts of an entity count whoever sent them."""
+        return ANYBODY.party in self.senders[entity]
 
 
 async def senders_of(connection: Any, schools: Mapping[str, School]) -> list[Sender]:
@@ -146,26 +155,28 @@ def granted(
         next((one for one in senders if one.party == party), Sender(party, "", None, None))
     ]
     rows = [
-        (name, one.party, one.authority if known.brings(one, name) else None, one.trust)
+        (name, one.party, one.authority if known.brings(one, name) else None, one.trust, area)
         for name in names
-        for one in others
+        for area in (standard.load().entities[name].area,)
+        for one in (*others, ANYBODY)
     ]
-    columns = zip(*rows, strict=True)
     offered = pa.table(
-        dict(
-            zip(
-                ("entity", "sender", "brought_to", "trust"),
-                (pa.array(column, pa.string()) for column in columns),
-                strict=True,
-            )
-        )
+        {
+            column: pa.array(values, pa.string())
+            for column, values in zip(_OFFERED, zip(*rows, strict=True), strict=True)
+        }
     )
     sql = f"SELECT entity, sender FROM offered WHERE {scope.sql}"  # noqa: S608 - the compiled policy
     found: dict[str, set[str]] = {name: set() for name in names}
     for row in duck.query(sql, scope.params, {"offered": offered}):
         found[row["entity"]].add(row["sender"])
+    found = {name: {ANYBODY.party} if ANYBODY.party in mine else mine for name, mine in found.items()}
     theirs = {one.party for one in senders if one.authority == party}
-    left_out = {name for name in names if of_schools(name) and theirs - found[name]}
+    left_out = {
+        name
+        for name in names
+        if of_schools(name) and ANYBODY.party not in found[name] and theirs - found[name]
+    }
     return Granted({name: frozenset(mine) for name, mine in found.items()}, frozenset(left_out))
 
 
@@ -174,8 +185,3 @@ def of_schools(entity: str) -> bool:
     declared = standard.load().entities[entity]
     item = declared.item(declared.holder) if declared.holder else None
     return item is not None and item.type != "code"
-
-
-def is_for_all(entity: str) -> bool:
-    """Whether its records are reference facts: they speak of nobody, and every measure may read them."""
-    return standard.load().entities[entity].area == "reference"

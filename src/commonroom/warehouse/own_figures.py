@@ -36,7 +36,7 @@ from commonroom.warehouse.compilation import FACTS, MEMBERS, NEAR, PERIODS
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.model import Grain, Measure
 from commonroom.warehouse.organisations import School
-from commonroom.warehouse.own_facts import DATASET, Granted, Sender, is_for_all
+from commonroom.warehouse.own_facts import DATASET, Granted, Sender
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.spans import by_term, period_rows, time_of
 from commonroom.warehouse.turnstile import Turnstile
@@ -105,16 +105,18 @@ async def figures(
     today = clock.day_of(known_at or await clock.now(connection))
     wanted = periods.between(wanted_grain, first, last, today)
     moment = known_at.astimezone(UTC).replace(tzinfo=None) if known_at else None
-    shares = []
+    registers = []
     for term, mine in by_term(wanted).items():
         # As of published figures, whose a school is says the register at the end of what has come of the term.
         on = max(one.last_school_day for one in periods.between("term", *term, today) or mine)
         known = await asyncio.to_thread(organisations.schools, settings, duck, head, on, moment)
-        senders = await own_facts.senders_of(connection, known)
-        directory = await own_facts.directory(connection, senders)
-        entities = compilation.entities_of(measure)
+        registers.append((mine, known, await own_facts.senders_of(connection, known)))
+    directory = await own_facts.directory(connection, [one for _, _, senders in registers for one in senders])
+    entities = compilation.entities_of(measure).values()
+    shares = []
+    for mine, known, senders in registers:
         may = await asyncio.to_thread(
-            own_facts.granted, duck, scope, str(principal.party), senders, directory, entities.values()
+            own_facts.granted, duck, scope, str(principal.party), senders, directory, entities
         )
         shares.append(_Share(mine, known, _whole(measure, may, senders)))
     joined = _joined(shares)
@@ -195,7 +197,7 @@ def _of(
         columns = compilation.columns_of(measure, entity)
         facts = _facts(settings, head, measure, name, share.periods, known_at)
         granted = f"granted_{name}"
-        whose = "true" if is_for_all(entity) else f"sender IN (SELECT sender FROM {granted})"  # noqa: S608 - ours
+        whose = "true" if share.granted.of_anybody(entity) else f"sender IN (SELECT sender FROM {granted})"  # noqa: S608 - ours
         relations.append(
             f"{name} AS (SELECT {', '.join(columns)} FROM ({facts}) AS sent WHERE {whose})"  # noqa: S608 - columns of ours
         )

@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ _ANY = 10**18  # a table version that none has reached
 _log = log.get("warehouse")
 
 Days = Mapping[str, Collection[date]]  # the days of each period, by its name
+Keys = Mapping[str, tuple[date, ...]]  # the same by `_key`
 Rows = list[dict[str, Any]]
 
 
@@ -67,10 +69,9 @@ class Partials:
         stage = stages.of(measure)
         if stage is None:
             return None
-        manifest = self._at(stage, head, days)
-        if manifest is None:
-            return None
-        return tuple(manifest.periods[_key(name, mine)].changed for name, mine in days.items())
+        wanted = _keys(days)
+        manifest = self._at(stage, head, wanted)
+        return None if manifest is None else tuple(manifest.periods[key].changed for key in wanted)
 
     def rows(self, measure: Measure, head: Head, days: Days) -> Rows | None:
         """Of each school (as `member`) and period: numerator, denominator, units. None: not kept, ask the facts.
@@ -80,20 +81,21 @@ class Partials:
         stage = stages.of(measure)
         if stage is None:
             return None
+        wanted = _keys(days)
         try:
-            return self._figures(stage, measure.name, head, days)
+            return self._figures(stage, measure.name, head, wanted)
         except (OSError, duckdb.Error) as error:
             # Broken since it was looked at, if it can be mended: then it is made again, once.
             if self._mended(stage):
-                return self._figures(stage, measure.name, head, days)
+                return self._figures(stage, measure.name, head, wanted)
             self._fails(stage, error)
             return None
 
-    def _figures(self, stage: Stage, measure: str, head: Head, days: Days) -> Rows | None:
-        manifest = self._at(stage, head, days)
+    def _figures(self, stage: Stage, measure: str, head: Head, keys: Keys) -> Rows | None:
+        manifest = self._at(stage, head, keys)
         if manifest is None:
             return None
-        wanted = {key: manifest.periods[key] for key in (_key(name, mine) for name, mine in days.items())}
+        wanted = {key: manifest.periods[key] for key in keys}
         known = {key: self._read.get(_rows_key(measure, kept)) for key, kept in wanted.items()}
         missing = {key: kept for key, kept in wanted.items() if known[key] is None}
         # Who asks for one measure asks for its siblings next; of a nation's term they would be too much at once.
@@ -128,10 +130,9 @@ class Partials:
             self._read.put(_rows_key(name, periods[key]), rows, len(rows) + 1)
         return found
 
-    def _at(self, stage: Stage, head: Head, days: Days) -> Manifest | None:
+    def _at(self, stage: Stage, head: Head, wanted: Keys) -> Manifest | None:
         """What is kept as at the head, with these periods in it. None where it cannot be kept, or not soon."""
         version = head.tables.get(stage.entity, delta.EMPTY)
-        wanted = {_key(name, mine): tuple(sorted(mine)) for name, mine in days.items()}
         folder, now = self._folder(stage), time.monotonic()
         found = self._newest.get(stage.name)
         is_known = found is not None and found.version == version and wanted.keys() <= found.periods.keys()
@@ -157,7 +158,7 @@ class Partials:
         self._failed[stage.name] = time.monotonic() + _REST_SECONDS
         log.fault(_log, "partial sums cannot be kept", error)
 
-    def _brought_up(self, stage: Stage, version: int, wanted: Mapping[str, tuple[date, ...]]) -> Manifest:
+    def _brought_up(self, stage: Stage, version: int, wanted: Keys) -> Manifest:
         try:
             return self._stored_at(stage, version, wanted)
         except (OSError, duckdb.Error):
@@ -166,7 +167,7 @@ class Partials:
                 raise
             return self._stored_at(stage, version, wanted)
 
-    def _stored_at(self, stage: Stage, version: int, wanted: Mapping[str, tuple[date, ...]]) -> Manifest:
+    def _stored_at(self, stage: Stage, version: int, wanted: Keys) -> Manifest:
         folder = self._folder(stage)
         # Another process may have gone on since, or somebody has deleted it all: what is on the disk holds.
         before = self._stored(stage, version) or self._nothing(stage, version)
@@ -255,7 +256,14 @@ def _folder_name(stage: Stage) -> str:
     return f"{stage.name}-{_FORMAT}"
 
 
-def _key(name: str, days: Collection[date]) -> str:
-    """A period's name here: with its days, for a calendar can change."""
-    told = " ".join(day.isoformat() for day in sorted(days))
-    return f"{name} {zlib.crc32(told.encode()):08x}"
+def _keys(days: Days) -> Keys:
+    found = (_key(name, tuple(mine)) for name, mine in days.items())
+    return dict(found)
+
+
+@lru_cache(4096)
+def _key(name: str, days: tuple[date, ...]) -> tuple[str, tuple[date, ...]]:
+    """A period's name here, with its days: a calendar can change."""
+    in_order = tuple(sorted(days))
+    told = " ".join(day.isoformat() for day in in_order)
+    return f"{name} {zlib.crc32(told.encode()):08x}", in_order

@@ -31,7 +31,10 @@ from commonroom.warehouse.tables import FactTable, quoted
 
 MOST_PARTS = 12  # files of one period; then the small ones become one
 _FEW_SCHOOLS = 50  # are named one by one, so that the rest is passed over while files are read
-_FRESH, _DUE, _CELLS, _ADDED = "fresh", "due", "cells", "added"
+_FRESH, _TOUCHED, _DUE, _CELLS, _ADDED = "fresh", "touched", "due", "cells", "added"
+# Whole groups of rows are passed over where another period or school is asked for; one alone needs no order.
+_ROW_GROUP = 122_880
+_IN_ORDER = " ORDER BY period, school"
 _NEWEST = "QUALIFY row_number() OVER (PARTITION BY period, school ORDER BY version DESC) = 1"
 
 Periods = Mapping[str, Kept]
@@ -61,12 +64,15 @@ class Work(msgspec.Struct, frozen=True):
         with self.duck.session() as session:
             if longer:
                 first_stage = self._first(self._of_days(stored, longer), _days_of(longer, session, "longer"))
-                sums = self._written(session, "sums", manifest.version, first_stage)
+                sums = self._written(session, "sums", manifest.version, first_stage + _IN_ORDER)
                 units.append(f"SELECT * FROM {_parquet(self.folder / sums)}")  # noqa: S608
             if single:
                 units.append(self._first(self._of_days(stored, single), _days_of(single, session, "single")))
             figures = self._written(
-                session, "figures", manifest.version, self._figures(_together(units), manifest.version)
+                session,
+                "figures",
+                manifest.version,
+                self._figures(_together(units), manifest.version) + _IN_ORDER,
             )
             added = {name: self._rows(session, name) for name in (sums, figures) if name is not None}
         for key, kept in new.items():
@@ -82,9 +88,11 @@ class Work(msgspec.Struct, frozen=True):
                 _days_of(manifest.periods, session, "all_days", True),
             )
             session.run(f"CREATE TEMP TABLE {_FRESH} AS SELECT * RENAME (period AS day) FROM ({by_day})")  # noqa: S608
-            touched = session.run(f"SELECT day, school, count(*) FROM {_FRESH} GROUP BY day, school")  # noqa: S608
+            session.run(
+                f"CREATE TEMP TABLE {_TOUCHED} AS SELECT day, school, count(*) AS n FROM {_FRESH} GROUP BY day, school"  # noqa: S608
+            )
             schools: dict[date, Counter[str]] = defaultdict(Counter)
-            for day, school, rows in touched:
+            for day, school, rows in session.run(f"SELECT * FROM {_TOUCHED}"):  # noqa: S608
                 schools[day][school] = rows
             due = {
                 key: one for key, one in manifest.periods.items() if not schools.keys().isdisjoint(one.days)
@@ -102,7 +110,7 @@ class Work(msgspec.Struct, frozen=True):
         version, added = manifest.version, {}
         _days_of(due, session, _DUE)
         session.run(
-            f"CREATE TEMP TABLE {_CELLS} AS SELECT DISTINCT period, school FROM {_FRESH} JOIN {_DUE} USING (day)"  # noqa: S608
+            f"CREATE TEMP TABLE {_CELLS} AS SELECT DISTINCT period, school FROM {_TOUCHED} JOIN {_DUE} USING (day)"  # noqa: S608
         )
         units, sums = [], None
         longer = _longer(due)
@@ -112,7 +120,9 @@ class Work(msgspec.Struct, frozen=True):
         }
         if longer:
             self._add(session, longer, absorbed)
-            sums = self._written(session, "sums", version, f"SELECT * FROM {_ADDED}")  # noqa: S608
+            ((many,),) = session.run(f"SELECT count(*) FROM {_ADDED}")  # noqa: S608
+            order = _IN_ORDER if many > _ROW_GROUP else ""
+            sums = self._written(session, "sums", version, f"SELECT * FROM {_ADDED}{order}")  # noqa: S608
             added[sums] = self._rows(session, sums)
             units.append(self._known(longer, absorbed))
         units += self._of_single_days(session, _single(due), schools, version)
@@ -121,7 +131,10 @@ class Work(msgspec.Struct, frozen=True):
             for key, one in due.items()
         }
         figures = self._written(
-            session, "figures", version, self._touched_figures(_together(units), version, due, replaced)
+            session,
+            "figures",
+            version,
+            self._touched_figures(_together(units), version, due, replaced) + _IN_ORDER,
         )
         added[figures] = self._rows(session, figures)
         current = {
@@ -167,10 +180,9 @@ class Work(msgspec.Struct, frozen=True):
             named = {school for one in old.values() for school in schools[one.days[0]]}
             if len(named) <= _FEW_SCHOOLS:
                 facts += f" AND school IN ({', '.join(map(quoted, sorted(named)))})"
-            touched = f"SELECT DISTINCT day, school FROM {_FRESH}"  # noqa: S608
             facts = f"""
                 SELECT rows.* FROM ({facts}) AS rows
-                SEMI JOIN ({touched}) AS touched ON rows.valid_from = touched.day AND rows.school = touched.school
+                SEMI JOIN {_TOUCHED} AS touched ON rows.valid_from = touched.day AND rows.school = touched.school
             """  # noqa: S608
             units.append(self._first(facts, _days_of(old, session, "old_days")))
         return units
@@ -226,7 +238,7 @@ class Work(msgspec.Struct, frozen=True):
         file = self.folder / name
         try:
             session.run(
-                f"COPY ({sql} ORDER BY period, school) TO {quoted(str(file))} (FORMAT parquet, COMPRESSION zstd)"
+                f"COPY ({sql}) TO {quoted(str(file))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROW_GROUP})"
             )
             files.sync([file])
         except Exception:

@@ -43,6 +43,10 @@ LEARNER_ITEM = "upn"
 LEARNER_ID = "learner_id"
 
 
+# Made once of each declaration: every question asks for a few.
+_made: dict[str, tuple[standard.Entity, FactTable]] = {}
+
+
 class Column(msgspec.Struct, frozen=True):
     """One column of a fact table."""
 
@@ -126,12 +130,16 @@ class FactTable(msgspec.Struct, frozen=True, dict=True):
 
 def of(entity: str) -> FactTable:
     """The table of an entity of the standard."""
-    return all_tables()[entity]
+    declared = standard.load().entities[entity]
+    known = _made.get(entity)
+    if known is None or known[0] is not declared:
+        _made[entity] = known = declared, _table(declared)
+    return known[1]
 
 
 def all_tables() -> dict[str, FactTable]:
     """The tables of all entities, by entity."""
-    return {name: _table(entity) for name, entity in standard.load().entities.items()}
+    return {name: of(name) for name in standard.load().entities}
 
 
 def as_date(value: Any) -> date | None:

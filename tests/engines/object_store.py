@@ -29,12 +29,15 @@ class Relay:
     def __init__(self, address: str) -> None:
         _, _, port = address.rpartition(":")
 
+        self._open: list[socket.socket] = []
+
         class Connection(socketserver.BaseRequestHandler):
-            def handle(self) -> None:
+            def handle(connection) -> None:  # noqa: N805
+                self._open.append(connection.request)
                 with socket.create_connection(("127.0.0.1", int(port))) as store:
-                    back = threading.Thread(target=_pass_on, args=(store, self.request), daemon=True)
+                    back = threading.Thread(target=_pass_on, args=(store, connection.request), daemon=True)
                     back.start()
-                    _pass_on(self.request, store)
+                    _pass_on(connection.request, store)
                     back.join(10)
 
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Connection)
@@ -43,9 +46,12 @@ class Relay:
         self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def stop(self) -> None:
-        """Take no connection more."""
+        """Take no connection more, and end those that there are."""
         self._server.shutdown()
         self._server.socket.close()
+        for connection in self._open:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 def _pass_on(source: socket.socket, target: socket.socket) -> None:

@@ -175,6 +175,29 @@ def test_while_the_store_is_asked_other_threads_go_on(
     relay.stop()
 
 
+def test_a_store_that_goes_away_in_the_middle_of_a_commit_leaves_nothing_of_it(
+    address: str, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened() -> ObjectFolder:
+        return ObjectFolder(f"{address}/away", FileCache(tmp_path / "cache", 10**9), "t/")
+
+    first = delta.append(opened(), rows("a"), after=None, batch=BATCH)
+    relay = Relay(store.environment["AWS_ENDPOINT_URL"])
+    write = delta.write_deltalake
+
+    def cut_off(*arguments: object, **options: object) -> None:
+        relay.stop()
+        write(*arguments, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as away:
+        away.setenv("AWS_ENDPOINT_URL", relay.address)
+        away.setattr(delta, "write_deltalake", cut_off)
+        with pytest.raises(Problem, match="CR-311"):
+            delta.append(opened(), rows("lost"), after=first, batch=BATCH)
+    table = opened()
+    assert read(table, delta.append(table, rows("b"), after=first, batch=BATCH)) == ["a", "b"]
+
+
 FILL = """
 import sys
 from pathlib import Path

@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 _AT_ONCE = 8
 _MOST_OF_A_LOG = 1 << 30  # bytes of one entry
+# What delta-rs says, in the middle of writing, of a fault that it calls OSError elsewhere.
+_OF_THE_STORE = re.compile(r"Generic (?:S3|GCS|MicrosoftAzure) error")
 _VERSIONS = 4  # of a table, whose files are remembered
 # A name in the log becomes a path of this machine.
 _NAME = re.compile(r"(?:[A-Za-z0-9_=-][A-Za-z0-9._=-]*/)*[A-Za-z0-9_=-][A-Za-z0-9._=-]*")
@@ -214,7 +216,9 @@ class ObjectFolder:
         """The store's faults as Problem CR-311; what it said may name its insides, and goes to the log alone."""
         try:
             yield
-        except OSError as error:
+        except (OSError, DeltaError) as error:
+            if isinstance(error, DeltaError) and not _OF_THE_STORE.search(str(error)):
+                raise
             raise Problem(
                 "CR-311",
                 "it did not answer, or refused",

@@ -92,7 +92,7 @@ async def measure(given: argparse.Namespace) -> dict[str, Any]:
                     )
                     say("asked")
                 if "commits" in parts:
-                    later = weekdays(MONDAY + timedelta(days=7), 30)
+                    later = weekdays(MONDAY + timedelta(days=7), given.batches + 2)
                     found["commits"] = await commits.measure(week, later, given.batches)
                     say("committed")
         if "refresh" in parts:

@@ -7,7 +7,7 @@ of the loader's. Who is absent is decided by a hash, so every run has the same n
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import duckdb
 import msgspec
@@ -93,7 +93,7 @@ class Nation(msgspec.Struct, frozen=True):
                     "organisation": org_urn(uuid7()), "kind": "school", "name": f"School {urn}", "urn": urn,
                     "la_code": str(200 + la), "la_name": f"Authority {la}", "region_code": f"E1200000{1 + la % REGIONS}",
                     "region_name": f"Region {1 + la % REGIONS}", "valid_from": date(2020, 9, 1), "weight": 1, "version": 1,
-                    "known_position": 1, "known_from": None, "message": "register", "sender": "register",
+                    "known_position": 1, "known_from": datetime(2020, 9, 1), "message": "register", "sender": "register",  # noqa: DTZ001 - UTC without a zone
                 }
             )  # fmt: skip
         return pa.Table.from_pylist(rows, schema=known.schema)

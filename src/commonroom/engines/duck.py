@@ -46,6 +46,7 @@ class Duck:
 
     def __init__(self, settings: Settings, folders: Sequence[Path], *, urgent: bool = False) -> None:
         self._threads: AtOnce | GivingWay = AtOnce() if urgent else GivingWay()
+        self.memory_bytes = settings.duckdb_memory_mb * 1_000_000
         # DuckDB's threads have the priority of the one that opens it.
         self._connection = self._threads.run(lambda: _opened(settings))
         spill = settings.folder("warehouse") / ".spill"

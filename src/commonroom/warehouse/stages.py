@@ -62,13 +62,14 @@ def adds_up(measure: Measure) -> bool:
         and measure.by is None
         and measure.place == "school"
         and measure.within is None
-        and all(_is_sum(Expression(text, measure.name).tree) for text in measure.each.values())
+        and all(is_sum(Expression(text, measure.name).tree) for text in measure.each.values())
     )
 
 
-def _is_sum(tree: ast.expr) -> bool:
+def is_sum(tree: ast.expr) -> bool:
+    """Whether an expression over rows is the sum of what it is over any parts of them."""
     if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Add | ast.Sub):
-        return _is_sum(tree.left) and _is_sum(tree.right)
+        return is_sum(tree.left) and is_sum(tree.right)
     return isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id in TOTALS
 
 

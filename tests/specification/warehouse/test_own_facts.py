@@ -20,9 +20,11 @@ from commonroom.hub.agreements import Actor, suspend
 from commonroom.hub.directory import Alias, Party
 from commonroom.identity import PUBLIC, Principal
 from commonroom.ids import alias_urn, org_urn, uuid7
+from commonroom.portal import own_tables
+from commonroom.portal.own_tables import Asked
 from commonroom.problems import Problem
 from commonroom.settings import Settings
-from commonroom.warehouse import own, own_figures
+from commonroom.warehouse import open_reader, own, own_answers, own_figures
 from commonroom.warehouse.own_figures import OwnFigures
 from tests.hub_server import assure_everybody
 from tests.specification.warehouse.test_measures import load_registers
@@ -348,6 +350,44 @@ async def test_an_authority_counts_what_it_holds_itself_and_is_of_no_school(hous
     assert (told(answer), answer.schools, answer.left_out) == ({"997": 2}, (), ())
     assert answer.figures[0].unit_name == "Westmarch"
     assert told(await asked(house, who(house, "school", A), REFERRALS)) == {}
+
+
+async def test_beside_an_authoritys_own_figure_stand_published_ones_of_its_region_and_england(
+    house: House,
+) -> None:
+    records = [
+        {"la": "997", "child": f"C{child}", "referral_date": "2026-01-05", "version": 1} for child in range(8)
+    ]
+    await house.load(house.letter("997", "child_in_need_episode", records))
+    yearly = REFERRALS.replace("grains: [week, term]", "grains: [year]") + "benchmark: children_in_need\n"
+    authority = who(house, "authority", "997")
+    await own.define(house.connection, authority, yearly)
+    day = date(2026, 6, 10)
+    reader = open_reader(house.settings)
+    try:
+        found = await own_answers.answer(
+            house.settings,
+            reader,
+            house.connection,
+            authority,
+            "referrals",
+            grain="year",
+            first=day,
+            last=day,
+        )
+    finally:
+        reader.close()
+    assert found.benchmark is not None
+    assert {one.level: one.value for one in found.benchmark.published} == {
+        "authority": 8, "region": 8, "national": 8,
+    }  # fmt: skip
+    assert found.benchmark.similar.schools == {}
+    tables = own_tables.tables_of(found, Asked("year", day, day, "reading"))
+    assert [table.name for table in tables] == ["figures", "published", "counted"]
+    assert own_tables.sentences(found) == [
+        "Westmarch, 2025/26: 8.",
+        "Children in need as published: the authority 8, the region 8 and England 8.",
+    ]
 
 
 @pytest.mark.parametrize("wrong", ["levels: [school]", "levels: [authority, national]", "levels: [region]"])

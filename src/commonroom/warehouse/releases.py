@@ -147,7 +147,9 @@ class Releases:
             mine |= self._by_group(one, by, whole.schools, asked, view)
         names = list(characteristics.named(by).titles())
         numbers = divisions.filled(family, names, publication.rolled_up(mine, groups), whole.numbers)
-        for other in measures.bounded_by(first):
+        # By a characteristic of the facts, the session of a mark, units are not counted.
+        counted = [] if compilation.is_of_facts(first, by) else measures.bounded_by(first)
+        for other in counted:
             counts = publication.rolled_up(self._by_group(other, by, whole.schools, asked, view), groups)
             numbers = bounds.guarded(first, numbers, other, counts)
         base, bases = None, None

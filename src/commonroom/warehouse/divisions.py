@@ -164,13 +164,16 @@ class _Cells:
         all_dark = whole_is_hidden or (bool(sensitive) and tight)
         if total == 0 and not whole_is_hidden:
             needs = dict.fromkeys(needs, 0)  # that all are 0 is told by the whole
+        # Where a group's denominator is shown and 0, its numerator is known to be: nothing could protect it.
+        empty = {group for group, limit in limits.items() if limit == 0}
+        needs |= dict.fromkeys(empty & needs.keys(), 0)
         cost = _COST_OF_LEVEL[place[0]]
         for group, value in values.items():
             self._cells[series(measure, group), place, time] = Cell(
                 value=value,
-                sensitive=all_dark or group in sensitive,
+                sensitive=(all_dark or group in sensitive) and group not in empty,
                 needs=min(needs[group], max(total, 1)) if all_dark else needs[group],
-                may_be_nought=all_dark,
+                may_be_nought=all_dark and group not in empty,
                 cost=float((1 + value.bit_length()) * cost * (_COST_OF_DEAR if group in self._dear else 1)),
                 at_most=limits.get(group),
                 # The only group of which anything is known is the whole itself, and shown where that is.

@@ -109,7 +109,7 @@ def files(name: str, title: str, found: Sequence[File]) -> Table:
             Column("file", "File"),
             Column("rows", "Rows", "number"),
             Column("size", "Bytes", "number"),
-            Column("sha256", "SHA-256", "code"),
+            Column("sha256", "SHA-256", "hash"),
         ),
         rows=tuple((one.name, one.rows, one.size, one.sha256) for one in found),
         note="The columns of each file stand in manifest.json." if name == "files" else "",

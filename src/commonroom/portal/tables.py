@@ -16,8 +16,8 @@ import msgspec
 
 from commonroom.portal import words
 
-# `whole` is short text that is never broken over two lines, such as a postcode.
-Kind = Literal["text", "whole", "number", "percent", "date", "time", "code"]
+# `whole` is short text that is never broken over two lines, such as a postcode; a `hash` is, wherever it must.
+Kind = Literal["text", "whole", "number", "percent", "date", "time", "code", "hash"]
 
 # A spreadsheet runs what begins with one of these; an apostrophe in front makes it text (OWASP, CSV injection).
 WORDS_TO_STACK = 3

@@ -164,10 +164,12 @@ async def figures(
 
 
 def value(figure: Figure | None) -> Cell:
-    """A figure's value, its symbol when withheld, nothing when there is none. Counts are whole numbers."""
+    """A figure's value, its symbol when withheld, nothing when there is none. Counts of ones are whole numbers."""
     if figure is None or figure.symbol:
         return Withheld(figure.symbol) if figure and figure.symbol else None
-    return figure.numerator if figure.denominator is None else figure.value
+    # Halves and hundredths are counts too: their numerator is not what is shown.
+    counted_in_ones = figure.denominator is None and figure.value == figure.numerator
+    return figure.numerator if counted_in_ones else figure.value
 
 
 def lineage_link(figure: Figure) -> Link:

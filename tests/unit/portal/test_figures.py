@@ -1,0 +1,45 @@
+"""What a page shows of a figure."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from commonroom.portal import figures
+from commonroom.portal.tables import Withheld
+from commonroom.warehouse.questions import Figure
+
+
+@pytest.mark.parametrize(
+    ("numerator", "denominator", "value", "symbol", "shown"),
+    [
+        (412, None, Decimal(412), None, 412),
+        (823, None, Decimal("411.5"), None, Decimal("411.5")),  # full-time equivalents are counted in halves
+        (12, 240, Decimal("5.0"), None, Decimal("5.0")),
+        (5, 100, Decimal(5), None, Decimal(5)),
+        (None, None, None, "c", Withheld("c")),
+    ],
+)
+def test_a_count_is_shown_in_ones_and_a_rate_as_what_it_is(
+    numerator: int | None, denominator: int | None, value: Decimal | None, symbol: str | None, shown: object
+) -> None:
+    figure = Figure(
+        "measure",
+        "school",
+        "990001",
+        "A school",
+        "day",
+        date(2026, 9, 7),
+        "",
+        numerator,
+        denominator,
+        value,
+        symbol,
+    )
+    assert figures.value(figure) == shown
+
+
+def test_where_there_is_no_figure_nothing_is_shown() -> None:
+    assert figures.value(None) is None

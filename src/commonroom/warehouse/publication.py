@@ -259,7 +259,8 @@ def _chosen(
     def table(names: Iterable[Name]) -> Table:
         return _table(family, {name: numbers[name] for name in names}, places, calendar, cell_of)
 
-    return area_by_area(table, above, by_area, hide)
+    regions = {area: places.parents.get(("authority", area)) for area in by_area}
+    return area_by_area(table, above, by_area, regions, hide)
 
 
 def _table(

@@ -45,7 +45,6 @@ def public_places(urn: str, la: str, text: str) -> list[Place]:
         Place("school-day", f"/schools/{urn}?grain=day&measure=persistent_absence"),
         Place("school-term", f"/schools/{urn}?grain=term"),
         Place("school-by-sex", f"/schools/{urn}?by=sex"),
-        Place("england-by-year-group", "/england?by=year_group"),
         Place("lineage", f"/figures/absence_overall/school/{urn}?grain=week"),
         Place("authorities", "/authorities"),
         Place("authority", f"/authorities/{la}"),

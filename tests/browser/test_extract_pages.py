@@ -38,7 +38,7 @@ def width(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pages(browser: Browser, portal: str, width: int) -> Iterator[dict[str, Page]]:
     """A page of each who takes part, signed in, in browsers that get no script."""
     contexts: list[BrowserContext] = []

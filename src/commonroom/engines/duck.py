@@ -36,9 +36,13 @@ class Session:
     def __init__(self, cursor: duckdb.DuckDBPyConnection, threads: AtOnce | GivingWay) -> None:
         self._cursor, self._threads = cursor, threads
 
-    def run(self, sql: str, tables: Mapping[str, pa.Table] | None = None) -> list[tuple[Any, ...]]:
-        """Rows of one statement. `tables` are Arrow tables that it and those after it may name."""
-        return self._threads.run(lambda: _asked(self._cursor, sql, (), tables or {}))[1]
+    def offer(self, name: str, table: pa.Table) -> None:
+        """An Arrow table that statements may name from now on."""
+        self._cursor.register(name, table)
+
+    def run(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows of one statement."""
+        return self._threads.run(lambda: _asked(self._cursor, sql, (), {}))[1]
 
 
 class Duck:

@@ -322,7 +322,7 @@ def _days_of(periods: Periods, session: Session, name: str, as_days: bool = Fals
     if as_days:
         days = days.unique()
         table = pa.table({"day": days, "period": days})
-    session.run("SELECT 1", {name: table})
+    session.offer(name, table)
     return name
 
 

@@ -33,7 +33,7 @@ def threads() -> dict[str, int]:
 
 def test_what_gives_way_runs_after_others_and_its_caller_does_not() -> None:
     before, giving_way = mine(), GivingWay()
-    assert giving_way.run(mine) == (max(10, before) if sys.platform == "linux" else before)
+    assert giving_way.run(mine) == (max(5, before) if sys.platform == "linux" else before)
     assert mine() == before
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(mine).result() == before
@@ -57,7 +57,7 @@ def test_the_threads_of_an_engine_give_way_unless_it_is_urgent(settings: Setting
         assert session.run("SELECT seven FROM kept") == [(7,)]
     came = {nice for name, nice in threads().items() if name not in before} or {own}
     duck.close()
-    wanted = max(10, own) if sys.platform == "linux" and not urgent else own
+    wanted = max(5, own) if sys.platform == "linux" and not urgent else own
     assert wanted in came
     assert urgent is False or came == {own}
     assert mine() == own

@@ -23,7 +23,6 @@ UNDER = {
     "warehouse/school_numbers.py": ("warehouse/reader.py", "figures"),
     "warehouse/partials.py": ("warehouse/reader.py", "figures"),
     "warehouse/refresh.py": ("warehouse/reader.py", "figures"),
-    "warehouse/refresh.py": ("warehouse/reader.py", "figures"),
     "warehouse/analytics.py": ("warehouse/reader.py", "figures"),
     "warehouse/stages.py": ("warehouse/reader.py", "figures"),
     "warehouse/own_figures.py": ("warehouse/own_facts.py", "warehouse.own"),

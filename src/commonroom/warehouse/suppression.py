@@ -57,13 +57,15 @@ def hide(table: Table) -> frozenset[Name]:
     hidden = _by_blocks(table, hidden, proven)
     # Each block is safe alone; together they may say more. Parts of the table that still give something away are
     # solved as one.
+    around = _Around(table)
     while True:
         open_parts = [
             part for part in components(table.sums, hidden) if _is_open(table, part, hidden, proven)
         ]
         before = hidden
         for part in open_parts:
-            hidden = hidden | _solved(table, part, hidden, frozenset(), proven)
+            wider, shared = around.widened(part)
+            hidden = hidden | _solved(table, wider, hidden, shared, proven)
         if hidden == before:
             return hidden
 
@@ -72,6 +74,30 @@ def recovered(table: Table, hidden: Collection[Name]) -> list[Range]:
     """The hidden cells that a reader of the rest can work out, or narrow down further than they need."""
     chosen = frozenset(hidden)
     return [one for part in components(table.sums, chosen) for one in _recovered(table, part, chosen)]
+
+
+class _Around:
+    """The sums of a table around a part of it."""
+
+    def __init__(self, table: Table) -> None:
+        self._sums = table.sums
+        self._of: dict[Name, list[int]] = {}
+        for number, one in enumerate(self._sums):
+            for name in one:
+                self._of.setdefault(name, []).append(number)
+
+    def widened(self, part: Sequence[Sum]) -> tuple[Sequence[Sum], frozenset[Name]]:
+        """A large part with every sum that its cells are in, and the cells of it that further sums have.
+
+        A cell that was shown until now may stand in sums without a hidden cell, which are not of the part: hidden, it
+        must satisfy those too, and a move that knows nothing of them proves nothing.
+        """
+        names = {name for one in part for name in one}
+        if len(names) <= _LARGE:
+            return part, frozenset()
+        mine = {number for name in names for number in self._of[name]}
+        wider = [self._sums[number] for number in sorted(mine)]
+        return wider, frozenset(name for one in wider for name in one if not mine.issuperset(self._of[name]))
 
 
 def _by_blocks(table: Table, hidden: frozenset[Name], proven: Proven) -> frozenset[Name]:

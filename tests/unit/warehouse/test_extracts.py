@@ -242,6 +242,9 @@ async def test_only_the_requester_reads_it_only_while_it_lasts_and_every_read_is
     with pytest.raises(Problem) as raised:
         await desk.get(who=stranger)
     assert raised.value.code == "CR-266"
+    for other in (GOVERNANCE, OPERATOR):  # who know of it
+        with pytest.raises(Problem, match="CR-337"):
+            await desk.get(who=other)
     reads = await desk.connection.fetch("SELECT purpose, rows FROM access.audit WHERE dataset = 'extracts'")
     assert [tuple(row) for row in reads] == [("reading", 9)]
     await clock.set_to(desk.connection, desk.settings, await clock.now(desk.connection) + timedelta(days=31))

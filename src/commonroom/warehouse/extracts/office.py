@@ -201,11 +201,13 @@ async def made_again(settings: Settings, connection: Any, duck: Duck, name: str)
 
 
 async def folder_of(settings: Settings, connection: Any, name: str, who: Asker, purpose: str) -> Path:
-    """The folder of a frozen extract, for whoever may read it, today. The read is noted.
+    """The folder of a frozen extract, for its requester, today. The read is noted.
 
-    Raises Problem CR-266, CR-267 when it has expired, CR-269.
+    Raises Problem CR-266, CR-267 when it has expired, CR-269, CR-337 for others who may know of it.
     """
     found = await visible(connection, name, who)
+    if found.requester != who.party:  # who decides about an extract or makes it knows of it, and has no copy
+        raise Problem("CR-337", "its files are for its requester", status=403, where=name)
     _at(found, "frozen")
     if await clock.today(connection) > found.declaration.expires_on:
         raise Problem("CR-267", "its time is over", status=410, where=name)

@@ -39,6 +39,7 @@ GRAINS = {"day": "By day", "week": "By week", "term": "By term"}
 # A page of single days is about the last weeks; longer ones by `from=`.
 DAYS_SHOWN = timedelta(days=41)
 YEAR_BEGINS = (9, 1)
+YEARS = range(1900, 2200)
 # The warehouse answers no longer question.
 LONGEST = timedelta(days=799)
 LONGEST_NUMBER = 7
@@ -117,15 +118,22 @@ def one_of(value: str, known: dict[str, Any], usual: str, name: str) -> str:
 
 def day(text: str, usual: date, name: str) -> date:
     """The day of an address, `usual` when there is none; a 400 problem when it is no day."""
+    if not text:
+        return usual
     try:
-        return date.fromisoformat(text) if text else usual
-    except ValueError as error:
+        found = date.fromisoformat(text)
+    except ValueError:
+        found = date.min
+    if (
+        found.year not in YEARS
+    ):  # pages go on from a day to others, and the calendar has a first and a last one
         raise Problem(
             "CR-105",
             f"`{name}` in the address is not a date.",
             status=400,
             remedy="Write it like 2026-11-09.",
-        ) from error
+        )
+    return found
 
 
 def whole(text: str, usual: int, name: str) -> int:

@@ -31,6 +31,10 @@ MAX_EACH = 20
 MAX_DEPTH = 20
 MAX_MEASURES = 100
 MAX_DECIMALS, MAX_SIZE = 6, 1_000_000
+MAX_TITLE, MAX_MEANING = 200, 2_000
+MAX_DAYS_NEAR = 366
+# Each slot is a query around the one before: of very many no compiler makes an end.
+MAX_SLOTS, MAX_PLACES = 8, 20
 EXAMPLES = Path(__file__).parent / "own_examples"
 _PATH = Path("own measure.yaml")
 # What an own measure may say; the rest binds published ones to each other.
@@ -113,6 +117,7 @@ def _proved(text: str) -> Measure:
         raise _fault("`levels` is [school], or [authority] for records that an authority holds of no school")
     if len(measure.each) + len(measure.each_beside) > MAX_EACH:
         raise _fault(f"it is of at most {MAX_EACH} things that are known of a unit")
+    _check_sizes(measure)
     if measure.benchmark is not None:
         beside = combinations.measure(measure.benchmark)
         if not set(measure.grains) <= set(beside.grains):
@@ -123,6 +128,21 @@ def _proved(text: str) -> Measure:
             "`levels` is [school] where `place` names a school, [authority] where it names an authority"
         )
     return measure
+
+
+def _check_sizes(measure: Measure) -> None:
+    """What published measures have because we write them, and others' only when somebody looks."""
+    for name, most in (("title", MAX_TITLE), ("meaning", MAX_MEANING), ("source", MAX_TITLE)):
+        text = getattr(measure, name)
+        if not text.strip() or len(text) > most or not text.replace("\n", "").isprintable():
+            raise _fault(f"`{name}` is 1 to {most:,} characters that can be printed")
+    if not measure.grains or len(set(measure.grains)) < len(measure.grains):
+        raise _fault("`grains` names at least one, each once")
+    if measure.within is not None and not 1 <= measure.within.days <= MAX_DAYS_NEAR:
+        raise _fault(f"`within` is of 1 to {MAX_DAYS_NEAR} days")
+    slots = measure.best.slots.values() if measure.best is not None else ()
+    if len(slots) > MAX_SLOTS or any(slot.places > MAX_PLACES for slot in slots):
+        raise _fault(f"`best` has at most {MAX_SLOTS} slots, each of at most {MAX_PLACES} places")
 
 
 async def define(connection: Any, principal: Principal, text: str) -> Own:

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, get_args
 
+import duckdb
 import ibis
 import msgspec
 import pyarrow as pa
@@ -42,6 +43,7 @@ from commonroom.warehouse.spans import by_term, period_rows, time_of
 from commonroom.warehouse.turnstile import Turnstile
 
 MAX_DAYS = 800
+LARGEST = 10**15
 ALL = "all"  # the unit of all schools together
 
 
@@ -92,7 +94,7 @@ async def figures(
 
     What is expensive waits at `turnstile`, where one is given. The trail of reads gets a line with the purpose and the
     schools that were counted. Raises Problem CR-287 (no such measure), CR-063 (not by that grain, or too many days),
-    CR-111 (not granted), CR-092 (no calendar) or CR-335 (full).
+    CR-111 (not granted), CR-092 (no calendar), CR-286 (its numbers are none, or too large) or CR-335 (full).
     """
     kept = await own.named(connection, principal, name)
     measure = kept.measure
@@ -181,10 +183,16 @@ def _computed(
     settings: Settings, duck: Duck, measure: Measure, head: Head, shares: Sequence[_Share],
     known_at: datetime | None,
 ) -> list[OwnFigure]:  # fmt: skip
-    compiled = ibis.to_sql(compilation.expression(measure), dialect="duckdb")
-    found = [
-        figure for share in shares for figure in _of(settings, duck, measure, compiled, head, share, known_at)
-    ]
+    try:
+        compiled = ibis.to_sql(compilation.expression(measure), dialect="duckdb")
+        found = [
+            figure
+            for share in shares
+            for figure in _of(settings, duck, measure, compiled, head, share, known_at)
+        ]
+    except (duckdb.DataError, duckdb.ProgrammingError, RecursionError) as error:
+        # A word taken for a number, a product that is too large: only the records show it. Whose they are is not told.
+        raise _not_worked_out("it is not worked out: a value is no number, or one is too large") from error
     return sorted(found, key=lambda one: (one.unit == ALL, one.unit, one.period_start))
 
 
@@ -232,6 +240,8 @@ def _members(codes: Sequence[str]) -> Any:
 
 def _figure(measure: Measure, unit: str, name: str, period: Period, row: Mapping[str, Any]) -> OwnFigure:
     numerator, denominator = row["numerator"] or 0, row.get("denominator")
+    if max(abs(numerator), abs(denominator or 0)) > LARGEST:
+        raise _not_worked_out("a figure is larger than can be told")
     value = None if denominator == 0 else disclosure.rounded(measure, numerator, denominator)
     return OwnFigure(
         measure.name, unit, name, period.grain, period.start, period.label, numerator, denominator, value
@@ -254,6 +264,10 @@ def _facts(
     files = [file.path for file in stored if file.may_hold("valid_from", first, last)]
     where = f"valid_from BETWEEN DATE '{first}' AND DATE '{last}'{organisations.known(known_at)}"
     return table.relation(files, [*compilation.columns_of(measure, entity), "sender"], where)
+
+
+def _not_worked_out(detail: str) -> Problem:
+    return Problem("CR-286", detail, status=422, remedy="Define it again under its name, or delete it.")
 
 
 def _left_out(entity: str) -> LeftOut:

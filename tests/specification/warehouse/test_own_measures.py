@@ -16,7 +16,7 @@ from commonroom.engines import clock
 from commonroom.identity import Principal, Role
 from commonroom.problems import Problem
 from commonroom.settings import Settings
-from commonroom.warehouse import open_reader, own, own_figures
+from commonroom.warehouse import measures, open_reader, own, own_figures
 from commonroom.warehouse.own_commands import app
 from tests.specification.warehouse.test_measures import A, B, C, load_registers
 from tests.unit.warehouse.house import House
@@ -125,6 +125,13 @@ def test_what_cannot_be_used_is_refused_when_it_is_defined(right: str) -> None:
         own.declared(MONDAYS.replace(right, REFUSED[right]))
 
 
+ATTAINMENT = (
+    (measures.FOLDER / "attainment_8.yaml")
+    .read_text("utf-8")
+    .replace("name: attainment_8", "name: our_attainment")
+    .replace("levels: [school, trust, authority, region, national]", "levels: [school]")
+)
+SLOTS = "".join(f"    more_{number}: {{of: worth > 0, places: 1}}\n" for number in range(8))
 TOO_MUCH = {
     "deep": MONDAYS.replace("suppression: {}", f"suppression: {'[' * 8000}"),
     "large": MONDAYS.replace("decimals: 1", f"decimals: {'9' * 5000}"),
@@ -132,6 +139,12 @@ TOO_MUCH = {
     "no scale": MONDAYS.replace("decimals: 1", "scale: 0"),
     "large number": MONDAYS.replace("sum(late)", f"sum(late) * {'9' * 400}"),
     "deep expression": MONDAYS.replace("sum(late)", f"sum({'-' * 480}late)"),
+    "no title": MONDAYS.replace("title: Late marks", 'title: ""'),
+    "a title that cannot be printed": MONDAYS.replace("title: Late marks", 'title: "a\\0"'),
+    "no grain": MONDAYS.replace("grains: [day, week, term]", "grains: []"),
+    "a day after the last": MONDAYS + "within: {entity: exclusion, side: before, days: 4000000}\n",
+    "days the wrong way": MONDAYS + "within: {entity: exclusion, side: before, days: -1}\n",
+    "many slots": ATTAINMENT.replace("  slots:\n", "  slots:\n" + SLOTS),
     "a name that is taken": MONDAYS.replace("late: sum", "period: sum"),
 }
 
@@ -140,6 +153,21 @@ TOO_MUCH = {
 def test_what_no_reader_or_compiler_can_take_is_refused_as_well(what: str) -> None:
     with pytest.raises(Problem, match=r"CR-001|CR-062|CR-286"):
         own.declared(TOO_MUCH[what])
+
+
+# Of any records these can be compiled; of some they cannot be worked out.
+ONLY_THE_RECORDS_SHOW = {
+    "a word for a number": "sum(hundredths(upn))",
+    "a product too large": "sum(9223372036854775807 if code == 'L' else 0)",
+}
+
+
+async def test_what_only_the_records_show_to_be_wrong_is_told_as_such(house: House) -> None:
+    who = of(house, A)
+    for late in ONLY_THE_RECORDS_SHOW.values():
+        await own.define(house.connection, who, MONDAYS.replace("sum(code == 'L')", late))
+        with pytest.raises(Problem, match="CR-286"):
+            await asked(house, who)
 
 
 async def test_published_figures_stand_beside(house: House) -> None:

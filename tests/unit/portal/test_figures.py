@@ -9,6 +9,7 @@ import pytest
 
 from commonroom.portal import figures
 from commonroom.portal.tables import Withheld
+from commonroom.problems import Problem
 from commonroom.warehouse.questions import Figure
 
 
@@ -39,6 +40,12 @@ def test_a_count_is_shown_in_ones_and_a_rate_as_what_it_is(
         symbol,
     )
     assert figures.value(figure) == shown
+
+
+@pytest.mark.parametrize("text", ["0001-01-01", "9999-12-31", "2026-02-30", "yesterday"])
+def test_a_day_of_an_address_is_one_that_others_can_be_reckoned_from(text: str) -> None:
+    with pytest.raises(Problem, match="CR-105"):
+        figures.day(text, date(2026, 9, 7), "to")
 
 
 def test_where_there_is_no_figure_nothing_is_shown() -> None:

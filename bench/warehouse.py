@@ -84,17 +84,17 @@ async def measure(given: argparse.Namespace) -> dict[str, Any]:
             async with store(Path(folder) / "week") as week:
                 found["load"] = await asyncio.to_thread(load, week, nation)
                 await week.announce()
-                say("loaded")
+                say(f"loaded: {found['load']}")
                 if "ask" in parts:
                     middle = datetime(2026, 9, 9, 12)  # noqa: DTZ001 - UTC without a zone
                     found["ask"] = await asyncio.to_thread(
                         questions.measure, week, nation.urns, weekdays(MONDAY, 5), given.rounds, middle
                     )
-                    say("asked")
+                    say(f"asked: {found['ask']}")
                 if "commits" in parts:
                     later = weekdays(MONDAY + timedelta(days=7), given.batches + 2)
                     found["commits"] = await commits.measure(week, later, given.batches)
-                    say("committed")
+                    say(f"committed: {found['commits']}")
         if "refresh" in parts:
             async with store(Path(folder) / "year") as year:
                 smaller = Nation(given.scale * YEAR_IS_SMALLER)

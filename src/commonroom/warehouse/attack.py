@@ -16,6 +16,7 @@ from commonroom.warehouse.solver import Line, Rows
 Sum = tuple[Hashable, ...]
 _TINY = 1e-6
 _PUSHES = 12
+_FEW = 50
 _MANY, _STEPS = 500, 3  # hidden cells of a large table; from a cell to those that share a sum
 
 
@@ -159,7 +160,12 @@ class Attack:
             for number in one:
                 if number in self._place:
                     of[number].append(row)
-        for number in self._hidden:
+        narrow = [
+            number
+            for number in self._hidden
+            if self._width(self._place[number]) < self._cells[number].needs - _TINY
+        ]
+        for number in narrow if len(narrow) <= _FEW else ():
             if self._width(self._place[number]) < self._cells[number].needs - _TINY:
                 near = {number}
                 for _ in range(_STEPS):

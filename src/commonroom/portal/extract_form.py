@@ -12,7 +12,15 @@ import msgspec
 
 from commonroom import standard
 from commonroom.standard import Entity
-from commonroom.warehouse.extracts.model import LONGEST, MOST_SCHOOLS, Declaration, Form, Table, naming_items
+from commonroom.warehouse.extracts.model import (
+    LONGEST,
+    MOST_SCHOOLS,
+    TAKEN,
+    Declaration,
+    Form,
+    Table,
+    naming_items,
+)
 
 FORMS: dict[Form, str] = {
     "pseudonymised": "Without names: pupils have a key that no other extract shares",
@@ -48,7 +56,8 @@ DATES_SHORT = {
 PARTS = ("day", "month", "year")
 MOST_TABLES = 12
 LONGEST_NAME = 50
-_URN = re.compile(r"\d{6}")
+DIGITS_OF_A_YEAR = 4
+_URN = re.compile(r"[0-9]{6}")
 _PART_OF_NAME = re.compile(r"[^a-z0-9]+")
 
 
@@ -137,6 +146,8 @@ def name_of(title: str, number: int = 1) -> str:
     """A name for addresses: letters and digits of the title; `number` tells those of the same title apart."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     name = _PART_OF_NAME.sub("-", plain).strip("-")[:LONGEST_NAME].strip("-") or "extract"
+    if name == TAKEN:
+        name = f"{name}-extract"
     return name if number == 1 else f"{name}-{number}"
 
 
@@ -172,6 +183,8 @@ def _day(typed: Mapping[str, str], name: str) -> date | None:
     if not all(part.isascii() and part.isdigit() and len(part) <= 4 for part in parts):
         return None
     day, month, year = map(int, parts)
+    if len(parts[-1]) != DIGITS_OF_A_YEAR:  # 26 is a year of the Romans
+        return None
     try:
         return date(year, month, day)
     except ValueError:

@@ -186,6 +186,8 @@ async def named(connection: Any, principal: Principal, name: str) -> Own:
 async def delete(connection: Any, principal: Principal, name: str) -> None:
     """Forget a measure of the asker's organisation. Raises Problem CR-287 or CR-111."""
     scope = access.rows(principal, DATASET, "postgres", first_parameter=2)
+    if not _NAME.fullmatch(name):  # which the database need not be able to read
+        raise _none()
     gone = await connection.fetchval(
         f"DELETE FROM warehouse.own_measure WHERE name = $1 AND {scope.sql} RETURNING name",  # noqa: S608 - the policy
         name,

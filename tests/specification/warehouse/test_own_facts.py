@@ -202,6 +202,8 @@ async def test_nobody_sees_the_measures_of_another(house: House) -> None:
         assert [one.measure.name for one in await own.known(house.connection, mine)] == ["late_marks"]
         await own.delete(house.connection, mine, "late_marks")
         assert await own.known(house.connection, mine) == []
+        with pytest.raises(Problem, match="CR-287"):
+            await own.delete(house.connection, mine, "\0")
 
 
 def exclusion(school: str, pupil: int) -> dict[str, Any]:

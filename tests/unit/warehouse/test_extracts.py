@@ -306,6 +306,8 @@ async def test_nothing_is_frozen_before_its_day_nor_checked_before_its_window(de
         with pytest.raises(Problem, match=str(later)):
             await step(*args)
     await clock.set_to(desk.connection, desk.settings, await clock.now(desk.connection) + timedelta(days=5))
+    with pytest.raises(Problem, match="CR-337"):  # who decided needs no look at what comes of it
+        await office.trial(*args[:4], GOVERNANCE)
     tried = await office.trial(*args)
     assert [file.rows for file in tried] == [6, 3]
     assert not list(desk.settings.folder("extracts").iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -27,6 +28,8 @@ PUPIL = "pupil"  # the column of pseudonyms
 # Characters of what is written by hand.
 LONGEST = {"title": 200, "purpose": 2000, "legal_basis": 500, "evidence": 500}
 MOST_SCHOOLS = 2000
+TAKEN = "new"  # where one is asked for in the portal
+_NAME = re.compile(r"(?=.*[a-z0-9])[a-z0-9-]{1,60}")
 # Items that name a person by themselves, or the place of a home. Codes, counts and yes or no describe one among many.
 _NAMING = ("identifier", "string", "date", "decimal")
 
@@ -68,8 +71,10 @@ def load(path: Path) -> Declaration:
 
 def judge(asked: Declaration) -> None:
     """Raise Problem CR-265 for what may not be asked for, or could not be made."""
-    if not asked.name.replace("-", "").isalnum() or asked.name.lower() != asked.name or len(asked.name) > 60:
-        raise _not_so("its name has small letters, digits and - only, at most 60", "name")
+    if not _NAME.fullmatch(asked.name) or asked.name == TAKEN:
+        raise _not_so(
+            f"its name has small letters, digits and - only, at most 60, and is not {TAKEN}", "name"
+        )
     for item, most in LONGEST.items():
         text = getattr(asked, item)
         if not text.strip() or len(text) > most or not text.replace("\r", "").replace("\n", "").isprintable():

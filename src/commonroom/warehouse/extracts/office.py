@@ -135,8 +135,13 @@ async def decide(connection: Any, name: str, approve: bool, who: Asker, why: str
 
 
 async def trial(settings: Settings, connection: Any, duck: Duck, name: str, who: Asker) -> list[packing.File]:
-    """Within the checking window: what would be frozen now, counted and hashed and thrown away."""
+    """Within the checking window: what would be frozen now, counted and hashed and thrown away.
+
+    Raises Problem CR-266, CR-267, CR-337.
+    """
     found = await visible(connection, name, who)
+    if found.requester != who.party:
+        rights.need_role(who, "try", name)
     _at(found, "approved")
     today = await clock.today(connection)
     if today < found.declaration.checking_from:

@@ -16,9 +16,14 @@ add_codes(
     }
 )
 
-Step = Literal["decide", "freeze"]
-# The group decides about what goes out; the operator makes the copy on its day, and decides about nothing.
-ROLES: dict[Step, tuple[str, ...]] = {"decide": ("governance",), "freeze": ("operator",)}
+Step = Literal["decide", "freeze", "try"]
+# The group decides about what goes out; the operator makes the copy on its day, and decides about nothing. Its requester
+# tries it too.
+ROLES: dict[Step, tuple[str, ...]] = {
+    "decide": ("governance",),
+    "freeze": ("operator",),
+    "try": ("operator",),
+}
 # What the hub's evidence must say of the requester (hub.level_of: 0 public to 3 restricted).
 NEEDS: dict[Form, int] = {"pseudonymised": 2, "identifiable": 3}
 MOST_WAITING = 20  # requests of one party

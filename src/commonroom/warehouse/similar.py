@@ -25,8 +25,8 @@ from commonroom.engines import clock
 from commonroom.identity import Principal
 from commonroom.problems import Problem, add_codes
 from commonroom.standard import terms
-from commonroom.warehouse import combinations
-from commonroom.warehouse.model import Measure
+from commonroom.warehouse import combinations, spans
+from commonroom.warehouse.model import Grain, Measure
 from commonroom.warehouse.organisations import School
 from commonroom.warehouse.questions import MAX_UNITS, Figure
 from commonroom.warehouse.reader import Reader
@@ -35,6 +35,8 @@ add_codes({"CR-330": "The declaration of similar schools cannot be used"})
 
 FILE = Path(__file__).parent / "similar_schools.yaml"
 GRAIN = "term"
+# Of neighbours, in one answer: those of five hundred schools by week of a year are.
+MOST_FIGURES = 400_000
 # No holiday is longer.
 _LONGEST_BREAK = timedelta(days=60)
 
@@ -116,8 +118,12 @@ async def beside(
     """How the published figures of a measure lie among the schools like each of `schools`, by period.
 
     Which schools are like them is taken on the last school day by `last` that has come. Each read enters the trail.
+    Raises Problem CR-063 where that would be more than MOST_FIGURES.
     """
     likeness = load()
+    rule = combinations.measure(measure)
+    today = clock.day_of(await clock.now(connection))
+    check_size(likeness, len(schools), len(spans.between(rule, _grain(rule, grain), first, last, today)))
     nearest = await neighbours(reader, connection, principal, likeness, schools, last)
     wanted = sorted({one for group in nearest.values() for one in group})
     figures: list[Figure] = []
@@ -126,8 +132,22 @@ async def beside(
             connection, principal, measure=measure, level="school", grain=grain,
             units=wanted[start : start + MAX_UNITS], first=first, last=last, purpose="benchmark: similar schools",
         )  # fmt: skip
-    rule = combinations.measure(measure)
     return Similar(likeness, nearest, tuple(spreads(rule, likeness, nearest, figures)))
+
+
+def check_size(likeness: Likeness, schools: int, wanted: int) -> None:
+    """Raise Problem CR-063 where so many schools and periods have the figures of more neighbours than are read at once."""
+    if schools * likeness.neighbours * wanted > MOST_FIGURES:
+        raise Problem(
+            "CR-063",
+            f"{schools:,} schools and {wanted:,} periods are too much to lay beside schools like each of them",
+            status=404,
+            remedy="Ask for fewer days, or by week, term or year.",
+        )
+
+
+def _grain(measure: Measure, grain: str) -> Grain:
+    return next((one for one in measure.grains if one == grain), measure.grains[0])
 
 
 async def neighbours(

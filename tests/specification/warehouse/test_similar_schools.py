@@ -150,3 +150,32 @@ def test_a_declaration_that_cannot_be_used_is_refused(right: str, tmp_path: Path
     path.write_text(text.replace(right, WRONG[right]), "utf-8")
     with pytest.raises(Problem, match=r"CR-001|CR-063|CR-330"):
         similar.load(path)
+
+
+@pytest.mark.parametrize(
+    ("schools", "periods", "is_too_much"), [(1, 400, False), (500, 40, False), (300, 190, True)]
+)
+def test_days_of_a_year_of_a_whole_county_are_not_laid_beside_neighbours(
+    schools: int, periods: int, is_too_much: bool
+) -> None:
+    likeness = similar.load()
+    if not is_too_much:
+        similar.check_size(likeness, schools, periods)
+        return
+    with pytest.raises(Problem, match="CR-063"):
+        similar.check_size(likeness, schools, periods)
+
+
+async def test_what_is_asked_is_counted_before_it_is_read(
+    house: House, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(similar, "MOST_FIGURES", 79)
+    for schools, is_too_much in (([SMALLEST], False), (sorted(SIZES)[:4], True)):
+        asked = similar.beside(
+            reader, house.connection, PUBLIC, "headcount", schools, grain="term", first=DAY, last=DAY
+        )
+        if is_too_much:
+            with pytest.raises(Problem, match="too much"):
+                await asked
+        else:
+            assert (await asked).schools

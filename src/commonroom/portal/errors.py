@@ -35,12 +35,24 @@ TITLES_BY_CODE = {"CR-100": EXPIRED, "CR-101": "The form came from another site"
 PROBLEM_JSON = "application/problem+json"
 # For programs throughout.
 API = "/api/"
+# Where and why our own machines fail is the operator's to know: addresses of stores, folders, names of settings.
+OF_THE_OPERATOR = frozenset(
+    {"CR-003", "CR-060", "CR-061", "CR-280", "CR-281", "CR-282", "CR-310", "CR-311", "CR-312"}
+)
 
 Handler = Callable[[Request[Any, Any, Any], Any], Response[bytes]]
 
 
 def of_problem(request: Request[Any, Any, Any], problem: Problem) -> Response[bytes]:
-    """A fault the user can act on."""
+    """A fault the user can act on; of one that only the operator can act on, the code, and the log has the rest."""
+    if problem.code in OF_THE_OPERATOR:
+        LOG.warning("page failed", code=problem.code, detail=problem.detail, where=problem.where)
+        problem = Problem(
+            problem.code,
+            "What is needed for this page cannot be read at the moment.",
+            status=max(problem.status, 500),
+            remedy="Try again later. Whoever runs Common Room finds the cause in the log.",
+        )
     return _answer(request, problem)
 
 

@@ -15,9 +15,10 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
+from deltalake.exceptions import DeltaError
 from typer.testing import CliRunner
 
-from commonroom.engines import clock, delta, places
+from commonroom.engines import clock, delta, object_folder, places
 from commonroom.engines.delta import Batch
 from commonroom.engines.duck import Duck
 from commonroom.engines.file_cache import FileCache
@@ -125,6 +126,20 @@ def test_a_table_that_was_put_back_is_read_again(table: ObjectFolder, store: Obj
     assert read(table, version) == ["a", "c"]
 
 
+def test_a_table_that_goes_away_while_its_loader_runs_is_a_problem_and_not_begun_anew(
+    table: ObjectFolder, store: ObjectStore
+) -> None:
+    version = delta.append(table, rows("a"), after=None, batch=BATCH)
+    there = store.objects(table.address)
+    for found in there.get_file_info(pyarrow.fs.FileSelector("", recursive=True)):
+        if found.is_file:
+            there.delete_file(found.path)
+    with pytest.raises(DeltaError):
+        delta.append(table, rows("b"), after=version, batch=BATCH)
+    with pytest.raises(Problem, match="CR-310"):
+        delta.append(table, rows("b"), after=version, batch=BATCH)
+
+
 def test_what_is_missing_or_cut_off_in_the_store_is_a_problem(
     table: ObjectFolder, store: ObjectStore
 ) -> None:
@@ -158,6 +173,17 @@ def test_a_store_that_cannot_be_reached_is_a_problem_of_its_own(
         with pytest.raises(Problem, match="CR-311") as told:
             ask()
         assert "127.0.0.1" not in str(told.value)
+
+
+def test_the_log_says_why_a_store_refused_and_nothing_that_it_quotes() -> None:
+    refused = OSError(
+        "Generic S3 error: Error performing GET https://sts.example/?WebIdentityToken=T0KEN&Version=1 in 20s - Server "
+        "returned non-2xx status code: 403 Forbidden: <?xml?>\n<Error><Code>ExpiredToken</Code>\n<Token-0>T0KEN</Token-0>"
+    )
+    assert object_folder._said(refused) == (
+        "Generic S3 error: Error performing GET https://sts.example/ in 20s - Server "
+        "returned non-2xx status code: 403 Forbidden: ExpiredToken"
+    )
 
 
 def test_while_the_store_is_asked_other_threads_go_on(

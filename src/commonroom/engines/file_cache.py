@@ -87,8 +87,9 @@ class FileCache:
         for used, size, path in found:
             if too_much <= 0 or time.time() - used < IN_USE_SECONDS:
                 return
-            path.unlink(missing_ok=True)
-            too_much -= size
+            if _is_unused_since(path, used):
+                path.unlink(missing_ok=True)
+                too_much -= size
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
         """When each file was used, its size, and where it is; copies that were cut off are among them."""
@@ -108,6 +109,13 @@ def _locked(part: Path) -> Iterator[IO[bytes]]:
             if _is_still(part, file):
                 yield file
                 return
+
+
+def _is_unused_since(path: Path, used: float) -> bool:
+    """Looking at thousands of files takes long enough for somebody to begin to read one of them."""
+    with suppress(FileNotFoundError):
+        return path.stat().st_mtime <= used
+    return True
 
 
 def _write_anew(file: IO[bytes], part: Path, write: Write) -> None:

@@ -20,6 +20,7 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from commonroom import log
 from commonroom.engines import delta_log
 from commonroom.engines.file_cache import FileCache
 from commonroom.engines.objects import OPTIONS, Objects
@@ -33,9 +34,15 @@ _AT_ONCE = 8
 _MOST_OF_A_LOG = 1 << 30  # bytes of one entry
 # What delta-rs says, in the middle of writing, of a fault that it calls OSError elsewhere.
 _OF_THE_STORE = re.compile(r"Generic (?:S3|GCS|MicrosoftAzure) error")
+# Of what a store said, nothing that could be a token: not what it quotes of a request, nor what an address asks with.
+_QUOTED = re.compile(r"<.*|\?\S*", re.DOTALL)
+_REASON = re.compile(r"<Code>(\w{1,60})</Code>")
+_MOST_SAID = 300
 _VERSIONS = 4  # of a table, whose files are remembered
 # A name in the log becomes a path of this machine.
 _NAME = re.compile(r"(?:[A-Za-z0-9_=-][A-Za-z0-9._=-]*/)*[A-Za-z0-9_=-][A-Za-z0-9._=-]*")
+
+_log = log.get("warehouse")
 
 
 class Distant(str):
@@ -53,7 +60,9 @@ class ObjectFolder:
     def __init__(self, address: str, cache: FileCache, prefix: str) -> None:
         self.address = address
         self._cache, self._prefix = cache, prefix  # of its files in the cache
+        # As written last, to be gone on with; after a commit that failed it is read anew.
         self._written: DeltaTable | None = None
+        self._writing: DeltaTable | None = None
         self._objects = Objects(address)
         # As read last, with a digest of its last log entry.
         self._known: tuple[DeltaTable, bytes] | None = None
@@ -98,19 +107,25 @@ class ObjectFolder:
 
     def newest(self, *, anew: bool) -> DeltaTable | None:
         """See Place."""
-        written, self._written = self._written, None
+        written, self._written, self._writing = self._written, None, None
         with self.reached():
             try:
-                if written is not None and not anew:
-                    written.update_incremental()
-                else:
-                    written = DeltaTable(self.address, storage_options=OPTIONS)
+                written = self._since(written) if written is not None and not anew else None
+                written = written or DeltaTable(self.address, storage_options=OPTIONS)
             except TableNotFoundError:
                 return None
-            except DeltaError:  # the log is another one, as after a copy that was put back
-                written = DeltaTable(self.address, storage_options=OPTIONS)
         self._objects.through(written)
-        self._written = written
+        self._writing = written
+        return written
+
+    def _since(self, written: DeltaTable) -> DeltaTable | None:
+        """The table with what came since; None when the log is another one, as after a copy that was put back."""
+        try:
+            written.update_incremental()
+        except DeltaError as error:
+            if _OF_THE_STORE.search(str(error)):
+                raise
+            return None
         return written
 
     def create(self, schema: pa.Schema, properties: CommitProperties) -> None:
@@ -129,6 +144,7 @@ class ObjectFolder:
 
     def settle(self, after: int, until: int) -> None:
         """An object that was put is durable."""
+        self._written = self._writing
 
     def read(self, name: str) -> bytes | None:
         """See Place."""
@@ -219,6 +235,7 @@ class ObjectFolder:
         except (OSError, DeltaError) as error:
             if isinstance(error, DeltaError) and not _OF_THE_STORE.search(str(error)):
                 raise
+            _log.warning("object store away", place=self.address, said=_said(error))
             raise Problem(
                 "CR-311",
                 "it did not answer, or refused",
@@ -231,6 +248,13 @@ class ObjectFolder:
     def not_as_put(self, detail: str) -> Problem:
         """See Place."""
         return delta_log.not_as_put(self.address, detail)
+
+
+def _said(error: Exception) -> str:
+    """What a store answered, in a line for the operator."""
+    text = str(error)
+    reason = _REASON.search(text)
+    return " ".join([_QUOTED.sub("", text)[:_MOST_SAID].strip(), *(reason.groups() if reason else ())])
 
 
 @lru_cache(maxsize=256)

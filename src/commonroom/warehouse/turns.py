@@ -60,3 +60,4 @@ class Kept:
         """Keep nothing."""
         with self._lock:
             self._values.clear()
+            self._held = 0

@@ -160,7 +160,7 @@ def replaced(folder: Path, names: Iterable[str]) -> None:
         os.utime(folder / name)
 
 
-def sweep(folder: Path) -> bool:
+def sweep(folder: Path, current: Manifest) -> bool:
     """Delete manifests that were replaced an hour ago, and files that no other one names, an hour after their last use.
 
     Not at every turn, for it reads all manifests. Returns whether it was time for it.
@@ -170,9 +170,12 @@ def sweep(folder: Path) -> bool:
         return False
     swept.touch()
     old = time.time() - _SWEEP_SECONDS
+    stored = sorted(folder.glob("*.json"))
+    # Of later versions than the present one, that nobody wrote lately: the table was put back.
+    undone = [path for path in stored if path.name > _name(current) and _written(path) < old]
     # A manifest was replaced when the next one was written.
-    gone = [path for path, following in pairwise(sorted(folder.glob("*.json"))) if _written(following) < old]
-    for path in gone:
+    in_turn = pairwise(path for path in stored if path not in undone)
+    for path in [*undone, *(path for path, following in in_turn if _written(following) < old)]:
         path.unlink()
     named: set[str] = set()
     for path in folder.glob("*.json"):

@@ -178,7 +178,7 @@ class Partials:
         if found is not before:
             manifests.store(folder, found)
             manifests.replaced(folder, before.files.keys() - found.files.keys())
-            if manifests.sweep(folder):
+            if manifests.sweep(folder, found):
                 manifests.sweep_old(folder.parent, self._declared())
         self._newest[stage.name] = found
         self._seen[stage.name] = set(found.files)

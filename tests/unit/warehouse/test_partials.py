@@ -305,6 +305,20 @@ def hours_pass(folder: Path, hours: float = 2) -> None:
         os.utime(path, (time.time() - 3600 * hours,) * 2)
 
 
+async def test_what_is_kept_of_a_table_that_was_put_back_long_ago_is_not_swept_away(house: House) -> None:
+    head, kept = await one_day_told(house), Partials(house.settings, house.duck)
+    rows_of(kept, head)
+    folder = kept_folder(house)
+    (present,) = folder.glob("*.json")
+    undone = folder / f"{head.tables['attendance_mark'] + 20:020d}.json"
+    undone.write_bytes(present.read_bytes())
+    hours_pass(folder)
+    after = await one_day_told(house, "/", 2)
+    rows_of(kept, after)
+    assert not undone.exists()
+    assert next(manifests.stored(folder, 10**9)).version == after.tables["attendance_mark"]
+
+
 async def test_what_was_deleted_is_made_again_at_the_same_head(house: House) -> None:
     head, kept = await one_day_told(house), Partials(house.settings, house.duck)
     before = rows_of(kept, head)

@@ -32,7 +32,10 @@ Ask = Callable[[Settings, Any, Principal], Awaitable[Any]]
 @app.command("define")
 def define(
     file: Annotated[
-        Path, typer.Argument(help="The declaration, as those of the published measures.", exists=True)
+        Path,
+        typer.Argument(
+            help="The declaration, as those of the published measures.", exists=True, dir_okay=False
+        ),
     ],
     party: Party,
     role: As = "school",
@@ -41,7 +44,10 @@ def define(
     """Check a measure and keep it for the organisation."""
     if file.stat().st_size > own.MAX_TEXT:
         raise Problem("CR-286", "the file is too long", status=422, remedy="Write less.")
-    text = file.read_text("utf-8")
+    try:
+        text = file.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise Problem("CR-286", "the file is not UTF-8", status=422, remedy="Save it as UTF-8.") from error
     kept = _run(data, role, party, lambda _, connection, who: own.define(connection, who, text))
     typer.echo(f"{kept.measure.name}: {kept.measure.title}")
 

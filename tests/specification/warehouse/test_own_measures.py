@@ -194,6 +194,11 @@ async def test_the_command_line(house: House, tmp_path: Path, monkeypatch: pytes
         assert answer.exit_code == 0, answer.output
         return answer.stdout
 
+    (tmp_path / "word.yaml").write_bytes(b"name: \xff\xfe")
+    refused = await asyncio.to_thread(
+        CliRunner().invoke, app, ["define", str(tmp_path / "word.yaml"), *common]
+    )
+    assert "CR-286" in str(refused.exception)
     assert "late_marks" in await run("define", str(file))
     assert "Late marks" in await run("list")
     told = json.loads(await run("show", "late_marks", "--on", "2026-09-09", "--grain", "week"))

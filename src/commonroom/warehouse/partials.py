@@ -39,6 +39,8 @@ _REST_SECONDS = 60.0  # after a failure or a wait in vain
 _MOST_ROWS = (
     100_000  # figures that are kept in memory, some 30 MB: of a county everything, of a nation what changes
 )
+# The process is ending: neither what is kept nor the facts can be asked, and nothing is wrong with either.
+_ENDED = (duckdb.InterruptException, duckdb.ConnectionException)
 _ANY = 10**18  # a table version that none has reached
 _log = log.get("warehouse")
 
@@ -84,6 +86,8 @@ class Partials:
         wanted = _keys(days)
         try:
             return self._figures(stage, measure.name, head, wanted)
+        except _ENDED:
+            raise
         except (OSError, duckdb.Error) as error:
             # Broken since it was looked at, if it can be mended: then it is made again, once.
             if self._mended(stage):
@@ -144,6 +148,8 @@ class Partials:
         try:
             with manifests.alone(folder, self._lock(stage), patience):
                 return self._brought_up(stage, version, wanted)
+        except _ENDED:
+            raise
         except Busy:
             if patience:
                 self._waited[stage.name] = time.monotonic() + _REST_SECONDS
@@ -161,6 +167,8 @@ class Partials:
     def _brought_up(self, stage: Stage, version: int, wanted: Keys) -> Manifest:
         try:
             return self._stored_at(stage, version, wanted)
+        except _ENDED:
+            raise
         except (OSError, duckdb.Error):
             # A file that is not what was written has no part in the next try.
             if not self._is_mended(stage):

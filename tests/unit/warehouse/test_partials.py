@@ -14,11 +14,13 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from commonroom import log
 from commonroom.engines import clock, delta, files
 from commonroom.engines.delta import Batch
+from commonroom.engines.duck import Duck
 from commonroom.settings import Settings
 from commonroom.warehouse import (
     heads,
@@ -345,6 +347,20 @@ async def test_files_that_cannot_be_read_though_they_are_whole_send_the_question
     assert (rows_of(kept, head), len(faults)) == (None, 1), "it is left alone for a while"
     kept._failed.clear()
     assert rows_of(kept, head) == before
+
+
+async def test_an_engine_that_ends_is_no_fault_of_what_is_kept(
+    house: House, faults: list[BaseException]
+) -> None:
+    head, duck = await one_day_told(house), Duck(house.settings, [house.settings.folder("warehouse")])
+    before = rows_of(Partials(house.settings, duck), head)
+    kept = Partials(house.settings, duck)  # which has read none of it
+    duck.close()
+    for at in (head, await one_day_told(house, "/", 2)):
+        with pytest.raises(duckdb.ConnectionException):
+            rows_of(kept, at)
+    assert faults == []
+    assert rows_of(Partials(house.settings, house.duck), head) == before
 
 
 def warnings_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -33,8 +33,9 @@ LETTERS_A_BATCH = 60
 BODIES_A_BATCH = 4 * exchange.LARGEST  # large bodies that come with their letters
 WAIT_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
-# The database, the directory, the table or the store is not there yet, or the disk is full.
-_WAITS = frozenset({"CR-003", "CR-005", "CR-060", "CR-311", "CR-312"})
+# The database, the directory, the table or the store is not there yet, the disk is full, or a table is not as it was put
+# there: nobody else's work in this process may end with that, and once it is put right the loader goes on by itself.
+_WAITS = frozenset({"CR-003", "CR-005", "CR-060", "CR-061", "CR-310", "CR-311", "CR-312"})
 # Faults of the surroundings, not of a letter: it comes again when they are over.
 _AWAY = (*DATABASE_AWAY, Unreachable, Problem)
 _log = log.get("warehouse")
@@ -51,7 +52,12 @@ async def run(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
         except Problem as problem:
             if problem.code not in _WAITS:
                 raise
-            _log.warning("loader interrupted, starts again", code=problem.code, detail=problem.detail)
+            _log.warning(
+                "loader interrupted, starts again",
+                code=problem.code,
+                detail=problem.detail,
+                where=problem.where,
+            )
         except Exception as error:
             # A full disk, a database away, a fault of our own: the letters are in the mailbox, nothing is lost by waiting.
             log.fault(_log, "loader interrupted, starts again", error)

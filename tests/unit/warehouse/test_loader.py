@@ -14,6 +14,7 @@ import pytest
 from deltalake.exceptions import DeltaError
 
 from commonroom import exchange
+from commonroom.engines import delta_log
 from commonroom.exchange import Client, Envelope, RecordSet
 from commonroom.ids import uuid7
 from commonroom.settings import Settings
@@ -164,15 +165,18 @@ async def test_a_letter_whose_reading_fails_is_refused_and_takes_no_other_with_i
         assert await town.settled(good) == ("acknowledged", None)
 
 
+@pytest.mark.parametrize(
+    "fault", [DeltaError("no space left on device"), delta_log.not_as_put("s3://b/t", "a file is not there")]
+)
 async def test_a_store_that_cannot_be_written_refuses_nothing_and_goes_on_once_it_can(
-    town: Town, monkeypatch: pytest.MonkeyPatch
+    town: Town, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
     failed = asyncio.Event()
     really_append = batches.delta.append
 
     def full(*given: Any, **named: Any) -> Any:
         failed.set()
-        raise DeltaError("no space left on device")
+        raise fault
 
     monkeypatch.setattr(batches.delta, "append", full)
     async with loading(town.settings):

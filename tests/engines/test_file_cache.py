@@ -84,6 +84,20 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
     assert list((tmp_path / "t").iterdir()) == []
 
 
+def test_on_a_full_disk_a_file_takes_the_place_of_what_is_not_in_use(tmp_path: Path) -> None:
+    cache = FileCache(tmp_path, 100)
+    old, recent = put(cache, "t/old.parquet", b"1234", LONG_AGO), put(cache, "t/recent.parquet", b"1234")
+
+    def onto_a_small_disk(file: IO[bytes]) -> None:
+        if old.exists():
+            raise OSError(errno.ENOSPC, "no space")
+        file.write(b"new")
+
+    cache.put("t/new.parquet", 3, onto_a_small_disk)
+    assert names(cache) == ["new.parquet", "recent.parquet"]
+    assert recent.read_bytes() == b"1234"
+
+
 def test_many_at_once_fetch_a_file_once_and_all_see_it_whole(tmp_path: Path) -> None:
     cache, begun, go_on = FileCache(tmp_path, 100), threading.Semaphore(0), threading.Event()
     written: list[int] = []

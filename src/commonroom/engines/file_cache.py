@@ -51,39 +51,51 @@ class FileCache:
     def put(self, name: str, size: int, write: Write) -> None:
         """Have `write` write the file, unless another has done so meanwhile. It must raise when the file is not whole.
 
-        Raises Problem CR-312 when the disk is full.
+        On a full disk it takes the place of what is not in use. Raises Problem CR-312 when that is not enough.
         """
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part = path.with_name(path.name + _PART)
+        if not self._is_put(name, size, write):
+            self.trim(at_least=size)
+            if not self._is_put(name, size, write):
+                raise _no_room(self.folder)
+
+    def _is_put(self, name: str, size: int, write: Write) -> bool:
+        """Whether the disk had room for it."""
         try:
-            with _locked(part) as file:
-                if self.has(name, size):
-                    part.unlink()
-                    return
-                _write_anew(file, part, write)
-                part.replace(path)
+            self._put(name, size, write)
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise
-            raise _no_room(self.folder) from error
+            return False
+        return True
 
-    def trim(self) -> None:
+    def _put(self, name: str, size: int, write: Write) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        part = path.with_name(path.name + _PART)
+        with _locked(part) as file:
+            if self.has(name, size):
+                part.unlink()
+                return
+            _write_anew(file, part, write)
+            part.replace(path)
+
+    def trim(self, at_least: int = 0) -> None:
         """Throw out what was not used for longest until the rest has room, or all of it is in use.
 
-        Nothing is done while another process does the same.
+        `at_least` so many bytes, where the disk has less room than was thought; otherwise nothing is done while another
+        does the same.
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (self.folder / _LOCK).open("ab") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if at_least else fcntl.LOCK_NB))
             except BlockingIOError:
                 return
-            self._throw_out()
+            self._throw_out(at_least)
 
-    def _throw_out(self) -> None:
+    def _throw_out(self, at_least: int) -> None:
         found = sorted(self._files())
-        too_much = sum(size for _, size, _ in found) - self.most_bytes
+        too_much = max(sum(size for _, size, _ in found) - self.most_bytes, at_least)
         for used, size, path in found:
             if too_much <= 0 or time.time() - used < IN_USE_SECONDS:
                 return

@@ -97,9 +97,10 @@ async def store(folder: Path) -> AsyncIterator[Store]:
 
 
 def written_by_duckdb(maker: duckdb.DuckDBPyConnection, rows: pa.Table, file: Path) -> None:
-    """The floor: the same rows as one Parquet file, with the same compression, synced by nobody."""
+    """The floor: the same rows as one Parquet file, with the same compression and its level, synced by nobody."""
     maker.register("chunk", rows)
-    maker.execute(f"COPY (SELECT * FROM chunk) TO '{file}' (FORMAT parquet, COMPRESSION zstd)").fetchall()  # noqa: S608
+    form = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1"  # as delta.append has it
+    maker.execute(f"COPY (SELECT * FROM chunk) TO '{file}' ({form})").fetchall()  # noqa: S608
     maker.unregister("chunk")
 
 

@@ -81,8 +81,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     warehouse_store: str | None = None
     # How much of that store is kept on this machine to be read; more only while a question needs it.
     warehouse_cache_bytes: Annotated[int, msgspec.Meta(ge=0)] = 34_359_738_368
-    duckdb_memory_mb: int = 1024
-    duckdb_threads: int = 2
+    duckdb_memory_mb: Annotated[int, msgspec.Meta(ge=64)] = 1024
+    duckdb_threads: Annotated[int, msgspec.Meta(ge=1)] = 2
     # What works measures out: `duckdb` in this process, `spark://host:port` (a cluster, this process its driver), or
     # `sc://host:port` (a Spark Connect server).
     analytics: str = "duckdb"

@@ -72,6 +72,13 @@ def test_a_wrong_engine_or_store_of_measures_is_refused_without_repeating_it(
     assert "secret" not in str(raised.value)
 
 
+@pytest.mark.parametrize("line", ["duckdb_memory_mb: 0", "duckdb_threads: 0", "warehouse_cache_bytes: -1"])
+def test_an_engine_without_memory_or_threads_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "commonroom.yaml").write_text(line)
+    with pytest.raises(Problem, match="CR-002"):
+        settings.load(tmp_path)
+
+
 @pytest.mark.parametrize(
     "address", ["s3://bucket", "s3://bucket/a/b-1/", "gs://bucket/prefix", "az://container/p"]
 )

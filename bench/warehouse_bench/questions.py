@@ -36,7 +36,7 @@ GROUP BY school
 def measure(
     store: Store, urns: list[str], days: list[date], rounds: int, known_at: datetime, *, warm: bool = True
 ) -> dict[str, Any]:
-    """By turns: by hand, ours as known now, ours as known at a time in the middle of the week. Medians.
+    """By turns: by hand, ours as known now, ours as known at a time. Medians.
 
     `warm` asks everything once before, for the files' pages.
     """

@@ -27,6 +27,7 @@ _PUSHES = 6
 # To leave a narrow one where it is costs more than any way round.
 _FREE, _SHARED = 1e-3, 0.3
 _MUST, _AT_ANY_PRICE = 8.0, 8000.0
+_DEARER = 8.0
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -76,16 +77,17 @@ class Moves:
 
     def widen(self) -> bool:
         """Hide until no hidden cell is narrow; False where nothing more helps."""
-        for _ in range(_ROUNDS):
-            self._push(alone=False)
-            narrow = self._narrow()
-            if not narrow.any():
-                self._push(alone=True)
-                return True
-            before, hidden = narrow.sum(), self._hidden.sum()
-            self._move(narrow, _MUST * self._dearest, down=False)
-            if self._narrow().sum() >= before and self._hidden.sum() == hidden:
-                break
+        for price in self._prices():
+            for _ in range(_ROUNDS):
+                self._push(alone=False)
+                narrow = self._narrow()
+                if not narrow.any():
+                    self._push(alone=True)
+                    return True
+                before, hidden = narrow.sum(), self._hidden.sum()
+                self._move(narrow, price, down=False)
+                if self._narrow().sum() >= before and self._hidden.sum() == hidden:
+                    break
         # Together some stand in each other's way.
         for number in np.flatnonzero(self._narrow())[:_ALONE]:
             for down in (False, True):
@@ -93,6 +95,18 @@ class Moves:
                     self._move(_mask(self._size, [number]), _AT_ANY_PRICE * self._dearest, down=down)
         self._push(alone=True)
         return not self._narrow().any()
+
+    def _prices(self) -> list[float]:
+        """What to leave a narrow cell where it is costs, at first less than to move a dear one.
+
+        What has room on one side only cannot all go that way unless the totals do. At a low price those move that others
+        can make up for, and when they are wide these others are free to make up for the rest.
+        """
+        cheapest = float(self._cost[~self._hidden & (self._up + self._down > 0)].min(initial=self._dearest))
+        prices = [_MUST * self._dearest]
+        while prices[-1] > _DEARER * cheapest:
+            prices.append(prices[-1] / _DEARER)
+        return prices[::-1]
 
     def _narrow(self) -> Mask:
         """The hidden cells that no move has shown to be wide enough."""

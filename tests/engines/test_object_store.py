@@ -201,6 +201,19 @@ def test_while_the_store_is_asked_other_threads_go_on(
     relay.stop()
 
 
+def test_the_way_to_the_store_is_through_a_table_that_nobody_loads_again(table: ObjectFolder) -> None:
+    """While one thread loads a version, who goes through the same table waits, and every thread of the process with it."""
+    version = None
+    for name in "abc":
+        version = delta.append(table, rows(name), after=version, batch=BATCH)
+        assert read(table, version)
+    assert table._known is not None
+    way = table._objects._open
+    assert way is not None
+    assert way is not table._known[0]
+    assert way is not table._written
+
+
 def test_a_store_that_goes_away_in_the_middle_of_a_commit_leaves_nothing_of_it(
     address: str, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,8 +101,8 @@ class ObjectFolder:
                     table = DeltaTable(self.address, version=version, storage_options=OPTIONS)
             except (TableNotFoundError, DeltaError) as error:
                 raise self.not_as_put("the table, or this version of it, cannot be read") from error
-        self._objects.through(table)
-        self._known = (table, self._digest(version))
+        if not self._objects.through(table):
+            self._known = (table, self._digest(version))
         return table
 
     def newest(self, *, anew: bool) -> DeltaTable | None:
@@ -114,7 +114,6 @@ class ObjectFolder:
                 written = written or DeltaTable(self.address, storage_options=OPTIONS)
             except TableNotFoundError:
                 return None
-        self._objects.through(written)
         self._writing = written
         return written
 

@@ -55,9 +55,16 @@ class Objects:
     def _untold(self) -> Any:
         return pyarrow.fs.PyFileSystem(DeltaStorageHandler(self._address, OPTIONS))
 
-    def through(self, table: DeltaTable) -> None:
-        """Go the way of a table that is open at this address."""
-        self._open = self._open or table
+    def through(self, table: DeltaTable) -> bool:
+        """Whether the way of this table, open at this address, is gone from now on.
+
+        Then it may be used for nothing else: who loads another version of it has it locked for that long, and who goes
+        its way meanwhile waits for it with Python's lock in hand.
+        """
+        if self._open is not None:
+            return False
+        self._open = table
+        return True
 
     def _told(self, sizes: dict[str, int]) -> Any:
         """The store as one who has been told these sizes sees it; it costs nothing over a table that is open."""

@@ -11,6 +11,8 @@ import pytest
 
 from tests.browser import world
 
+MANY = ",".join(str(990001 + number) for number in range(100))
+
 
 @pytest.fixture
 def client(portal: str) -> Iterator[httpx2.Client]:
@@ -79,6 +81,7 @@ def test_as_known_before_anything_was_sent_there_is_nothing_and_later_times_are_
         ("/api/figures/headcount?by=session", 404),
         ("/api/figures/headcount?level=school", 400),
         ("/api/figures/headcount?unit=%00", 400),
+        (f"/api/figures/headcount?level=school&by=year_group&grain=day&from=2025-09-01&unit={MANY}", 400),
         ("/api/figures/nothing", 404),
         ("/api/figures/absence_overall?by=sex&grain=week", 404),
         ("/api/figures/absence_overall?by=sex&for=X", 404),

@@ -13,16 +13,14 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from commonroom.engines import clock
-from commonroom.portal import words
+from commonroom.portal import sizes, words
 from commonroom.portal.charts import Chart, Series
 from commonroom.portal.house import AnyRequest, House, Visit
 from commonroom.portal.page import Stamp
 from commonroom.portal.tables import Cell, Column, Link, Table, Withheld
-from commonroom.problems import Problem, add_codes
-from commonroom.warehouse import Figure, Reader
+from commonroom.problems import Problem
+from commonroom.warehouse import Figure, Reader, questions
 from commonroom.warehouse.warming import Asked
-
-add_codes({"CR-105": "The address asks for something that is not there"})
 
 HEADCOUNT, ON_ROLL = "headcount", "Pupils on roll"
 # What may be asked for by `measure=`, and how a sentence says its value.
@@ -157,11 +155,18 @@ async def figures(
     units: list[str] | None,
     measure: str = "",
 ) -> list[Figure]:
-    """The figures of a measure (the question's own when empty) for units of a level, oldest period first."""
+    """The figures of a measure (the question's own when empty) for units of a level, oldest period first.
+
+    Raises Problem CR-105 where they are too many for a page.
+    """
+    name = measure or asked.measure
+    await sizes.check(
+        house, conn, questions.checked(name, level, asked.grain, units, asked.first, asked.last, None)
+    )
     found = await house.warehouse.figures(
         conn,
         visit.principal,
-        measure=measure or asked.measure,
+        measure=name,
         level=level,
         grain=asked.grain,
         units=units,

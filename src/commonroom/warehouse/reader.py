@@ -45,7 +45,7 @@ add_codes({"CR-295": "There is no such figure to trace"})
 DATASET = "figures"
 LINEAGE = "figures.lineage"
 MAX_ROWS = 1000  # of facts of one entity, in one answer
-_CACHED = 512
+_CACHED = 1_000_000  # figures, each of about 370 bytes, and one more for each answer
 _TRACED = 64
 _log = log.get("warehouse")
 
@@ -89,6 +89,11 @@ class Reader:
     def duck(self) -> Duck:
         """Its engine, for what else this process reads of the same files under policies of its own."""
         return self._duck
+
+    @property
+    def kept(self) -> int:
+        """How many figures it keeps in memory, with one more for each answer."""
+        return self._figures.held
 
     @property
     def turnstile(self) -> Turnstile:
@@ -219,15 +224,15 @@ class Reader:
         by = question.characteristic or (combination.by if combination else None)
         if question.known_at is None and by is None:
             found = await asyncio.to_thread(self._compute, question, scope, view)
-            self._figures.put(key, found)
+            self._figures.put(key, found, 1 + len(found))
             return found, view.head
 
         same = (view.today, question, scope.sql, tuple(scope.params))  # whatever the head
 
         def work() -> list[Figure]:
             found = self._compute(question, scope, view)
-            self._figures.put(key, found)
-            self._latest.put(same, (found, view.head))
+            self._figures.put(key, found, 1 + len(found))
+            self._latest.put(same, (found, view.head), 1 + len(found))
             return found
 
         try:

@@ -40,6 +40,11 @@ class Kept:
         self._values: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
         self._lock = threading.Lock()
 
+    @property
+    def held(self) -> int:
+        """How much all together are."""
+        return self._held
+
     def get(self, key: Any) -> Any:
         """What is kept under a key, None when nothing is."""
         with self._lock:
@@ -49,9 +54,12 @@ class Kept:
             return self._values[key][0]
 
     def put(self, key: Any, value: Any, weight: int = 1) -> None:
-        """Keep it, and forget the oldest when all together are too much."""
+        """Keep it, and forget the oldest when all together are too much. What is too much alone is not kept."""
         with self._lock:
-            self._held += weight - self._values.pop(key, (None, 0))[1]
+            self._held -= self._values.pop(key, (None, 0))[1]
+            if weight > self._size:  # it would drive out all the others, and go itself
+                return
+            self._held += weight
             self._values[key] = value, weight
             while self._held > self._size:
                 self._held -= self._values.popitem(last=False)[1][1]

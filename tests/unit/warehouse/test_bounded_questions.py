@@ -57,6 +57,18 @@ async def test_what_is_expensive_is_refused_while_enough_is_worked_out_and_the_r
         house.duck.close()
 
 
+async def test_answers_are_kept_by_how_many_figures_they_have(house: House, settings: Settings) -> None:
+    reader = open_reader(settings)
+    try:
+        weeks = await _ask(reader, house.connection)
+        then = await _ask(reader, house.connection, known_at=LATER)
+        assert weeks
+        assert reader.kept == 2 + len(weeks) + len(then)
+    finally:
+        reader.close()
+        house.duck.close()
+
+
 async def test_while_new_facts_are_worked_in_the_answer_of_before_is_given_as_of_its_batch(
     house: House, settings: Settings
 ) -> None:

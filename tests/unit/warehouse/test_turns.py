@@ -16,6 +16,16 @@ def test_the_oldest_goes_when_all_together_are_too_much() -> None:
     assert [kept.get(key) for key in "ac"] == [1, 4]
 
 
+def test_what_is_too_much_alone_is_not_kept_and_drives_nothing_out() -> None:
+    kept = Kept(10)
+    kept.put("a", 1, 4)
+    kept.put("b", 2, 4)
+    kept.put("b", 3, 11)
+    assert [kept.get(key) for key in "ab"] == [1, None]
+    kept.put("c", 4, 6)
+    assert [kept.get(key) for key in "ac"] == [1, 4]
+
+
 def test_who_forgot_everything_has_room_for_as_much_as_before() -> None:
     kept = Kept(3)
     for key in "abc":

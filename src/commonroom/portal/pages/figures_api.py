@@ -11,13 +11,13 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from commonroom.engines import clock
-from commonroom.portal import figures
+from commonroom.portal import figures, sizes
 from commonroom.portal.figures import one_of
 from commonroom.portal.house import CSV_TYPE, JSON_TYPE, NO_CACHE, PUBLIC_CACHE, AnyRequest, House, Visit
 from commonroom.portal.page import form_of, stem
 from commonroom.portal.tables import SYMBOLS, Cell, Column, Table, as_csv
 from commonroom.problems import Problem
-from commonroom.warehouse import Figure, characteristics, combinations
+from commonroom.warehouse import Figure, characteristics, combinations, questions
 from commonroom.warehouse.model import Grain, Level
 
 LEVELS: dict[str, str] = {name: name for name in get_args(Level)}
@@ -49,18 +49,25 @@ async def figures_of(
     level = one_of(query.get("level", ""), LEVELS, "national", "level")
     today = await clock.today(conn)
     last = figures.day(query.get("to", ""), today, "to")
+    grain = one_of(query.get("grain", ""), GRAINS, "term" if by else declared.grains[-1], "grain")
+    units = _units(query.get("unit", ""), level)
+    first = figures.day(query.get("from", ""), figures.school_year(last), "from")
+    known_at = _moment(query.get("known_at", ""), await clock.now(conn))
+    groups = query["for"].split(",") if query.get("for") else None
+    asked = questions.checked(declared.name, level, grain, units, first, last, known_at)
+    await sizes.check(house, conn, questions.divided(asked, by, groups) if by else asked)
     found = await house.warehouse.figures(
         conn,
         visit.principal,
         measure=declared.name,
         level=level,
-        grain=one_of(query.get("grain", ""), GRAINS, "term" if by else declared.grains[-1], "grain"),
-        units=_units(query.get("unit", ""), level),
-        first=figures.day(query.get("from", ""), figures.school_year(last), "from"),
+        grain=grain,
+        units=units,
+        first=first,
         last=last,
-        known_at=_moment(query.get("known_at", ""), await clock.now(conn)),
+        known_at=known_at,
         characteristic=by or None,
-        groups=query["for"].split(",") if query.get("for") else None,
+        groups=groups,
     )
     cache = NO_CACHE if visit.signed_in else PUBLIC_CACHE
     headers = {"Cache-Control": cache, "Vary": "Cookie"}

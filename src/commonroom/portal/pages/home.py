@@ -26,8 +26,16 @@ async def home(
     asked = await figures.usual_question(conn)
     pupils = await figures.figures(house, conn, visit, asked, "national", None, figures.HEADCOUNT)
     absence = await figures.figures(house, conn, visit, asked, "national", None)
-    sending = await figures.figures(
-        house, conn, visit, figures.latest(asked), "school", None, figures.HEADCOUNT
+    newest = figures.latest(asked)
+    # Every school's, at once: they are counted here, and not sent.
+    sending = await house.warehouse.figures(
+        conn,
+        visit.principal,
+        measure=figures.HEADCOUNT,
+        level="school",
+        grain=newest.grain,
+        first=newest.first,
+        last=newest.last,
     )
     schools = len({figure.unit for figure in sending if figures.is_known(figure)})
     page = Page(

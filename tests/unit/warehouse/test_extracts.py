@@ -122,7 +122,18 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         {"tables": [{"entity": "address", "items": ["easting", "northing"], "on": "2026-09-08"}]},
         "would name persons",
     ),
+    ({"tables": [{"entity": "enrolment", "items": [], "on": "2026-09-08"}]}, "no item of it"),
+    (
+        {
+            "tables": [
+                {"entity": "enrolment", "items": ["nc_year"], "first": "2026-09-08", "last": "2026-09-07"}
+            ]
+        },
+        "before the first",
+    ),
     ({"freeze_on": "2020-01-01"}, "follow each other"),
+    ({"expires_on": "9999-12-31"}, "10 years from today"),
+    ({"evidence_on": "9999-01-01"}, "day of the evidence has come"),
 ]
 
 
@@ -342,6 +353,40 @@ async def test_a_party_has_so_many_requests_waiting_and_no_more(desk: Desk) -> N
     assert (raised.value.code, raised.value.status) == ("CR-336", 429)
     await office.decide(desk.connection, "study-0", False, GOVERNANCE, "no")
     await office.request(desk.connection, desk.asked(name="one-more"), desk.requester)
+
+
+async def test_requests_at_the_same_moment_do_not_pass_the_most_that_may_wait(desk: Desk, pool: Any) -> None:
+    for number in range(rights.MOST_WAITING - 1):
+        await office.request(desk.connection, desk.asked(name=f"study-{number}"), desk.requester)
+
+    async def ask(name: str) -> str:
+        async with pool.acquire() as connection:
+            try:
+                return (await office.request(connection, desk.asked(name=name), desk.requester)).state
+            except Problem as problem:
+                return problem.code
+
+    answers = await asyncio.gather(*(ask(f"more-{number}") for number in range(4)))
+    assert sorted(answers) == ["CR-336"] * 3 + ["requested"]
+
+
+async def test_a_requester_tries_with_protection_of_that_day_alone(desk: Desk) -> None:
+    await desk.protect(valid_to=desk.today)
+    await office.request(desk.connection, desk.asked(), desk.requester)
+    await office.decide(desk.connection, "attendance-study", True, GOVERNANCE, "proportionate")
+    args = desk.settings, desk.connection, desk.house.duck, "attendance-study"
+    assert await office.trial(*args, desk.requester)
+    await clock.set_to(desk.connection, desk.settings, await clock.now(desk.connection) + timedelta(days=2))
+    with pytest.raises(Problem, match="CR-269"):
+        await office.trial(*args, desk.requester)
+    assert await office.trial(*args, OPERATOR)
+
+
+async def test_ten_years_after_a_leap_day_is_a_day(desk: Desk) -> None:
+    leap = date(2028, 2, 29)
+    model.judge_days(desk.asked(expires_on=date(2038, 2, 28)), leap)
+    with pytest.raises(Problem, match="10 years from today"):
+        model.judge_days(desk.asked(expires_on=date(2038, 3, 1)), leap)
 
 
 @pytest.mark.parametrize(

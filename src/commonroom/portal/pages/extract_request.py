@@ -68,11 +68,18 @@ async def send(
                 continue
             if problem.code not in ("CR-265", "CR-336"):
                 raise
-            said = f"{problem.where}: {problem.detail}" if problem.where else problem.detail
-            return house.answer(request, visit, _second(choice, fields, {"title": said}))
+            said = f"{_named(problem.where)}: {problem.detail}" if problem.where else problem.detail
+            field = f"{problem.where}-day" if problem.where in DATES else "title"
+            return house.answer(request, visit, _second(choice, fields, {field: said}))
         return Redirect(f"/my/extracts/{made.name}", status_code=SEE_OTHER)
     wrong = {"title": "Choose another title: many extracts have this one"}
     return house.answer(request, visit, _second(choice, fields, wrong))
+
+
+def _named(where: str) -> str:
+    """What the form calls it."""
+    words = extract_form.DATES_SHORT.get(where, where)
+    return words[:1].upper() + words[1:]
 
 
 def party_of(visit: Visit) -> str:

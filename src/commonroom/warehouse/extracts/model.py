@@ -28,6 +28,7 @@ PUPIL = "pupil"  # the column of pseudonyms
 # Characters of what is written by hand.
 LONGEST = {"title": 200, "purpose": 2000, "legal_basis": 500, "evidence": 500}
 MOST_SCHOOLS = 2000
+LONGEST_YEARS = 10  # from the day it is asked for until it expires
 TAKEN = "new"  # where one is asked for in the portal
 _NAME = re.compile(r"(?=.*[a-z0-9])[a-z0-9-]{1,60}")
 # Items that name a person by themselves, or the place of a home. Codes, counts and yes or no describe one among many.
@@ -93,12 +94,24 @@ def judge(asked: Declaration) -> None:
         _judge_table(asked, table)
 
 
+def judge_days(asked: Declaration, today: date) -> None:
+    """Raise Problem CR-265 for days that no request of today may name."""
+    if asked.expires_on > _years_after(today, LONGEST_YEARS):
+        raise _not_so(f"it is kept until {LONGEST_YEARS} years from today at the longest", "expires_on")
+    if asked.evidence_on is not None and asked.evidence_on > today:
+        raise _not_so("the day of the evidence has come", "evidence_on")
+
+
 def _judge_table(asked: Declaration, table: Table) -> None:
     entity = standard.load().entities.get(table.entity)
     if entity is None:
         raise _not_so(f"the standard has no entity {table.entity[:60]}", "tables")
     if (table.on is None) == (table.first is None or table.last is None):
         raise _not_so("each table is of a day (on) or of a period (first, last)", table.entity)
+    if table.first is not None and table.last is not None and table.last < table.first:
+        raise _not_so("the last day of its period is before the first", table.entity)
+    if not table.items:
+        raise _not_so("no item of it is asked for", table.entity)
     if unknown := sorted(set(table.items) - set(entity.by_name)):
         raise _not_so(f"the entity has no item {', '.join(unknown)}", table.entity)
     if asked.form == "pseudonymised" and (named := sorted(set(table.items) & naming_items(entity))):
@@ -114,6 +127,13 @@ def _judge_table(asked: Declaration, table: Table) -> None:
 def naming_items(entity: Entity) -> set[str]:
     """The items of an entity that name a person."""
     return {item.name for item in entity.items if item.personal and item.type in _NAMING}
+
+
+def _years_after(day: date, years: int) -> date:
+    """The same day so many years later; of 29 February the day before."""
+    if (day.month, day.day) == (2, 29):
+        day = day.replace(day=28)
+    return day.replace(year=day.year + years)
 
 
 def _not_so(detail: str, where: str, remedy: str = "Correct the request, and ask again.") -> Problem:

@@ -25,7 +25,7 @@ from commonroom.problems import Problem
 from commonroom.settings import Settings
 from commonroom.warehouse import heads
 from commonroom.warehouse.extracts import cut, packing, rights
-from commonroom.warehouse.extracts.model import Declaration, judge
+from commonroom.warehouse.extracts.model import Declaration, judge, judge_days
 from commonroom.warehouse.extracts.packing import Manifest
 from commonroom.warehouse.heads import Head
 
@@ -96,6 +96,7 @@ class Extract(msgspec.Struct, frozen=True, kw_only=True):
 async def request(connection: Any, asked: Declaration, who: Asker) -> Extract:
     """Ask for an extract, as the party itself. Raises Problem CR-265, CR-336."""
     judge(asked)
+    judge_days(asked, await clock.today(connection))
     requester = await resolve_alias(connection, asked.requester)
     if requester is None or requester != who.party:
         raise Problem(
@@ -106,8 +107,8 @@ async def request(connection: Any, asked: Declaration, who: Asker) -> Extract:
             remedy="Ask for your own party.",
         )
     content = msgspec.json.encode(asked)
-    await rights.need_room(connection, requester)
     async with connection.transaction():
+        await rights.need_room(connection, requester)
         made = await connection.fetchval(
             _REQUEST, asked.name, requester, asked, hashlib.sha256(content).hexdigest()
         )
@@ -137,7 +138,7 @@ async def decide(connection: Any, name: str, approve: bool, who: Asker, why: str
 async def trial(settings: Settings, connection: Any, duck: Duck, name: str, who: Asker) -> list[packing.File]:
     """Within the checking window: what would be frozen now, counted and hashed and thrown away.
 
-    Raises Problem CR-266, CR-267, CR-337.
+    Raises Problem CR-266, CR-267, CR-337; CR-269 for a requester who has no protection of today.
     """
     found = await visible(connection, name, who)
     if found.requester != who.party:
@@ -148,6 +149,8 @@ async def trial(settings: Settings, connection: Any, duck: Duck, name: str, who:
         raise Problem(
             "CR-267", f"checking begins on {found.declaration.checking_from}", status=409, where=name
         )
+    if found.requester == who.party:
+        await rights.need_protection(connection, found.requester, found.declaration.form, found.name)
     known_at = await _settled_moment(connection)
     head = await heads.newest(connection)
     folder = settings.folder("extracts") / f".{name}.{ids.uuid7()}.trial"

@@ -29,6 +29,8 @@ NEEDS: dict[Form, int] = {"pseudonymised": 2, "identifiable": 3}
 MOST_WAITING = 20  # requests of one party
 
 _LEVEL = "SELECT hub.level_of($1, NULL)"
+# Two requests at the same moment would each see the room for one.
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('warehouse.extract ' || $1, 0))"
 _WAITING = "SELECT count(*) FROM warehouse.extract WHERE requester = $1 AND state = 'requested'"
 
 
@@ -40,7 +42,8 @@ def need_role(who: Asker, step: Step, name: str) -> None:
 
 
 async def need_room(connection: Any, requester: str) -> None:
-    """Raise Problem CR-336 where enough of the requester waits already."""
+    """Raise Problem CR-336 where enough of the requester waits; in a transaction, until whose end no other of it asks."""
+    await connection.execute(_LOCK, requester)
     if await connection.fetchval(_WAITING, requester) >= MOST_WAITING:
         raise Problem(
             "CR-336",

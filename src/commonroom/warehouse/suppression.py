@@ -202,8 +202,8 @@ def _solve(form: _Form) -> frozenset[int]:
             programme.at_least(cut.weights, 0.0)
         chosen = programme.solve()
         if chosen is None:
-            # Nothing protects some cell as well as it needs: what is left is to show nothing.
-            return form.hidden | {number for number, cell in enumerate(form.cells) if not cell.never}
+            eased = _eased(form)
+            return form.hidden | _everything(form) if eased == form else _solve(eased)
         # What was hidden stays so: then what was found free need not be tried again.
         hidden = hidden | {number for number in chosen if number < len(form.cells)}
         for number in hidden:
@@ -233,10 +233,32 @@ def _moved(form: _Form, resting: frozenset[int]) -> _Answer:
     moves = Moves(form.cells, form.sums, form.hidden, resting, ceiling(form.cells))
     if moves.widen():
         return _Answer(moves.chosen, moves.seen_alone)
-    # Nothing protects some cell as well as it needs, or not within the work allowed: what is left is to show nothing.
+    eased = _eased(form)
+    if eased != form:
+        return _moved(eased, resting)
+    # Not within the work allowed: what is left is to show nothing.
     _log.warning("a part of a table is hidden whole", cells=len(form.cells))
-    everything = {number for number, cell in enumerate(form.cells) if not cell.never}
-    return _Answer(form.hidden | everything, moves.seen_alone)
+    return _Answer(form.hidden | _everything(form), moves.seen_alone)
+
+
+def _everything(form: _Form) -> frozenset[int]:
+    return frozenset(number for number, cell in enumerate(form.cells) if not cell.never)
+
+
+def _eased(form: _Form) -> _Form:
+    """The form where nothing needs more than it has when everything is hidden: other figures could not help it.
+
+    Beside a sensitive cell that is told in any case, the shortest of its sums is hidden whole, and no more than that.
+    """
+    attack = Attack(form.cells, form.sums, form.hidden | _everything(form))
+    cells, hidden = list(form.cells), set(form.hidden)
+    for number in attack.open_cells():
+        found = attack.range_of(number)
+        cells[number] = msgspec.structs.replace(cells[number], needs=int(found.high - found.low + _TINY))
+        mine = [one for one in form.sums if number in one]
+        if cells[number].sensitive and not cells[number].needs and mine:
+            hidden |= _everything(form).intersection(min(mine, key=len))
+    return msgspec.structs.replace(form, cells=tuple(cells), hidden=frozenset(hidden))
 
 
 def _programme(form: _Form) -> Programme:

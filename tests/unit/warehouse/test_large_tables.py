@@ -6,6 +6,8 @@ import random
 from collections import defaultdict
 from typing import Any
 
+import pytest
+
 from commonroom.warehouse import suppression
 from commonroom.warehouse.attack import Cell, Sum
 from commonroom.warehouse.suppression import Table
@@ -65,3 +67,66 @@ def county(chance: random.Random) -> Table:
         measures, places, when = ({name[part] for name in one} for part in range(3))
         finer[sorted(measures)[0], sorted(places)[0] if len(places) == 1 else "", len(when)][one] = None
     return Table(cells, tuple(tuple(finer[key]) for key in sorted(finer)))
+
+
+@pytest.mark.parametrize("places", [40, 450])  # by integer programming, and by moves
+def test_what_nothing_can_protect_better_takes_nobody_elses_figures_with_it(places: int) -> None:
+    """Of two pupils, as everybody knows, one or both: more than that nothing can leave open."""
+    schools = {area: [(area, number) for number in range(places)] for area in AREAS}
+    cells: dict[Any, Cell] = {name: Cell(20, cost=5.0) for of in schools.values() for name in of}
+    cells["north", 0] = Cell(1, sensitive=True, at_most=2)
+    cells |= {area: Cell(sum(cells[name].value for name in of), cost=500.0) for area, of in schools.items()}
+    cells["county"] = Cell(sum(cells[area].value for area in AREAS), cost=5000.0)
+    lines = [((area, *of),) for area, of in schools.items()]
+    table = Table(cells, (*lines, (("county", *AREAS),)))
+    hidden = suppression.hide(table)
+    assert ("north", 0) in hidden
+    assert len(hidden) == 3, "it, and two that can be otherwise together"
+    assert hidden <= set(schools["north"])
+    assert [(one.low, one.high) for one in suppression.recovered(table, hidden)] == [(1, 2)]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_where_nearly_all_is_small_the_totals_are_shown(seed: int) -> None:
+    """What is 1 can only be more than it is: all at once can only where their totals are hidden, one after another not."""
+    table = rare(random.Random(seed), schools=60, days=20)
+    hidden = suppression.hide(table)
+    small = suppression.sensitive_only(table)
+    assert suppression.recovered(table, small)
+    assert suppression.recovered(table, hidden) == []
+    dark = [name for name in hidden if name[0] == "authority"]
+    totals = [name for name in table.cells if name[0] == "authority"]
+    assert len(dark) < len(totals) / 3, (
+        f"{len(dark)} of {len(totals)} totals are hidden for {len(small)} small cells"
+    )
+
+
+def rare(chance: random.Random, schools: int, days: int) -> Table:
+    """What happens seldom: a school has it once on one day of four."""
+    values: dict[Any, int] = defaultdict(int)
+    weeks = {f"week {week}": [f"day {5 * week + day}" for day in range(5)] for week in range(days // 5)}
+    times = {**weeks, "term": list(weeks)}
+    for number in range(schools):
+        for week, mine in weeks.items():
+            for day in mine:
+                if many := chance.choices([0, 1, 2, 3], [75, 18, 5, 2])[0]:
+                    for place in (number, "authority"):
+                        for time in (day, week, "term"):
+                            values[place, time] += many
+    cells = {
+        name: Cell(
+            value, sensitive=value < 3, cost=float(value.bit_length() * (40 if name[0] == "authority" else 1))
+        )
+        for name, value in values.items()
+    }
+    by_place: dict[Any, list[Sum]] = defaultdict(list)
+    for place, time in cells:
+        if time in times:
+            by_place["times"].append(
+                ((place, time), *((place, part) for part in times[time] if (place, part) in cells))
+            )
+        if place == "authority":
+            by_place["places"].append(
+                ((place, time), *((one, time) for one in range(schools) if (one, time) in cells))
+            )
+    return Table(cells, tuple(tuple(of) for of in by_place.values()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -135,6 +136,23 @@ def test_programs_have_the_same_with_a_token(page: Page, portal: str) -> None:
     assert send("DELETE", "/ill_by_program").status == 403
     assert send("DELETE", "/ill_by_program", headers=token).status == 204
     assert send("GET", "/ill_by_program").status == 404
+
+
+def test_one_that_cannot_be_read_any_more_is_shown_with_its_fault_and_deleted(
+    page: Page, portal: str
+) -> None:
+    sign_in(page, portal, "school", world.PASSWORD)
+    told = page.request.get(f"{portal}/api/my/measures").json()
+    assert "late_marks" in {one["name"] for one in told["measures"]}
+    assert [(one["name"], one["fault"]["code"]) for one in told["unusable"]] == [("of_before", "CR-001")]
+    page.goto(f"{portal}/my/measures")
+    expect(page.get_by_role("heading", name="of_before cannot be used any more")).to_be_visible()
+    expect(page.get_by_text("`colour`")).to_be_visible()
+    page.get_by_role("link", name="Correct of_before").click()
+    expect(page.get_by_label("Declaration")).to_have_value(re.compile("colour: red"))
+    page.get_by_role("button", name="Delete of_before").click()
+    expect(page.get_by_role("heading", name="of_before")).to_have_count(0)
+    expect(page.get_by_role("link", name="Sessions that began late")).not_to_have_count(0)
 
 
 @pytest.mark.parametrize(("user", "status"), [("", 401), ("operator", 403)])

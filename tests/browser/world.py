@@ -94,6 +94,15 @@ async def _define_measures(connection: Any) -> None:
         party = await resolve_alias(connection, alias)
         principal = Principal(kind="person", id="", role=cast(Role, role), party=party)
         await own.define(connection, principal, own.examples()["late_marks"])
+    # Of a version before, which nobody can define today.
+    await connection.execute(
+        """
+        INSERT INTO warehouse.own_measure (owner, name, declaration, defined_at)
+        SELECT owner, 'of_before', declaration || E'\ncolour: red\n', defined_at
+        FROM warehouse.own_measure WHERE owner = $1
+        """,
+        await resolve_alias(connection, alias_urn("urn", SCHOOL)),
+    )
 
 
 async def _send_school(connection: Any, settings: Settings, urn: str, pupils: int) -> None:

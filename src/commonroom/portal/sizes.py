@@ -20,6 +20,8 @@ MOST_FIGURES = 50_000  # about 16 MB of JSON; every authority's for the days of 
 # So few that nobody need count them; where there are fewer it does no harm.
 FEW: dict[Level, int] = {"national": 1, "region": 9}
 
+_CALLED: dict[Level, str] = {"national": "nation"}
+
 
 async def check(house: House, conn: Any, asked: Question) -> None:
     """Before anything is worked out: raise Problem CR-105 for a question whose answer would be too large."""
@@ -31,6 +33,19 @@ async def check(house: House, conn: Any, asked: Question) -> None:
     else:
         units = units_of(asked.level, (await house.warehouse.schools(conn, today)).values())
     need_fewer(asked, units, today)
+
+
+async def need_known(house: House, conn: Any, level: Level, units: Iterable[str], on: date) -> None:
+    """Raise Problem CR-105 (404) naming the units that the register, as of a day, has never heard of."""
+    schools = (await house.warehouse.schools(conn, on)).values()
+    unknown = sorted(set(units) - {school.group(level)[0] for school in schools})
+    if unknown:
+        raise Problem(
+            "CR-105",
+            f"There is no such {_CALLED.get(level, level)}: {', '.join(unknown)}.",
+            status=404,
+            remedy="Leave `unit` out to have all there are." if level != "school" else "Look its URN up.",
+        )
 
 
 def units_of(level: Level, schools: Iterable[School]) -> int:

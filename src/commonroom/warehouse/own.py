@@ -5,6 +5,7 @@ Nobody else sees them (policy `warehouse.measures`). Whose facts they count says
 
 from __future__ import annotations
 
+import asyncio
 import re
 from datetime import datetime
 from functools import cache
@@ -56,11 +57,20 @@ ON CONFLICT (owner, name) DO UPDATE SET declaration = excluded.declaration, defi
 RETURNING name
 """
 
+# Two definitions at the same moment would each see the room for one.
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('warehouse.own_measure ' || $1, 0))"
+
 
 @cache
 def examples() -> dict[str, str]:
     """Declarations to start from, by name."""
     return {path.stem: path.read_text("utf-8") for path in sorted(EXAMPLES.glob("*.yaml"))}
+
+
+@cache
+def titles_of_examples() -> dict[str, str]:
+    """What the examples are called, by name; each is proved by it."""
+    return {name: declared(text).title for name, text in examples().items()}
 
 
 class Own(msgspec.Struct, frozen=True):
@@ -70,6 +80,15 @@ class Own(msgspec.Struct, frozen=True):
     measure: Measure
     defined_at: datetime
     text: str = ""  # as it was written
+
+
+class Unusable(msgspec.Struct, frozen=True):
+    """One that was kept and that this version cannot read any more: there to be corrected or deleted."""
+
+    name: str
+    fault: Problem
+    defined_at: datetime
+    text: str
 
 
 def declared(text: str) -> Measure:
@@ -148,9 +167,11 @@ def _check_sizes(measure: Measure) -> None:
 async def define(connection: Any, principal: Principal, text: str) -> Own:
     """Keep a measure for the asker's organisation, in the place of one of that name. Raises CR-111 beside `declared`'s."""
     access.rows(principal, DATASET, "postgres")
-    measure = declared(text)
+    measure = await asyncio.to_thread(declared, text)  # a compiler's work
     now = await clock.now(connection)
-    kept = await connection.fetchval(_INSERT, principal.party, measure.name, text, now, MAX_MEASURES)
+    async with connection.transaction():
+        await connection.execute(_LOCK, str(principal.party))
+        kept = await connection.fetchval(_INSERT, principal.party, measure.name, text, now, MAX_MEASURES)
     if kept is None:
         raise _fault(f"you have {MAX_MEASURES} already")
     return Own(str(principal.party), measure, now, text)
@@ -158,29 +179,63 @@ async def define(connection: Any, principal: Principal, text: str) -> Own:
 
 async def known(connection: Any, principal: Principal) -> list[Own]:
     """The measures of the asker's organisation, by name. Raises Problem CR-111."""
+    return [one for one in await _all(connection, principal) if isinstance(one, Own)]
+
+
+async def unusable(connection: Any, principal: Principal) -> list[Unusable]:
+    """Those that cannot be read any more, by name. Raises Problem CR-111."""
+    return [one for one in await _all(connection, principal) if isinstance(one, Unusable)]
+
+
+async def _all(connection: Any, principal: Principal) -> list[Own | Unusable]:
     scope = access.rows(principal, DATASET, "postgres")
     found = await connection.fetch(
         f"SELECT * FROM warehouse.own_measure WHERE {scope.sql} ORDER BY name",  # noqa: S608 - the policy
         *scope.params,
     )
-    # Proved when they were defined; a published measure may have got the name since.
-    return [
-        Own(
-            row["owner"],
-            declarations.parse(row["declaration"], Measure, _PATH),
-            row["defined_at"],
-            row["declaration"],
-        )
-        for row in found
-    ]
+    return await asyncio.to_thread(lambda: [_read(row) for row in found])
+
+
+async def kept(connection: Any, principal: Principal, name: str) -> Own | Unusable:
+    """The measure of that name of the asker's organisation, also one to correct. Raises Problem CR-287 or CR-111."""
+    scope = access.rows(principal, DATASET, "postgres", first_parameter=2)
+    if not _NAME.fullmatch(name):  # which the database need not be able to read
+        raise _none()
+    row = await connection.fetchrow(
+        f"SELECT * FROM warehouse.own_measure WHERE name = $1 AND {scope.sql}",  # noqa: S608 - the policy
+        name,
+        *scope.params,
+    )
+    if row is None:
+        raise _none()
+    return _read(row)
 
 
 async def named(connection: Any, principal: Principal, name: str) -> Own:
-    """The measure of that name of the asker's organisation. Raises Problem CR-287 or CR-111."""
-    found = next((one for one in await known(connection, principal) if one.measure.name == name), None)
-    if found is None:
-        raise _none()
+    """The same to work with. Raises Problem CR-001 or CR-286 beside, for one that cannot be read any more."""
+    found = await kept(connection, principal, name)
+    if isinstance(found, Unusable):
+        raise found.fault
     return found
+
+
+def _read(row: Any) -> Own | Unusable:
+    # Proved when it was defined; a published measure may have got the name since, and an upgrade may read otherwise.
+    try:
+        measure = declarations.parse(row["declaration"], Measure, _PATH)
+        _check_benchmark(measure)
+    except Problem as fault:
+        return Unusable(row["name"], fault, row["defined_at"], row["declaration"])
+    return Own(row["owner"], measure, row["defined_at"], row["declaration"])
+
+
+def _check_benchmark(measure: Measure) -> None:
+    if measure.benchmark is None:
+        return
+    try:
+        combinations.measure(measure.benchmark)
+    except Problem as problem:
+        raise _fault(f"its benchmark {measure.benchmark[:80]!r} is published no more") from problem
 
 
 async def delete(connection: Any, principal: Principal, name: str) -> None:

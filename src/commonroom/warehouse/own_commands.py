@@ -57,6 +57,10 @@ def list_all(party: Party, role: As = "school", data: Data = None) -> None:
     """Print the organisation's own measures."""
     for one in _run(data, role, party, lambda _, connection, who: own.known(connection, who)):
         typer.echo(f"{one.measure.name}: {one.measure.title}. {one.measure.meaning}")
+    for one in _run(data, role, party, lambda _, connection, who: own.unusable(connection, who)):
+        typer.echo(
+            f"{one.name}: it cannot be used any more, define it again or delete it. {one.fault.detail}"
+        )
 
 
 @app.command("show")

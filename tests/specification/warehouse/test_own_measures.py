@@ -101,6 +101,60 @@ async def test_a_measure_defined_again_takes_the_place_of_the_one_before(house: 
     assert kept.measure.title == "Late"
 
 
+OF_BEFORE = {
+    "numerator: sum(late)": ("counted: sum(late)", "counted"),
+    "benchmark: absence_overall": ("benchmark: absence_of_old", "absence_of_old"),
+}
+
+
+@pytest.mark.parametrize("right", OF_BEFORE)
+async def test_one_that_an_upgrade_cannot_read_is_told_and_deleted_and_the_others_stay(
+    house: House, right: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMMONROOM_DATABASE", str(house.settings.database))
+    mine = of(house, A)
+    for text in (MONDAYS, MONDAYS.replace("name: late_marks", "name: other_marks")):
+        await own.define(house.connection, mine, text)
+    old, word = MONDAYS.replace(right, OF_BEFORE[right][0]), OF_BEFORE[right][1]
+    await house.connection.execute(
+        "UPDATE warehouse.own_measure SET declaration = $1 WHERE name = 'late_marks'", old
+    )
+    assert [one.measure.name for one in await own.known(house.connection, mine)] == ["other_marks"]
+    (broken,) = await own.unusable(house.connection, mine)
+    assert (broken.name, broken.text) == ("late_marks", old)
+    assert word in str(broken.fault)
+    assert await own.unusable(house.connection, of(house, B)) == []
+    with pytest.raises(Problem, match=word):
+        await asked(house, mine)
+    common = ["--party", house.parties[A], "--data", str(house.settings.data)]
+    listed = await asyncio.to_thread(CliRunner().invoke, app, ["list", *common])
+    assert "late_marks: it cannot be used any more" in listed.stdout
+    assert "other_marks: Late marks" in listed.stdout
+    await own.delete(house.connection, mine, "late_marks")
+    assert await own.unusable(house.connection, mine) == []
+
+
+async def test_definitions_at_the_same_moment_do_not_pass_the_most_that_are_kept(
+    house: House, pool: Any
+) -> None:
+    mine, now = of(house, A), await clock.now(house.connection)
+    rows = [(mine.party, f"marks_{n}", MONDAYS, now) for n in range(own.MAX_MEASURES - 1)]
+    await house.connection.executemany(
+        "INSERT INTO warehouse.own_measure (owner, name, declaration, defined_at) VALUES ($1, $2, $3, $4)",
+        rows,
+    )
+
+    async def define(name: str) -> str:
+        async with pool.acquire() as connection:
+            try:
+                return (await own.define(connection, mine, MONDAYS.replace("late_marks", name))).measure.title
+            except Problem as problem:
+                return problem.code
+
+    answers = await asyncio.gather(*(define(f"more_{number}") for number in range(4)))
+    assert sorted(answers) == ["CR-286"] * 3 + ["Late marks"]
+
+
 REFUSED = {
     "name: late_marks": "name: headcount",
     "name: late_marks\n": "name: Late marks!\n",

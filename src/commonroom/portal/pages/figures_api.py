@@ -56,6 +56,8 @@ async def figures_of(
     groups = query["for"].split(",") if query.get("for") else None
     asked = questions.checked(declared.name, level, grain, units, first, last, known_at)
     await sizes.check(house, conn, questions.divided(asked, by, groups) if by else asked)
+    if asked.units:
+        await sizes.need_known(house, conn, asked.level, asked.units, last)
     found = await house.warehouse.figures(
         conn,
         visit.principal,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, get_args, get_type_hints
 
 from litestar import Response, get, post
@@ -42,7 +43,7 @@ async def listed(
     query = request.query_params
     text = ""
     if query.get("edit"):
-        text = (await own.named(conn, visit.principal, query["edit"])).text
+        text = (await own.kept(conn, visit.principal, query["edit"])).text
     elif query.get("start"):
         text = example(query["start"])
     return house.answer(request, visit, await _list_page(conn, visit, text))
@@ -200,7 +201,8 @@ async def _list_page(conn: Any, visit: Visit, text: str, errors: dict[str, str] 
         status=400 if errors else 200,
         more={
             "text": text,
-            "examples": {key: own.declared(given).title for key, given in own.examples().items()},
+            "examples": await asyncio.to_thread(own.titles_of_examples),
+            "unusable": {one.name: said(one.fault) for one in await own.unusable(conn, visit.principal)},
             "error_summary": errors or {},
         },
     )

@@ -15,7 +15,7 @@ from commonroom.portal.pages.own_measures import LARGEST, answer_of, require
 from commonroom.portal.returns_door import TOKEN_HEADER
 from commonroom.problems import Problem
 from commonroom.warehouse import own
-from commonroom.warehouse.own import Own
+from commonroom.warehouse.own import Own, Unusable
 
 CREATED = 201
 
@@ -31,6 +31,7 @@ async def listed(
         {
             "form_token": security.form_token(house.form_key, visit.browser),
             "measures": [_told(one) for one in found],
+            "unusable": [_told(one) for one in await own.unusable(conn, visit.principal)],
             "examples": own.examples(),
         }
     )
@@ -58,7 +59,7 @@ async def one(
 ) -> Response[bytes]:
     """One measure with its declaration."""
     require(visit)
-    return _answer(_told(await own.named(conn, visit.principal, name)))
+    return _answer(_told(await own.kept(conn, visit.principal, name)))
 
 
 @get("/api/my/measures/{name:str}/figures")
@@ -110,7 +111,14 @@ def _check(request: AnyRequest, house: House, visit: Visit) -> None:
     security.check_form(house.form_key, visit.browser, token, site)
 
 
-def _told(one: Own) -> dict[str, Any]:
+def _told(one: Own | Unusable) -> dict[str, Any]:
+    if isinstance(one, Unusable):
+        return {
+            "name": one.name,
+            "fault": one.fault.as_json(),
+            "defined_at": one.defined_at,
+            "declaration": one.text,
+        }
     return {
         "name": one.measure.name,
         "title": one.measure.title,

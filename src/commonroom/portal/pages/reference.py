@@ -7,11 +7,12 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from commonroom import standard
+from commonroom.portal import words
 from commonroom.portal.house import AnyRequest, House, Visit
 from commonroom.portal.page import Fact, Page, paths, stem
 from commonroom.portal.tables import Column, Link, Table
 from commonroom.standard import Codeset, Entity
-from commonroom.warehouse import Measure, load_measures
+from commonroom.warehouse import Measure, combinations, load_measures
 
 HOME = Link("Home", "/")
 DICTIONARY = Link("Data dictionary", "/standard")
@@ -22,7 +23,8 @@ async def measures(
     request: AnyRequest, house: NamedDependency[House], visit: NamedDependency[Visit]
 ) -> Response[bytes]:
     """Each measure in plain words, from its own declaration."""
-    found = list(load_measures().values())
+    found = [one.as_measure() for one in combinations.load().values()]
+    found = sorted([*load_measures().values(), *found], key=lambda one: one.name)
     table = Table(
         name="measures",
         title="Measures",
@@ -35,7 +37,7 @@ async def measures(
             Column("name", "Name in addresses", "code"),
         ),
         rows=tuple(
-            (one.title, one.meaning, one.source, one.taken, withheld_when(one), one.name) for one in found
+            (one.title, one.meaning, one.source, taken_when(one), withheld_when(one), one.name) for one in found
         ),
     )
     page = Page(
@@ -45,13 +47,15 @@ async def measures(
         tables=(table,),
         trail=(HOME,),
         section="measures",
-        more={"measures": [(one, withheld_when(one)) for one in found]},
+        more={"measures": [(one, taken_when(one), withheld_when(one)) for one in found]},
     )
     return house.answer(request, visit, page)
 
 
 def withheld_when(measure: Measure) -> str:
     """The measure's rule of suppression in words."""
+    if measure.name in combinations.load():
+        return f"where one of these is: {_made_of(measure)}"
     rule = measure.suppression
     parts = []
     if rule.units_below:
@@ -59,6 +63,15 @@ def withheld_when(measure: Measure) -> str:
     if rule.numerator_below:
         parts.append(f"it counts fewer than {rule.numerator_below} of them, but not none")
     return f"when {' or '.join(parts)}" if parts else "never"
+
+
+def taken_when(measure: Measure) -> str:
+    """When it is taken; what is made of other measures is taken with them."""
+    return f"with {_made_of(measure)}" if measure.name in combinations.load() else measure.taken
+
+
+def _made_of(measure: Measure) -> str:
+    return words.joined([f"{one.title} ({one.name})" for one in combinations.parts(measure)])
 
 
 @get(paths("/standard"))

@@ -105,7 +105,11 @@ def _add_measures(app: typer.Typer, asked: str, arguments: list[str]) -> None:
 
         app.add_typer(own, name="measure")
         return
-    app.command("measure", help="Print the published figures of one measure.")(_measure(asked))
+    said = (
+        "Print the published figures of one measure. `measure list` prints the measures that there are; `measure define`, "
+        "`list`, `show` and `delete` with `--party` are for measures of an organisation's own (each has its `--help`)."
+    )
+    app.command("measure", help=said)(_measure(asked))
 
 
 def _measure(asked: str) -> Callable[..., None]:

@@ -17,6 +17,7 @@ from commonroom.problems import Problem
 T = TypeVar("T")
 
 MAX_BYTES = 8 * 1024 * 1024
+_UNKNOWN = re.compile(r"unknown field `(.+)`")
 _PATH_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 # The same parser in C, where the library has it, reads fifteen times as fast.
 _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
@@ -42,6 +43,12 @@ def parse(text: str, kind: type[T], path: Path) -> T:
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `")
         steps = where.rstrip("`")
+        # Of a key that nobody knows the place is that of what it stands in.
+        if (unknown := _UNKNOWN.search(message)) is not None:
+            steps = f"{steps or '$'}.{unknown[1]}"
+            raise _problem(
+                path, _line_of_key(node, steps), message, steps.removeprefix("$").lstrip(".")
+            ) from error
         raise _problem(path, _line_of(node, steps), message, steps.removeprefix("$").lstrip(".")) from error
 
 
@@ -111,6 +118,19 @@ def _line_of(node: yaml.Node, steps: str) -> int:
         current = below
     line: int = current.start_mark.line
     return line + 1
+
+
+def _line_of_key(node: yaml.Node, steps: str) -> int:
+    """The line on which the last key of the path stands, or what holds it where there is no such key."""
+    holder, _, name = steps.rpartition(".")
+    current = node
+    for step, index in _PATH_STEP.findall(holder):
+        below = _below(current, step, index)
+        if below is None:
+            return _line_of(node, holder)
+        current = below
+    keys = [key for key, _ in current.value] if isinstance(current, yaml.MappingNode) else []
+    return next((key.start_mark.line + 1 for key in keys if key.value == name), _line_of(node, holder))
 
 
 def _below(node: yaml.Node, name: str, index: str) -> yaml.Node | None:

@@ -14,6 +14,7 @@ from commonroom.problems import Problem
 
 DEFAULT_DATA = Path("commonroom-data")
 FILE_NAME = "commonroom.yaml"
+HUB_ADDRESS = "hub-address"  # in `run` of the data folder, while a supervisor's hub runs there
 # No user, password or option: credentials are the environment's, for addresses stand in files, logs and errors.
 _STORE = re.compile(r"(?:s3|gs|az)://[a-z0-9][a-z0-9._-]*(?:/[A-Za-z0-9_=-][A-Za-z0-9._=-]*)*/?")
 _HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}"
@@ -126,6 +127,15 @@ def load(data: Path | None = None) -> Settings:
     _check_analytics(found, folder / FILE_NAME)
     _check_store(found, folder / FILE_NAME)
     return found
+
+
+def as_running(settings: Settings) -> Settings:
+    """The same with the address of the hub that runs in this data folder now: a port that was taken is another one."""
+    try:
+        address = (settings.data / "run" / HUB_ADDRESS).read_text("utf-8")
+    except FileNotFoundError:
+        return settings
+    return msgspec.structs.replace(settings, hub_address=address)
 
 
 def _check_analytics(found: Settings, path: Path) -> None:

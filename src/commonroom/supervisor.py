@@ -28,7 +28,7 @@ from commonroom import log
 from commonroom.engines.database import migrate
 from commonroom.engines.postgres import LocalServer, connections_for
 from commonroom.problems import Problem
-from commonroom.settings import FILE_NAME, Settings
+from commonroom.settings import FILE_NAME, HUB_ADDRESS, Settings
 
 STOP_SECONDS = 15
 LOOK_SECONDS = 0.1
@@ -184,6 +184,11 @@ class Supervisor:
         new = path.with_suffix(".new")
         new.write_text(json.dumps({name: running.process.pid for name, running in self._children.items()}))
         new.replace(path)
+        address = path.with_name(HUB_ADDRESS)
+        if any(name.startswith("hub") for name in self._children):
+            address.write_text(self.settings.hub_url, "utf-8")
+        else:
+            address.unlink(missing_ok=True)
 
 
 def stop_on_signals() -> None:

@@ -35,14 +35,17 @@ async def check(house: House, conn: Any, asked: Question) -> None:
     need_fewer(asked, units, today)
 
 
-async def need_known(house: House, conn: Any, level: Level, units: Iterable[str], on: date) -> None:
-    """Raise Problem CR-105 (404) naming the units that the register, as of a day, has never heard of."""
-    schools = (await house.warehouse.schools(conn, on)).values()
-    unknown = sorted(set(units) - {school.group(level)[0] for school in schools})
+async def check_known(house: House, conn: Any, asked: Question) -> None:
+    """Raise Problem CR-105 (404) naming the units that the register knows neither on the first nor on the last day."""
+    unknown, level = set(asked.units or ()), asked.level
+    for day in (asked.last, asked.first):
+        if unknown:
+            schools = (await house.warehouse.schools(conn, day)).values()
+            unknown -= {school.group(level)[0] for school in schools}
     if unknown:
         raise Problem(
             "CR-105",
-            f"There is no such {_CALLED.get(level, level)}: {', '.join(unknown)}.",
+            f"There is no such {_CALLED.get(level, level)}: {', '.join(sorted(unknown))}.",
             status=404,
             remedy="Leave `unit` out to have all there are." if level != "school" else "Look its URN up.",
         )

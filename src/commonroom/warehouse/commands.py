@@ -17,15 +17,27 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from commonroom import settings
+from commonroom import settings, standard
 from commonroom.engines import database, delta
 from commonroom.engines.duck import Duck
+from commonroom.exchange import Unreachable
 from commonroom.exchange.contract import ReplayRequest
 from commonroom.identity import PUBLIC
-from commonroom.problems import Problem
-from commonroom.warehouse import checks, heads, history_commands, lineage_commands, loader, tables
+from commonroom.problems import Problem, add_codes
+from commonroom.warehouse import (
+    checks,
+    combinations,
+    heads,
+    history_commands,
+    lineage_commands,
+    loader,
+    questions,
+    tables,
+)
 from commonroom.warehouse.questions import Figure
 from commonroom.warehouse.reader import open_reader
+
+add_codes({"CR-340": "The hub cannot be reached"})
 
 app = typer.Typer(no_args_is_help=True, help="The warehouse: figures, and what is loaded.")
 
@@ -62,7 +74,12 @@ def measure(
     level: Annotated[
         str, typer.Option("--level", "--by", help="school, trust, authority, region or national.")
     ] = "national",
-    grain: Annotated[str, typer.Option(help="day, week, term or year.")] = "term",
+    grain: Annotated[
+        str | None,
+        typer.Option(
+            help="day, week, term or year. None: term, or the only one that it has.", show_default=False
+        ),
+    ] = None,
     unit: Annotated[
         list[str] | None, typer.Option(help="Code of a unit; repeat for more. None: all.")
     ] = None,
@@ -89,7 +106,7 @@ def measure(
     if form is Format.PARQUET and output is None:
         raise Problem("CR-063", "parquet is written to a file", remedy="Give --output.")
     question = {
-        "measure": name, "level": level, "grain": grain, "units": unit or None, "first": begins.date(),
+        "measure": name, "level": level, "grain": grain or _usual_grain(name), "units": unit or None, "first": begins.date(),
         "last": ends.date(), "known_at": _moment(known_at), **_division(characteristic, only),
     }  # fmt: skip
     figures = asyncio.run(_figures(data, question))
@@ -97,6 +114,8 @@ def measure(
         _write_parquet(figures, output)
         return
     _PRINTERS[form](figures)
+    if not any(figure.numerator is not None or figure.symbol != "x" for figure in figures):
+        typer.echo(_why_empty(name), err=True)
 
 
 @app.command("status")
@@ -161,9 +180,9 @@ async def _compact(data: Path | None) -> heads.Head:
         if connection is None:
             raise Problem(
                 "CR-060",
-                "a loader is at work",
+                "a loader is at work, and compacts by itself when that is due: nothing need be done",
                 status=409,
-                remedy="It compacts by itself when that is due; or stop it and try again.",
+                remedy="To do it at once all the same, stop the loader (`commonroom run worker`) and leave the database up.",
             )
         return await loader.upkeep(connection, chosen, every=True)
 
@@ -171,8 +190,16 @@ async def _compact(data: Path | None) -> heads.Head:
 async def _replay(data: Path | None, request: ReplayRequest) -> int:
     chosen = settings.load(data)
     connection = await database.connect(chosen)
+    chosen = settings.as_running(chosen)
     try:
         return await loader.replay(chosen, connection, request)
+    except Unreachable as error:
+        raise Problem(
+            "CR-340",
+            f"the hub does not answer ({error.reason})",
+            where=chosen.hub_url,
+            remedy="Start it (`commonroom serve`, `demo`), or name it in COMMONROOM_HUB_ADDRESS.",
+        ) from error
     finally:
         await connection.close()
 
@@ -186,6 +213,27 @@ async def _verify(data: Path | None) -> list[checks.Checked]:
     finally:
         duck.close()
         await connection.close()
+
+
+def _usual_grain(name: str) -> str:
+    """A term where the measure is made by term, else the longest that it is made by."""
+    grains = combinations.measure(name).grains
+    return "term" if "term" in grains else grains[-1]
+
+
+def _why_empty(name: str) -> str:
+    """What to look for where a measure has no figures: the entities that it counts and who sends them."""
+    language = standard.load().entities
+    entities: dict[str, None] = {}
+    for part in combinations.parts(combinations.measure(name)):
+        near = part.within.entity if part.within else None
+        best = part.best.looks_up if part.best else ()
+        entities |= dict.fromkeys(one for one in (part.entity, part.beside, near, *best) if one)
+    counted = ", ".join(f"{one} ({language[one].title})" for one in entities)
+    return (
+        f"Nothing is known of {name} there and then. It counts: {counted}. "
+        "Schools, authorities and the Department send these; docs/warehouse.md says how."
+    )
 
 
 def _division(characteristic: str | None, only: str | None) -> dict[str, Any]:
@@ -246,9 +294,8 @@ def _moment(text: str | None) -> datetime | None:
 def _cells(figure: Figure) -> dict[str, Any]:
     """A figure's fields as text; a symbol stands in the place of the value."""
     fields = msgspec.structs.asdict(figure)
-    symbol = fields.pop("symbol")
     shown = {name: "" if value is None else str(value) for name, value in fields.items()}
-    return {**shown, "value": symbol or shown["value"]}
+    return {**shown, "value": figure.symbol or shown["value"]}
 
 
 def _write_parquet(figures: list[Figure], output: Path) -> None:
@@ -272,16 +319,15 @@ def _print_json(figures: list[Figure]) -> None:
 
 
 def _print_csv(figures: list[Figure]) -> None:
-    names = [name for name in Figure.__struct_fields__ if name != "symbol"]
-    writer = csv.DictWriter(sys.stdout, names)
+    writer = csv.DictWriter(sys.stdout, questions.COLUMNS)
     writer.writeheader()
-    writer.writerows(_cells(figure) for figure in figures)
+    writer.writerows(questions.row(figure) for figure in figures)
 
 
 def _print_figures(figures: list[Figure]) -> None:
-    columns = ["unit", "unit_name", "period_label", "numerator", "denominator", "value"]
+    columns = ["unit", "unit_name", "grain", "period_label", "numerator", "denominator", "value"]
     if any(figure.group for figure in figures):
-        columns.insert(3, "group")
+        columns.insert(4, "group")
     _print_table(columns, [[_cells(figure)[name] for name in columns] for figure in figures])
 
 

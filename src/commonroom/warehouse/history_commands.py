@@ -70,7 +70,9 @@ def life(
     async def ask(history: History, connection: Any) -> list[Row]:
         return await history.life([row["learner"] for row in await connection.fetch(_KEYS, upn)])
 
-    _print(data, role, party, purpose, ask)
+    if not _print(data, role, party, purpose, ask):
+        said = "Nothing is known of a pupil with this UPN, or nothing that this organisation may see in this role."
+        typer.echo(said, err=True)
 
 
 def differences(
@@ -95,9 +97,12 @@ def _print(
     party: str | None,
     purpose: str,
     ask: Callable[[History, Any], Awaitable[list[Row]]],
-) -> None:
-    for row in asyncio.run(_asked(data, role, party, purpose, ask)):
+) -> int:
+    """How many were printed."""
+    found = asyncio.run(_asked(data, role, party, purpose, ask))
+    for row in found:
         typer.echo(msgspec.json.encode(row).decode())
+    return len(found)
 
 
 async def _asked(

@@ -91,13 +91,15 @@ class Unusable(msgspec.Struct, frozen=True):
     text: str
 
 
-def declared(text: str) -> Measure:
-    """A measure of one's own from its YAML, proved. Raises Problem CR-001, CR-062 or CR-286."""
+def declared(text: str, path: Path = _PATH) -> Measure:
+    """A measure of one's own from its YAML, proved; faults are told under `path`. Raises CR-001, CR-062 or CR-286."""
     if len(text) > MAX_TEXT:
         raise _fault(f"it is longer than {MAX_TEXT} characters")
     try:
-        return _proved(text)
-    except Problem:
+        return _proved(text, path)
+    except Problem as problem:
+        if problem.code == "CR-062":  # proved under the name that its file would have
+            raise Problem(problem.code, problem.detail, where=str(path), remedy=problem.remedy) from problem
         raise
     except Exception as error:
         # Anybody's text goes through a YAML reader, a parser and a compiler, each with its own way to say that it is too
@@ -107,7 +109,7 @@ def declared(text: str) -> Measure:
         ) from error
 
 
-def _proved(text: str) -> Measure:
+def _proved(text: str, path: Path) -> Measure:
     depth = 0
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -118,7 +120,7 @@ def _proved(text: str) -> Measure:
                 raise _fault(f"it is more than {MAX_DEPTH} levels deep")
     except yaml.YAMLError:
         pass  # said better below, with its line
-    measure = declarations.parse(text, Measure, _PATH)
+    measure = declarations.parse(text, Measure, path)
     if not _NAME.fullmatch(measure.name):
         raise _fault("its name is small letters, digits and underscores, three to forty-one of them")
     if measure.name in measures.load() or measure.name in combinations.load():
@@ -138,9 +140,18 @@ def _proved(text: str) -> Measure:
         raise _fault(f"it is of at most {MAX_EACH} things that are known of a unit")
     _check_sizes(measure)
     if measure.benchmark is not None:
-        beside = combinations.measure(measure.benchmark)
+        try:
+            beside = combinations.measure(measure.benchmark)
+        except Problem as problem:
+            raise Problem(
+                problem.code,
+                f"`benchmark`: {problem.detail}",
+                status=422,
+                where=str(path),
+                remedy=problem.remedy,
+            ) from problem
         if not set(measure.grains) <= set(beside.grains):
-            raise _fault(f"{beside.name} has not all its grains")
+            raise _fault(f"`benchmark`: {beside.name} has not all its grains")
     measures.check(measure, Path(f"{measure.name}.yaml"))
     if measures.is_of_authorities(measure) != (measure.levels == ("authority",)):
         raise _fault(
@@ -164,10 +175,10 @@ def _check_sizes(measure: Measure) -> None:
         raise _fault(f"`best` has at most {MAX_SLOTS} slots, each of at most {MAX_PLACES} places")
 
 
-async def define(connection: Any, principal: Principal, text: str) -> Own:
+async def define(connection: Any, principal: Principal, text: str, path: Path = _PATH) -> Own:
     """Keep a measure for the asker's organisation, in the place of one of that name. Raises CR-111 beside `declared`'s."""
     access.rows(principal, DATASET, "postgres")
-    measure = await asyncio.to_thread(declared, text)  # a compiler's work
+    measure = await asyncio.to_thread(declared, text, path)  # a compiler's work
     now = await clock.now(connection)
     async with connection.transaction():
         await connection.execute(_LOCK, str(principal.party))

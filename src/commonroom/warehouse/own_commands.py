@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import date, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import msgspec
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from commonroom import settings
 from commonroom.engines import database
+from commonroom.hub.directory import resolve_alias
 from commonroom.identity import Principal, Role
 from commonroom.problems import Problem
 from commonroom.settings import Settings
-from commonroom.warehouse import own, own_answers
+from commonroom.warehouse import combinations, measures, own, own_answers
 from commonroom.warehouse.reader import open_reader
 
 app = typer.Typer(no_args_is_help=True, help="Measures of your organisation's own.")
+
+
+class Format(StrEnum):
+    """How figures are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
 
 Data = Annotated[
     Path | None, typer.Option("--data", help="The data folder.", envvar="COMMONROOM_DATA", show_default=False)
 ]
 As = Annotated[str, typer.Option("--as", help="Whose rights: school (also of a trust) or authority.")]
-Party = Annotated[str, typer.Option(help="The organisation (urn:commonroom:org:...) that asks.")]
+Party = Annotated[str, typer.Option(help="The organisation that asks: its urn or an alias.")]
+_WIDTH = 160
 Ask = Callable[[Settings, Any, Principal], Awaitable[Any]]
 
 
@@ -48,13 +62,25 @@ def define(
         text = file.read_text("utf-8")
     except UnicodeDecodeError as error:
         raise Problem("CR-286", "the file is not UTF-8", status=422, remedy="Save it as UTF-8.") from error
-    kept = _run(data, role, party, lambda _, connection, who: own.define(connection, who, text))
+    kept = _run(data, role, party, lambda _, connection, who: own.define(connection, who, text, file))
     typer.echo(f"{kept.measure.name}: {kept.measure.title}")
 
 
 @app.command("list")
-def list_all(party: Party, role: As = "school", data: Data = None) -> None:
-    """Print the organisation's own measures."""
+def list_all(
+    party: Annotated[
+        str | None,
+        typer.Option(
+            help="The organisation whose own are asked for: its urn or an alias. None: the published ones."
+        ),
+    ] = None,
+    role: As = "school",
+    data: Data = None,
+) -> None:
+    """Print the organisation's own measures, or the published ones."""
+    if party is None:
+        _print_published()
+        return
     for one in _run(data, role, party, lambda _, connection, who: own.known(connection, who)):
         typer.echo(f"{one.measure.name}: {one.measure.title}. {one.measure.meaning}")
     for one in _run(data, role, party, lambda _, connection, who: own.unusable(connection, who)):
@@ -73,10 +99,11 @@ def show(
         typer.Option(formats=["%Y-%m-%d"], help="A day of the last one; none: of one period alone."),
     ] = None,
     grain: Annotated[str, typer.Option(help="day, week, term or year.")] = "term",
+    form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
     role: As = "school",
     data: Data = None,
 ) -> None:
-    """Print its figures, whose records they count, and the published ones of its benchmark beside, as JSON."""
+    """Print its figures, whose records they count, and the published ones of its benchmark beside."""
     last = (until or on).date()
     shown: own_answers.Answer = _run(
         data,
@@ -84,6 +111,9 @@ def show(
         party,
         lambda chosen, connection, who: _shown(chosen, connection, who, name, grain, on.date(), last),
     )
+    if form is Format.TABLE:
+        _print_answer(shown)
+        return
     beside = shown.benchmark
     told = {
         "own": shown.own.figures,
@@ -105,6 +135,35 @@ def delete(
     """Forget one of the organisation's own measures."""
     _run(data, role, party, lambda _, connection, who: own.delete(connection, who, name))
     typer.echo(f"{name} is deleted.")
+
+
+def _print_published() -> None:
+    table = Table("name", "title", "levels", "grains")
+    for name in sorted([*measures.load(), *combinations.load()]):
+        one = combinations.measure(name)
+        table.add_row(name, one.title, ", ".join(one.levels), ", ".join(one.grains))
+    _console().print(table)
+
+
+def _print_answer(shown: own_answers.Answer) -> None:
+    """The figures of one's own, then the published ones, then what was not counted."""
+    published = shown.benchmark.published if shown.benchmark else ()
+    columns = [
+        "measure", "unit", "unit_name", "grain", "period_label", "numerator", "denominator", "value",
+    ]  # fmt: skip
+    table = Table(*columns)
+    for fields in map(msgspec.structs.asdict, (*shown.own.figures, *published)):
+        fields["value"] = fields.get("symbol") or fields["value"]
+        table.add_row(*("" if fields[name] is None else str(fields[name]) for name in columns))
+    _console().print(table)
+    typer.echo(f"Of the records of: {', '.join(shown.own.schools) or 'nobody'}")
+    for one in shown.own.left_out:
+        typer.echo(f"Not counted: {one.title}, because {one.because}")
+
+
+def _console() -> Console:
+    """As wide as the terminal; in a file or pipe nothing is cut."""
+    return Console() if sys.stdout.isatty() else Console(width=_WIDTH)
 
 
 async def _shown(
@@ -131,9 +190,10 @@ def _run(data: Path | None, role: str, party: str, ask: Ask) -> Any:
         chosen = settings.load(data)
         connection = await database.connect(chosen)
         try:
-            return await ask(
-                chosen, connection, Principal(kind="person", id="", role=roles[role], party=party)
-            )
+            urn = await resolve_alias(connection, party)
+            if urn is None:
+                raise Problem("CR-041", f"{party[:200]} is not in the directory", status=404, where="--party")
+            return await ask(chosen, connection, Principal(kind="person", id="", role=roles[role], party=urn))
         finally:
             await connection.close()
 

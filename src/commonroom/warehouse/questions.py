@@ -19,6 +19,11 @@ from commonroom.warehouse.spans import place_of, time_of
 
 MAX_UNITS = 1000  # that one may ask for by code; None asks for all of a level
 MAX_DAYS = 800
+# Of a figure as a row of text.
+COLUMNS = (
+    "measure", "level", "unit", "unit_name", "grain", "period_start", "period_label", "characteristic", "group",
+    "numerator", "denominator", "value", "symbol", "batch", "position", "as_of",
+)  # fmt: skip
 # Of sums over days, by characteristic: what a pupil is, is taken once a term.
 DIVIDED_GRAINS = ("term", "year")
 
@@ -146,6 +151,18 @@ def figure(question: Question, unit: str, name: str, period: Period, cell: Shown
         cell.numerator, cell.denominator, cell.value, cell.symbol,
         characteristic=question.characteristic or "", group=group,
     )  # fmt: skip
+
+
+def row(figure: Figure) -> dict[str, str | int | None]:
+    """A figure as a row of text: the value as it is written, and its symbol in a column of its own."""
+    fields = {name: getattr(figure, name) for name in COLUMNS}
+    return {**fields, **{name: _written(fields[name]) for name in ("period_start", "value", "as_of")}}
+
+
+def _written(value: date | Decimal | None) -> str | None:
+    if isinstance(value, date):
+        return value.isoformat()
+    return None if value is None else f"{value:f}"
 
 
 def _no_such(detail: str, known: Sequence[str]) -> Problem:

@@ -255,7 +255,9 @@ async def test_the_command_line(house: House, tmp_path: Path, monkeypatch: pytes
     assert "CR-286" in str(refused.exception)
     assert "late_marks" in await run("define", str(file))
     assert "Late marks" in await run("list")
-    told = json.loads(await run("show", "late_marks", "--on", "2026-09-09", "--grain", "week"))
+    told = json.loads(
+        await run("show", "late_marks", "--on", "2026-09-09", "--grain", "week", "--format", "json")
+    )
     assert [(one["unit"], one["numerator"]) for one in told["own"]] == [(A, 2)]
     # One school of two pupils: what is published of it is hidden, also from itself, where others look.
     assert {one["level"] for one in told["published"]} == {
@@ -266,8 +268,39 @@ async def test_the_command_line(house: House, tmp_path: Path, monkeypatch: pytes
         "national",
     }
     assert (told["schools"], told["left_out"], told["similar"]["schools"]) == ([A], [], {})
+    table = await run("show", "late_marks", "--on", "2026-09-09", "--grain", "week")
+    assert "Of the records of: 990001" in table
+    assert "late_marks" in table
+    strange = [*common[2:], "--party", "urn:commonroom:org:nobody"]
+    for words in (["define", str(file)], ["list"], ["show", "late_marks", "--on", "2026-09-09"]):
+        refused = await asyncio.to_thread(CliRunner().invoke, app, [*words, *strange])
+        assert "CR-041" in str(refused.exception)
     assert "deleted" in await run("delete", "late_marks")
     assert await run("list") == ""
+
+
+FAULTS = {
+    "benchmark: absence_overall": ("benchmark: happiness", "`benchmark`"),
+    "numerator: sum(late)": ("numerator: sum(late)\nwhere: here", "key where"),
+    "entity: attendance_mark": ("entity: attendance_marks", "attendance_marks"),
+}
+
+
+@pytest.mark.parametrize("right", FAULTS)
+def test_a_fault_names_the_file_given_and_the_key(right: str) -> None:
+    assert right in MONDAYS
+    wrong, said = FAULTS[right]
+    with pytest.raises(Problem) as caught:
+        own.declared(MONDAYS.replace(right, wrong), Path("mine/bad.yaml"))
+    assert caught.value.where.startswith("mine/bad.yaml")
+    assert said in str(caught.value)
+
+
+def test_without_a_party_the_published_measures_are_listed() -> None:
+    listed = CliRunner().invoke(app, ["list"]).stdout
+    assert "absence_overall" in listed
+    assert "pupil_teacher_ratio" in listed
+    assert "national" in listed
 
 
 @pytest.mark.parametrize("name", own.examples())

@@ -41,8 +41,8 @@ def test_scalars_are_strings_until_the_struct_types_them(tmp_path: Path) -> None
     ("text", "line", "key", "says"),
     [
         ("name: A\nleaves:\n- code: a\n- code: b\n  size: many", 5, "leaves[1].size", "int"),
-        ("name: A\nleaves:\n- code: a\n  colour: red", 3, "leaves[0]", "colour"),
-        ("name: A\nnome: B", 1, "", "nome"),
+        ("name: A\nleaves:\n- code: a\n  colour: red", 4, "leaves[0].colour", "colour"),
+        ("name: A\nnome: B", 2, "nome", "nome"),
         ("leaves: []", 1, "", "name"),
         ("name: A\nname: B", 2, "name", "stands twice"),
         ("name: [A", 1, "", "expected"),

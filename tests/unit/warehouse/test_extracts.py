@@ -247,6 +247,25 @@ async def test_any_changed_byte_and_any_other_key_is_found(desk: Desk) -> None:
         packing.verify(folder, public)
 
 
+async def test_files_as_a_browser_saved_them_are_verified_and_two_extracts_in_one_folder_are_not(
+    desk: Desk, tmp_path: Path
+) -> None:
+    folder = await desk.frozen()
+    public = packing.public_key(msgspec.json.encode(keys.public_jwk(packing.signing_key(desk.settings))))
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    for path in folder.iterdir():
+        (saved / f"attendance-study-{path.name}").write_bytes(path.read_bytes())
+    assert packing.verify(saved, public) == packing.verify(folder, public)
+    enrolments = saved / "attendance-study-enrolment.csv"
+    enrolments.write_bytes(enrolments.read_bytes() + b" ")
+    with pytest.raises(Problem, match=r"attendance-study-enrolment\.csv"):
+        packing.verify(saved, public)
+    (saved / "other-manifest.json").write_bytes(b"")
+    with pytest.raises(Problem, match="2 extracts"):
+        packing.verify(saved, public)
+
+
 async def test_only_the_requester_reads_it_only_while_it_lasts_and_every_read_is_noted(desk: Desk) -> None:
     folder = await desk.frozen()
     stranger = Principal(kind="person", id="x", role="school", party=desk.house.parties[A])

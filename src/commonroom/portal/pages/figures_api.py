@@ -25,10 +25,6 @@ GRAINS: dict[str, str] = {name: name for name in get_args(Grain)}
 MOST_UNITS = 100
 LONGEST_UNIT = 20
 LONGEST_TIME = 40
-COLUMNS = (
-    "measure", "level", "unit", "unit_name", "grain", "period_start", "period_label", "characteristic", "group",
-    "numerator", "denominator", "value", "symbol", "batch", "position", "as_of",
-)  # fmt: skip
 
 
 @get("/api/figures/{measure:str}")
@@ -56,8 +52,7 @@ async def figures_of(
     groups = query["for"].split(",") if query.get("for") else None
     asked = questions.checked(declared.name, level, grain, units, first, last, known_at)
     await sizes.check(house, conn, questions.divided(asked, by, groups) if by else asked)
-    if asked.units:
-        await sizes.need_known(house, conn, asked.level, asked.units, last)
+    await sizes.check_known(house, conn, asked)
     found = await house.warehouse.figures(
         conn,
         visit.principal,
@@ -124,9 +119,10 @@ def _moment(text: str, now: datetime) -> datetime | None:
 
 
 def _csv(found: list[Figure]) -> str:
-    """One row a figure; a hidden one has its symbol and empty cells."""
-    rows: list[tuple[Cell, ...]] = [tuple(getattr(one, name) for name in COLUMNS) for one in found]
-    return as_csv(Table("figures", "Figures", tuple(Column(name, name) for name in COLUMNS), tuple(rows)))
+    """One row a figure; a hidden one has its symbol and empty cells. `commonroom measure` prints the same."""
+    rows: list[tuple[Cell, ...]] = [tuple(questions.row(one).values()) for one in found]
+    columns = tuple(Column(name, name) for name in questions.COLUMNS)
+    return as_csv(Table("figures", "Figures", columns, tuple(rows)))
 
 
 HANDLERS = [figures_of]

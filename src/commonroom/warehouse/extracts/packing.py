@@ -102,11 +102,15 @@ def signing_key(settings: Settings) -> OKPKey:
 
 
 def verify(folder: Path, public: OKPKey) -> Manifest:
-    """The manifest of a folder whose signature and files are right. Raises Problem CR-268 naming what is not."""
+    """The manifest of a folder whose signature and files are right. Raises Problem CR-268 naming what is not.
+
+    A browser saves each file with the extract's name and a hyphen before its own: that is the same extract.
+    """
+    before = _saved_as(folder)
     try:
-        content = (folder / MANIFEST).read_bytes()
+        content = (folder / f"{before}{MANIFEST}").read_bytes()
         signed = jws.deserialize_compact(
-            (folder / SIGNATURE).read_bytes().strip(), public, algorithms=[keys.ALGORITHM]
+            (folder / f"{before}{SIGNATURE}").read_bytes().strip(), public, algorithms=[keys.ALGORITHM]
         )
     except FileNotFoundError as error:
         raise changed(Path(error.filename).name, "it is missing") from None
@@ -116,9 +120,24 @@ def verify(folder: Path, public: OKPKey) -> Manifest:
         raise changed(MANIFEST, "it is not what was signed")
     manifest = msgspec.json.decode(content, type=Manifest)
     for file in manifest.files:
-        if _digest(folder / file.name) != file.sha256:
-            raise changed(file.name, "it is missing or was changed")
+        if _digest(folder / f"{before}{file.name}") != file.sha256:
+            raise changed(f"{before}{file.name}", "it is missing or was changed")
     return manifest
+
+
+def _saved_as(folder: Path) -> str:
+    """What stands before the names of an extract's files in a folder: nothing, or the name of the one that lies there."""
+    if (folder / MANIFEST).exists():
+        return ""
+    found = sorted(folder.glob(f"*-{MANIFEST}"))
+    if len(found) > 1:
+        raise Problem(
+            "CR-268",
+            f"{len(found)} extracts lie in one folder",
+            where=str(folder),
+            remedy="Give each one of its own.",
+        )
+    return found[0].name.removesuffix(MANIFEST) if found else ""
 
 
 def public_key(text: bytes) -> OKPKey:

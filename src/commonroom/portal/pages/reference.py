@@ -37,7 +37,8 @@ async def measures(
             Column("name", "Name in addresses", "code"),
         ),
         rows=tuple(
-            (one.title, one.meaning, one.source, taken_when(one), withheld_when(one), one.name) for one in found
+            (one.title, one.meaning, one.source, taken_when(one), withheld_when(one), one.name)
+            for one in found
         ),
     )
     page = Page(

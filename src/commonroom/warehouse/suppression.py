@@ -257,7 +257,8 @@ def _eased(form: _Form) -> _Form:
         cells[number] = msgspec.structs.replace(cells[number], needs=int(found.high - found.low + _TINY))
         mine = [one for one in form.sums if number in one]
         if cells[number].sensitive and not cells[number].needs and mine:
-            hidden |= _everything(form).intersection(min(mine, key=len))
+            shortest: tuple[int, ...] = min(mine, key=len)
+            hidden |= _everything(form).intersection(shortest)
     return msgspec.structs.replace(form, cells=tuple(cells), hidden=frozenset(hidden))
 
 

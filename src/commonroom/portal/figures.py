@@ -96,6 +96,12 @@ def latest(asked: Question) -> Question:
     return msgspec.structs.replace(asked, first=max(asked.first, asked.last - timedelta(days=13)))
 
 
+def lately(asked: Question) -> Question:
+    """The same, of days the last sixty only: longer than the summer's holidays, and few for the schools of an authority."""
+    first = max(asked.first, asked.last - timedelta(days=59)) if asked.grain == "day" else asked.first
+    return msgspec.structs.replace(asked, first=first)
+
+
 def school_year(day: date) -> date:
     """The 1 September that began the school year of a day."""
     start = date(day.year, *YEAR_BEGINS)

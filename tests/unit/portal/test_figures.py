@@ -50,3 +50,11 @@ def test_a_day_of_an_address_is_one_that_others_can_be_reckoned_from(text: str) 
 
 def test_where_there_is_no_figure_nothing_is_shown() -> None:
     assert figures.value(None) is None
+
+
+@pytest.mark.parametrize(
+    ("grain", "first"), [("day", date(2027, 5, 8)), ("week", date(2026, 9, 1)), ("term", date(2026, 9, 1))]
+)
+def test_the_newest_of_many_schools_is_looked_for_among_few_days(grain: str, first: date) -> None:
+    asked = figures.Question("absence_overall", grain, date(2026, 9, 1), date(2027, 7, 6), date(2027, 7, 6))
+    assert figures.lately(asked).first == first

@@ -201,6 +201,7 @@ async def _schools(house: House, conn: Any, visit: Visit, asked: Question, code:
     """The schools of an authority by name, with their newest figures."""
     found = await _all_open(conn, code)
     urns = [one.urn for one in found]
+    asked = figures.lately(asked)
     pupils = _newest_by_unit(
         await figures.figures(house, conn, visit, asked, "school", urns, figures.HEADCOUNT)
     )

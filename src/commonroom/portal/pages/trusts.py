@@ -85,6 +85,7 @@ async def trust(
 
 async def _schools(house: House, conn: Any, visit: Visit, asked: Question, found: Trust) -> Table:
     urns = [one.urn for one in found.schools]
+    asked = figures.lately(asked)
     newest: list[dict[str, Cell]] = []
     for measure in (figures.HEADCOUNT, asked.measure):
         of = await figures.figures(house, conn, visit, asked, "school", urns, measure) if urns else []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
+import socket
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,8 +18,10 @@ from typer.testing import CliRunner
 
 from commonroom.cli import _build
 from commonroom.engines import clock
+from commonroom.hub import directory
 from commonroom.problems import Problem
-from commonroom.settings import Settings
+from commonroom.settings import HUB_ADDRESS, Settings
+from commonroom.warehouse import loader
 from commonroom.warehouse.commands import app
 from tests.unit.warehouse.house import House, enrolment
 
@@ -52,9 +56,10 @@ def test_figures_as_csv_json_and_table_and_the_status(loaded: Settings) -> None:
     rows = list(csv.DictReader(io.StringIO(run(*ASKED, "--level", "school", "--format", "csv"))))
     assert [(row["unit"], row["value"], row["numerator"]) for row in rows] == [
         (A, "9", "9"),
-        (B, "c", ""),
-        (C, "c", ""),
+        (B, "", ""),
+        (C, "", ""),
     ]
+    assert [row["symbol"] for row in rows] == ["", "c", "c"]
     (nation,) = msgspec.json.decode(run(*ASKED, "--format", "json"))
     assert (nation["unit"], nation["numerator"], nation["symbol"]) == ("E92000001", 13, None)
     assert "School 990001" in run(*ASKED, "--level", "school", "--unit", A)
@@ -88,6 +93,38 @@ def test_figures_of_one_day_as_parquet_by_the_shorter_name(loaded: Settings, tmp
         (B, None, "c"),
         (C, None, "c"),
     ]
+
+
+def test_without_a_grain_a_measure_has_the_one_that_it_is_made_by(loaded: Settings) -> None:
+    asked = ["measure", "leavers_to_education", "--on", "2026-09-07"]
+    assert run(*asked).count("year") == run(*asked, "--grain", "year").count("year")
+    assert "day" in run(*ASKED)
+
+
+def test_of_what_nothing_is_known_something_is_said(loaded: Settings) -> None:
+    asked = ["measure", "expected_joiners", "--on", "2026-09-07"]
+    done = CliRunner().invoke(app, asked, catch_exceptions=False)
+    assert "Nothing is known of expected_joiners" in done.stderr
+    pupil = ["life", "A801200001001", "--as", "analyst", "--purpose", "a test"]
+    assert "Nothing is known" in CliRunner().invoke(app, pupil, catch_exceptions=False).stderr
+    assert CliRunner().invoke(app, ASKED, catch_exceptions=False).stderr == ""
+
+
+async def test_a_hub_that_does_not_answer_is_a_problem_with_its_address(loaded: Settings, pool: Any) -> None:
+    party = "urn:commonroom:org:00000000-0000-7000-8000-000000000001"
+    named = [directory.Alias(loader.WAREHOUSE, party)]
+    async with pool.acquire() as connection:
+        await directory.publish(
+            connection, [directory.Party(party, "The warehouse", ("platform",))], named, []
+        )
+    folder = loaded.folder("run")
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        (folder / HUB_ADDRESS).write_text(address, "utf-8")
+        with pytest.raises(Problem) as caught:
+            await asyncio.to_thread(run, "replay")
+    assert (caught.value.code, caught.value.where) == ("CR-340", address)
 
 
 def test_the_tables_are_compacted_and_looked_through(loaded: Settings) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
+from commonroom.warehouse import combinations, measures
 from tests.browser import world
 
 MANY = ",".join(str(990001 + number) for number in range(100))
@@ -110,3 +111,10 @@ def test_a_trust_has_the_figures_of_its_schools_and_their_page_leads_to_it(clien
 def test_a_measure_that_a_characteristic_does_not_divide_says_so(client: httpx2.Client) -> None:
     page = client.get(f"/schools/{world.SCHOOL}?by=session&measure=persistent_absence").text
     assert "Persistent absence is not counted by session." in page
+
+
+def test_measures_made_of_others_stand_among_the_measures(client: httpx2.Client) -> None:
+    rows = {row["name"]: row for row in client.get("/measures.json").json()["tables"]["measures"]}
+    assert set(rows) == {*measures.load(), *combinations.load()}
+    assert "(headcount)" in rows["pupil_teacher_ratio"]["withheld"] + rows["places_left"]["withheld"]
+    assert 'id="places_left"' in client.get("/measures").text

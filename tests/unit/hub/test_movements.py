@@ -22,7 +22,7 @@ FAULTS = [
     ("active_from: 2020-01-01", "active_from: soon", "CR-001", 14),
     ("to: [its local authority, the department's warehouse]", "to: []", "CR-001", 6),
     ("from: {kind: school}", "from: {kind: school, sort: x}", "CR-001", 5),
-    ("    purpose: To see", "    porpoise: To see", "CR-001", 3),
+    ("    purpose: To see", "    porpoise: To see", "CR-001", 8),
     ("id: attendance", "id: Attendance Marks", "CR-001", 3),
     ("from: {kind: school}", "from: {}", "CR-051", None),
     ("from: {kind: school}", "from: {kind: school, party: urn:x}", "CR-051", None),

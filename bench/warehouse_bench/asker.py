@@ -1,9 +1,10 @@
-"""A process that asks for figures again and again, as a portal process does, until its standard input ends.
+"""A process that asks for the numbers of every school's week again and again until its standard input ends.
 
     python asker.py DATA DATABASE
 
-Each question is of what was known at another time, so that it is worked out from the facts and kept by nobody. At the end
-it prints how many it has asked.
+That is the part of a figure that reads the facts, by the reader's own way; hiding, which reads none, is left out, or it
+would be most of the time. Each question is of what was known at another time, so that nobody has kept its answer. Prints
+how many have been answered after each.
 """
 
 from __future__ import annotations
@@ -11,36 +12,39 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from commonroom.engines.database import connect
-from commonroom.identity import PUBLIC
+from commonroom.engines.duck import Duck
 from commonroom.settings import Settings
-from commonroom.warehouse import open_reader
+from commonroom.warehouse import heads, measures, organisations, periods
+from commonroom.warehouse.analytics import InProcess
+from commonroom.warehouse.school_numbers import SchoolNumbers
+from commonroom.warehouse.spans import View
 
-MEASURE, LEVEL, GRAIN = "absence_overall", "authority", "week"
+MEASURE, GRAIN = "absence_overall", "week"
 FIRST, LAST = date(2026, 9, 7), date(2026, 9, 11)
-_KNOWN = datetime(2026, 9, 21, tzinfo=UTC)
+_KNOWN = datetime(2026, 9, 21)  # noqa: DTZ001 - UTC without a zone
 
 
-async def ask(settings: Settings, stop: threading.Event) -> int:
-    """Ask until `stop` is set; how often."""
-    reader, asked = open_reader(settings), 0
+async def ask(settings: Settings, stop: threading.Event) -> None:
+    """Ask until `stop` is set."""
+    duck = Duck(settings, [settings.folder("warehouse")])
+    numbers, measure = SchoolNumbers(settings, duck, InProcess(duck)), measures.named(MEASURE)
+    week, asked = periods.between(GRAIN, FIRST, LAST, LAST), 0
     connection = await connect(settings)
     try:
         while not stop.is_set():
-            found = await reader.figures(
-                connection, PUBLIC, measure=MEASURE, level=LEVEL, grain=GRAIN, first=FIRST, last=LAST,
-                known_at=_KNOWN + timedelta(seconds=asked),
-            )  # fmt: skip
-            assert found, "the week has figures"
+            head = await heads.newest(connection)
+            known_at = _KNOWN + timedelta(seconds=asked)
+            schools = organisations.schools(settings, duck, head, LAST, known_at)
+            assert numbers.rows(measure, schools, week, View(head, known_at, LAST)), "the week has figures"
             asked += 1
             print(asked, flush=True)
     finally:
-        reader.close()
+        duck.close()
         await connection.close()
-    return asked
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Batches of 10,000 marks in 60 letters, loaded alone and beside readers: from rows to a head, from letters to a head.
 
-The readers are processes that ask for figures of the week by the reader's own way (`asker`), as portal processes do.
+The readers are processes that ask for the numbers of every school's week by the reader's own way (`asker`).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ async def measure(store: Store, days: list[date], number: int) -> dict[str, Any]
         **beside,
         "alone": alone,
         "readers": READERS,
-        "readers_figures_a_minute": asked,
+        "readers_questions_a_minute": asked,
     }
 
 
@@ -110,7 +110,7 @@ async def _load(house: House, turns: list[tuple[date, str]]) -> dict[str, Any]:
 
 @asynccontextmanager
 async def _asked(store: Store, readers: int) -> AsyncIterator[dict[str, float]]:
-    """So many processes ask meanwhile. Holds at the end how many figures all of them got in a minute."""
+    """So many processes ask meanwhile. Holds at the end how many questions of all of them were answered in a minute."""
     settings = store.settings
     asking = [
         await asyncio.create_subprocess_exec(

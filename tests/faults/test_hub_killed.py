@@ -17,7 +17,7 @@ from commonroom.exchange import Client, Envelope, Letter, Receipt, Unreachable
 from commonroom.settings import Settings
 from tests.conftest import settings_with
 from tests.hub_server import HubProcess, SmallCounty, enrolled_client, message, publish_small_county
-from tests.waiting import until_async
+from tests.waiting import until, until_async
 
 SENDERS = 6
 SECONDS = 40.0
@@ -176,7 +176,7 @@ async def test_killing_the_database_under_load_loses_nothing_and_the_hub_comes_b
                 server.start()
 
             await _suffer(load, kill_and_restart, seed=7, kills=2)
-            assert hub.healthy()
+            await asyncio.to_thread(until, hub.healthy, 30, "a hub that has its database again")
             assert hub.process.pid == first_process
             pool = await open_pool(settings, size=2)
             await _check(pool, load, await _collect_all(receiver))

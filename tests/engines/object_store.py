@@ -65,7 +65,9 @@ class ObjectStore:
     """A store with one bucket. Whoever has its `environment` gets in."""
 
     def __init__(self, folder: Path) -> None:
-        assert PACKAGES.is_dir(), "the tests' object store is not installed: run `make setup`"
+        assert PACKAGES.is_dir(), (
+            "the tests' object store is not installed: run `make .tools/moto/.installed`"
+        )
         log = folder / "moto.log"
         with log.open("w") as file:
             self._process = subprocess.Popen(

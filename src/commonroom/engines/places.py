@@ -161,7 +161,7 @@ class LocalFolder:
         ]
         checkpoints = list(log.glob(f"{until:020d}.checkpoint*.parquet"))
         if checkpoints:
-            checkpoints.append(log / "_last_checkpoint")
+            checkpoints.append(self.folder / delta_log.LAST_CHECKPOINT)
         # The folder itself is new with its first version.
         made = [self.folder] if after < delta_log.EMPTY else []
         # A file that one of these versions added and a later one of them removed may be gone already.

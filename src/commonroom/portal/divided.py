@@ -46,6 +46,17 @@ def choices() -> dict[str, str]:
     return {name: one.title for name, one in characteristics.load().items()}
 
 
+def choosing(asked: Question, shown: Division | None) -> dict[str, Any]:
+    """What the template of a unit's page needs for its choices, and to show the one made."""
+    return {
+        "asked": asked,
+        "measures": ABSENCE,
+        "grains": figures.GRAINS,
+        "characteristics": choices(),
+        "division": shown,
+    }
+
+
 async def division(
     request: AnyRequest, house: House, conn: Any, visit: Visit, asked: Question, units: list[Unit]
 ) -> Division | None:

@@ -14,10 +14,8 @@ import ibis
 from commonroom.warehouse.expressions import Expression
 from commonroom.warehouse.model import Best
 
-SLOT, WORTH = (
-    "slot",
-    "worth",
-)  # what the filled rows have besides: the slot's name or null, and what the fact is worth there
+# What the filled rows have besides: the slot's name or null, and what the fact is worth there.
+SLOT, WORTH = "slot", "worth"
 _AGAIN = "again"  # 1 for the second place that one fact fills
 _FITS = "fits"
 

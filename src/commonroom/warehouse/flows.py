@@ -5,7 +5,7 @@ cell differs from its value, is a *move*: in every sum the total moves as its pa
 for cells and attacking them, the moves are searched for: a linear programme asks for one that moves every narrow cell as
 far as it needs and costs as little as can be, where it costs to move a cell that is shown. All that moves is hidden, and
 the move itself proves that it can be otherwise. A few moves protect hundreds of cells, where an integer programme takes
-minutes; it hides a few cells more than the cheapest. Pure.
+minutes. What it finds is cheap, and not proven to be the cheapest. Pure.
 """
 
 from __future__ import annotations

@@ -23,9 +23,8 @@ from commonroom import log
 from commonroom.engines import files
 
 _SWEEP_SECONDS = 3600.0  # what was replaced is kept so long for those who read it
-_OLD_SECONDS = (
-    24 * 3600.0
-)  # and a folder that nothing declared has any more, since anything was written to it
+# And a folder that nothing declared has any more, since anything was written to it.
+_OLD_SECONDS = 24 * 3600.0
 _LOOK_SECONDS = 0.02
 _REST_SECONDS = 600.0  # between two sweeps
 _SWEPT = "swept"

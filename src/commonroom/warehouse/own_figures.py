@@ -1,6 +1,6 @@
 """The figures of a measure of one's own, by school and period, over the facts that `own_facts` grants.
 
-What stands beside them is published, with what is hidden in it (see `benchmarks`).
+What stands beside them (`own_answers`) is published, with what is hidden in it.
 """
 
 from __future__ import annotations

@@ -36,9 +36,8 @@ FOLDER = ".partials"
 _FORMAT = 2  # of what is in a stage's folder: another one is another folder
 _WAIT_SECONDS = 2.0  # for others at work: asking the facts is always right, and then sooner
 _REST_SECONDS = 60.0  # after a failure or a wait in vain
-_MOST_ROWS = (
-    100_000  # figures that are kept in memory, some 30 MB: of a county everything, of a nation what changes
-)
+# Figures that are kept in memory, some 30 MB: of a county everything, of a nation what changes.
+_MOST_ROWS = 100_000
 # The process is ending: neither what is kept nor the facts can be asked, and nothing is wrong with either.
 _ENDED = (duckdb.InterruptException, duckdb.ConnectionException)
 _ANY = 10**18  # a table version that none has reached

@@ -2,9 +2,10 @@
 
 A table is cells and sums: this total is those parts. Whoever reads it knows every sum, every cell that is shown, that no
 cell is negative, and that nothing but 0 is 0. `hide` finds the cheapest cells to hide beside the sensitive ones such that
-no hidden cell can be worked out, and no sensitive one narrowed down further than it `needs`. It is an integer programme
-whose constraints are found by attacking each proposal with linear programmes (Fischetti and Salazar-Gonzalez's method);
-what comes out has passed the attack. The same tables give the same answer in every process.
+no hidden cell can be worked out, and no sensitive one narrowed down further than it `needs`. Small tables are an integer
+programme whose constraints are found by attacking each proposal with linear programmes (Fischetti and Salazar-Gonzalez's
+method): what comes out has passed the attack. Large ones are solved by moves (`flows`), each of which proves what it hides.
+The same tables give the same answer in every process.
 
 Pure: numbers in, names of cells out. What a cell means, `publication` knows.
 """
@@ -35,7 +36,7 @@ _KEPT = 8192
 
 
 class Table(msgspec.Struct, frozen=True):
-    """What is published together. `parts_of_table` are the parts in which it is solved, finest first."""
+    """What is published together. `blocks` are the parts in which it is solved, finest first."""
 
     cells: dict[Name, Cell]
     blocks: tuple[tuple[Sum, ...], ...]

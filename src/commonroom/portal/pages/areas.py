@@ -125,14 +125,7 @@ async def authority(
         trail=(HOME, AUTHORITIES),
         section="authorities",
         stamp=await figures.stamp(house, conn, roll, own),
-        more={
-            "asked": asked,
-            "measures": figures.ABSENCE,
-            "grains": figures.GRAINS,
-            "characteristics": divided.choices(),
-            "division": division,
-            "caption": f"Local authority {found.la_code}",
-        },
+        more={**divided.choosing(asked, division), "caption": f"Local authority {found.la_code}"},
     )
     return house.answer(request, visit, page)
 
@@ -186,13 +179,7 @@ async def england(
         trail=(HOME,),
         section="england",
         stamp=await figures.stamp(house, conn, roll, own),
-        more={
-            "asked": asked,
-            "measures": figures.ABSENCE,
-            "grains": figures.GRAINS,
-            "characteristics": divided.choices(),
-            "division": division,
-        },
+        more=divided.choosing(asked, division),
     )
     return house.answer(request, visit, page)
 

@@ -72,14 +72,7 @@ async def school(
         trail=(HOME, FIND),
         section="find",
         stamp=await figures.stamp(house, conn, roll, own),
-        more={
-            "asked": asked,
-            "measures": figures.ABSENCE,
-            "grains": figures.GRAINS,
-            "characteristics": divided.choices(),
-            "division": division,
-            "caption": f"URN {found.urn}",
-        },
+        more={**divided.choosing(asked, division), "caption": f"URN {found.urn}"},
     )
     return house.answer(request, visit, page)
 

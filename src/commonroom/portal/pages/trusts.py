@@ -71,14 +71,7 @@ async def trust(
         trail=(HOME, Link("Find a school", "/find")),
         section="find",
         stamp=await figures.stamp(house, conn, roll, own),
-        more={
-            "asked": asked,
-            "measures": figures.ABSENCE,
-            "grains": figures.GRAINS,
-            "characteristics": divided.choices(),
-            "division": division,
-            "caption": "Academy trust",
-        },
+        more={**divided.choosing(asked, division), "caption": "Academy trust"},
     )
     return house.answer(request, visit, page)
 

@@ -6,6 +6,7 @@ at the edge (see `disclosure`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import ibis
@@ -15,7 +16,7 @@ from commonroom.standard import Codeset
 from commonroom.warehouse import best, characteristics, tables
 from commonroom.warehouse.characteristics import MOMENTS, PUPILS
 from commonroom.warehouse.expressions import Expression
-from commonroom.warehouse.model import Best, Measure, Within
+from commonroom.warehouse.model import Best, Elsewhere, Measure, Within
 
 _IBIS = {"DATE": "date", "BOOLEAN": "boolean", "BIGINT": "int64", "TINYINT": "int8", "TIMESTAMP": "timestamp"}
 # The tables a compiled measure reads, whatever the engine: rows of the fact log, days or moments of the periods, and
@@ -23,6 +24,8 @@ _IBIS = {"DATE": "date", "BOOLEAN": "boolean", "BIGINT": "int64", "TINYINT": "in
 NEAR = "near"  # what `within` speaks of
 FACTS, BESIDE, PERIODS, MEMBERS = "facts", "beside", "periods", "members"
 UNITS = "units"  # what the second stage reads
+LEARNER = tables.LEARNER_ID  # by which what is known elsewhere is laid beside units
+_ELSEWHERE = "elsewhere_"  # begins the names of those facts
 START, END = "start_date", "end_date"  # as every entity has them whose facts last
 
 
@@ -50,14 +53,15 @@ def of_units(measure: Measure) -> Any:
 
 
 def columns_of(measure: Measure, entity: str) -> list[str]:
-    """The columns that it reads of the fact table of its entity, or of the one beside."""
+    """The columns that it reads of the fact table of one of its entities, whatever it reads it as."""
     table = tables.of(entity)
-    each = {}
+    texts = _texts_of(measure.best) if measure.best else []
     if entity == measure.entity:
-        each = measure.each
+        texts += measure.each.values()
     elif entity == measure.beside:
-        each = measure.each_beside
-    texts = [*each.values(), *(_texts_of(measure.best) if measure.best else ())]
+        texts += measure.each_beside.values()
+    for name, one in measure.elsewhere.items():
+        texts += one.each.values() if entity == (one.entity or name) else ()
     used = {name for text in texts for name in Expression(text, measure.name).names()}
     used |= set(measure.unit)
     if measure.best is not None and entity == measure.beside:
@@ -68,6 +72,8 @@ def columns_of(measure: Measure, entity: str) -> list[str]:
         of = characteristics.named(measure.by)
         used |= {characteristics.item_of(of, entity)} if entity in (of.entity, *of.facts) else set()
     items = [name for name in table.items if name in {*used, *table.key}]
+    if entity in (measure.entity, *elsewhere_of(measure).values()) and measure.elsewhere:
+        items.append(LEARNER)
     return [*items, "valid_from", "valid_to", "weight"]
 
 
@@ -92,7 +98,18 @@ def entities_of(measure: Measure) -> dict[str, str]:
         found[NEAR] = measure.within.entity
     if measure.by is not None and not is_of_facts(measure, measure.by):
         found[PUPILS] = characteristics.named(measure.by).entity
-    return found
+    return found | elsewhere_of(measure)
+
+
+def elsewhere_of(measure: Measure) -> dict[str, str]:
+    """Of these the entities whose facts are taken of the same learners, whoever sent them."""
+    return {f"{_ELSEWHERE}{name}": one.entity or name for name, one in measure.elsewhere.items()}
+
+
+def days_after(measure: Measure, name: str) -> int:
+    """How many days after the measure's own state the facts of that name are taken."""
+    one = measure.elsewhere.get(name.removeprefix(_ELSEWHERE)) if name.startswith(_ELSEWHERE) else None
+    return one.days_after if one is not None else 0
 
 
 def _facts(measure: Measure, name: str) -> Any:
@@ -126,8 +143,14 @@ def _near(measure: Measure, facts: Any, within: Within) -> Any:
 
 
 def _state(measure: Measure, name: str = FACTS) -> Any:
-    """Facts valid on the day `on` of each period: of a key's live rows the one that began last, if it still goes on."""
+    """Facts valid on the day `on` of each period: of a key's live rows the one that began last, if it still goes on.
+
+    Of what is known elsewhere, `on` is as many days later as the measure says.
+    """
     moments = ibis.table({"on": "date", "period": "string"}, name=PERIODS)
+    if days_after(measure, name):
+        later = moments.on + ibis.interval(days=days_after(measure, name))
+        moments = moments.select("period", on=later)
     facts = _facts(measure, name)
     same = [name for name in facts.columns if name != "weight"]
     live = facts.group_by(same).aggregate(weight=facts.weight.cast("int64").sum())
@@ -144,6 +167,8 @@ def _units(measure: Measure, rows: Any) -> Any:
     units = _known(measure, rows)
     if measure.beside is not None:
         units = _with_beside(measure, units, measure.beside)
+    for name, one in measure.elsewhere.items():
+        units = _with_elsewhere(measure, units, name, one)
     return _populated(measure, units)
 
 
@@ -163,6 +188,8 @@ def _known(measure: Measure, rows: Any) -> Any:
         )
         for name, text in measure.each.items()
     }
+    if measure.elsewhere:
+        totals[LEARNER] = rows[LEARNER].max()  # of one pupil of one school it is one
     return rows.group_by(same).aggregate(**totals)
 
 
@@ -186,10 +213,27 @@ def _with_beside(measure: Measure, units: Any, beside: str) -> Any:
         )
         for name, text in measure.each_beside.items()
     }
-    others = rows.group_by(same).aggregate(**totals)
+    return _laid_beside(units, rows.group_by(same).aggregate(**totals), same)
+
+
+def _with_elsewhere(measure: Measure, units: Any, name: str, one: Elsewhere) -> Any:
+    """Units with what all facts of another entity say of their learners; 0 where they say nothing."""
+    rows = _state(measure, f"{_ELSEWHERE}{name}")
+    totals = {
+        total: Expression(text, f"measure {measure.name}, elsewhere {name}, {total}").compile(
+            rows, None, _codesets(one.entity or name), has_max=True
+        )
+        for total, text in one.each.items()
+    }
+    same = ["period", LEARNER]
+    return _laid_beside(units, rows.group_by(same).aggregate(**totals), same)
+
+
+def _laid_beside(units: Any, others: Any, same: Sequence[str]) -> Any:
+    """Units with the numbers of others that are the same; 0 where there is none."""
     joined = units.left_join(others, same, rname="other_{name}")
-    known = {name: joined[name].fill_null(0) for name in measure.each_beside}
-    return joined.select(*same, *measure.each, **known)
+    known = {name: joined[name].fill_null(0) for name in others.columns if name not in same}
+    return joined.select(*units.columns, **known)
 
 
 def _looked_up(measure: Measure, rows: Any, entities: tuple[str, ...]) -> Any:

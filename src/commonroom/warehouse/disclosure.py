@@ -67,10 +67,8 @@ def show(measure: Measure, parts: Counted, *, hidden: bool) -> Shown:
 
 def nothing(measure: Measure) -> Shown:
     """What is shown where there is no unit at all."""
-    is_unknown = measure.shown_as == "count" or measure.taken in (
-        "at the end of the period",
-        "on 31 March",
-    )
+    is_later = measure.taken in ("at the end of the period", "on 31 March") or measure.days_after > 0
+    is_unknown = measure.shown_as == "count" or is_later
     return Shown(None, None, None, NOT_AVAILABLE if is_unknown else NOT_APPLICABLE)
 
 

@@ -5,6 +5,7 @@
     sum(missed), count(missed * 10 >= possible)                         over the rows of a stage; conditions count as 1 or 0
     leaving_date >= days_before(on, 60)     so many days earlier
     admission_year == next_academic_year(on)     the name of the academic year of a day, or of the one after: 2026/27
+    max(whole(result) if subject == 'REA' else 0)     a text of digits as a number; the largest (of `elsewhere` alone)
     sum(hundredths(hours) * 100 // hundredths(full) if end is None else 0)     decimals become whole hundredths
 
 All arithmetic is on whole numbers, so that every engine gives the same answer to the last digit.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ibis
@@ -33,7 +34,10 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
 }  # fmt: skip
 TOTALS = ("sum", "count")
+_MAX = "max"
 _HUNDREDTHS = "hundredths"
+_WHOLE = "whole"
+_DIGITS = "^[0-9]{1,9}$"
 # Of a day, the name of its academic year ("2026/27") and of the one after: how far on from the year of the day each is.
 _YEARS = {"academic_year": 0, "next_academic_year": 1}
 _SEPTEMBER = 9
@@ -57,13 +61,22 @@ class Expression:
         functions = {id(node.func) for node in ast.walk(self.tree) if isinstance(node, ast.Call)}
         return {n.id for n in ast.walk(self.tree) if isinstance(n, ast.Name) and id(n) not in functions}
 
-    def compile(self, columns: Any, weight: Any = None, codesets: Mapping[str, Codeset] | None = None) -> Any:
+    def compile(
+        self,
+        columns: Any,
+        weight: Any = None,
+        codesets: Mapping[str, Codeset] | None = None,
+        *,
+        has_max: bool = False,
+    ) -> Any:
         """The Ibis value over the columns of the table `columns`.
 
         `weight` is what each row counts for in `sum` (1 when None); `codesets` are those of the code items by column.
+        `has_max`: the largest may be asked for, which is no sum: not of what is added up later.
         Raises Problem CR-062 where the text uses anything else than the language has.
         """
-        return _Compiler(self, columns, weight, codesets or {}).value(self.tree)
+        totals = (*TOTALS, _MAX) if has_max else TOTALS
+        return _Compiler(self, columns, weight, codesets or {}, totals).value(self.tree)
 
     def problem(self, detail: str) -> Problem:
         """What is wrong with it."""
@@ -77,9 +90,15 @@ class Expression:
 
 class _Compiler:
     def __init__(
-        self, expression: Expression, columns: Any, weight: Any, codesets: Mapping[str, Codeset]
+        self,
+        expression: Expression,
+        columns: Any,
+        weight: Any,
+        codesets: Mapping[str, Codeset],
+        totals: Sequence[str],
     ) -> None:
         self.expression, self.columns, self.weight, self.codesets = expression, columns, weight, codesets
+        self.totals = totals
 
     def value(self, node: ast.expr) -> Any:
         match node:
@@ -116,7 +135,12 @@ class _Compiler:
                 return self._column(column) - ibis.interval(days=days)
             case ast.Compare(left=left, ops=[op], comparators=[right]):
                 return self._comparison(left, op, right)
-            case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in TOTALS:
+            case ast.Call(func=ast.Name(id=name), args=[ast.Name(id=column)], keywords=[]) if name == _WHOLE:
+                text = self._column(column)
+                if not text.type().is_string():
+                    raise self.expression.problem(f"`{column}` is no text")
+                return _whole(text)
+            case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in self.totals:
                 return self._total(name, argument)
         raise self.expression.problem(f"the language has no such thing as `{ast.unparse(node)}`")
 
@@ -178,7 +202,14 @@ class _Compiler:
         elif name == "count":
             raise self.expression.problem("`count` counts where a condition holds; write one")
         number = value.cast("int64")
+        if name == _MAX:
+            return number.max()
         return (number if self.weight is None else number * self.weight).sum()
+
+
+def _whole(text: Any) -> Any:
+    """A text of digits as a number, nothing for any other: what no engine could cast is taken out before it is."""
+    return ibis.ifelse(text.re_search(_DIGITS), text, ibis.null("string")).cast("int64")
 
 
 def _academic_year(day: Any, further: int) -> Any:

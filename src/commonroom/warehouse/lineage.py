@@ -173,9 +173,13 @@ class Tracer:
         inside = {urn for urn, one in release.schools.items() if one.group(wanted.level)[0] == wanted.unit}
         closed = not wanted.tells or self._hidden_beneath(wanted, release, inside, view)
         members = pa.table({"code": pa.array(sorted(inside), pa.string())})
-        entities = dict.fromkeys([*compilation.entities_of(wanted.measure).values(), organisations.ENTITY])
+        entities = dict.fromkeys([*_counted(wanted.measure), organisations.ENTITY])
         origins = [self._origin(entity, wanted, members, closed, view) for entity in entities]
-        return origins, closed
+        # Who sent what is known elsewhere of a school's pupils would tell where they came from or went to, to a school
+        # with a right to its own facts too: of these entities the version alone is told.
+        others = dict.fromkeys(compilation.elsewhere_of(wanted.measure).values())
+        untold = [one for one in others if one not in entities]
+        return origins + [Origin(one, view.head.tables.get(one), None, None) for one in untold], closed
 
     def _origin(self, entity: str, wanted: Wanted, members: Any, closed: bool, view: View) -> Origin:
         table = tables.of(entity)
@@ -273,13 +277,19 @@ def _within(measure: Measure, period: Period, grains: Sequence[Grain], view: Vie
 def _of_the_same_facts(measure: Measure) -> list[Measure]:
     """Of every other family with a measure that reads an entity of this one's, the first measure."""
     mine = {one.name for one in measures.family(measure)}
-    entities = set(compilation.entities_of(measure).values())
+    entities = _counted(measure)
     wholes = {
         measures.family(one)[0].name: measures.family(one)[0]
         for one in measures.load().values()
-        if one.name not in mine and entities & set(compilation.entities_of(one).values())
+        if one.name not in mine and entities & _counted(one)
     }
     return list(wholes.values())
+
+
+def _counted(measure: Measure) -> set[str]:
+    """The entities whose messages are counted: what is taken from elsewhere is not."""
+    entities, elsewhere = compilation.entities_of(measure), compilation.elsewhere_of(measure)
+    return {entity for name, entity in entities.items() if name not in elsewhere}
 
 
 def _places_inside(level: Level, unit: str, release: Release, inside: set[str]) -> set[Place]:

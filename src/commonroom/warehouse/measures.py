@@ -14,11 +14,13 @@ from commonroom.standard.holders import AUTHORITIES
 from commonroom.warehouse import characteristics
 from commonroom.warehouse.compilation import END, START, expression, is_of_facts
 from commonroom.warehouse.model import Best, Measure, Tells
+from commonroom.warehouse.tables import LEARNER_ITEM
 
 add_codes({"CR-063": "There is no such figure"})
 
 FOLDER = Path(__file__).parent / "measures"
 _BY = " by "
+MAX_DAYS_AFTER = 1_100  # three years
 
 
 @cache
@@ -181,6 +183,8 @@ def _check(measure: Measure, path: Path) -> None:
             raise _fault(path, "`within` is of facts of the period, and of another entity")
     if measure.best is not None:
         _check_best(measure, measure.best, path)
+    if measure.elsewhere:
+        _check_elsewhere(measure, path)
     if measure.taken == "on 31 March" and measure.grains != ("year",):
         raise _fault(path, "what is taken on 31 March has years alone")
     if is_of_authorities(measure) and {"school", "trust"} & set(measure.levels):
@@ -203,6 +207,22 @@ def _check_best(measure: Measure, best: Best, path: Path) -> None:
         if said & known:
             raise _fault(path, f"two entities have {', '.join(sorted(said & known))}")
         known |= said
+
+
+def _check_elsewhere(measure: Measure, path: Path) -> None:
+    entities = standard.load().entities
+    if LEARNER_ITEM not in measure.unit or measure.taken == "over the period":
+        raise _fault(path, "`elsewhere` is for a state, of units with the pupil's UPN among their items")
+    names = [*measure.each, *measure.each_beside]
+    for name, one in measure.elsewhere.items():
+        other = entities.get(one.entity or name)
+        if other is None or LEARNER_ITEM not in other.by_name or not name.isidentifier() or not one.each:
+            raise _fault(path, f"`elsewhere` {name}: it is of an entity with a UPN")
+        if not 0 <= one.days_after <= MAX_DAYS_AFTER:
+            raise _fault(path, f"`elsewhere` {name}: `days_after` is 0 to {MAX_DAYS_AFTER}")
+        names += one.each
+    if len(set(names)) < len(names):
+        raise _fault(path, "two things that are known of a unit have one name")
 
 
 def _check_bonds(found: dict[str, Measure], folder: Path) -> None:

@@ -52,6 +52,16 @@ class Best(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     twice: str | None = None  # which facts fill two places
 
 
+class Elsewhere(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is known of the same learner in all facts of an entity, whichever school or body sent them."""
+
+    each: dict[str, str]  # what is taken of it, whole numbers; 0 where nothing is known
+    days_after: int = (
+        0  # its state so many days after that of the measure: before that day there is no figure
+    )
+    entity: str = ""  # where two are of the same entity, on two days, their names differ
+
+
 class Tells(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Subtracted from its base, it tells how many these groups of the base by a characteristic are together."""
 
@@ -96,6 +106,8 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     beside: str | None = None
     each_beside: dict[str, str] = {}
     best: Best | None = None  # of the facts beside
+    # By entity, or by another name. Joined by our own key of the learner, so to a state of what has a UPN.
+    elsewhere: dict[str, Elsewhere] = {}
     # What else its figures are bound to by sums, so that they are hidden together (see `publication`).
     sum_of: tuple[str, ...] = ()  # the measures that add up to it, over the same denominator
     base: str | None = None  # the measure whose figure is its denominator
@@ -108,3 +120,8 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     by: str | None = None
     # Of an organisation's own measure alone: the published one that is shown beside it.
     benchmark: str | None = None
+
+    @property
+    def days_after(self) -> int:
+        """How many days after its state it is known: when what it takes from elsewhere is."""
+        return max((one.days_after for one in self.elsewhere.values()), default=0)

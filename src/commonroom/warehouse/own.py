@@ -38,12 +38,12 @@ MAX_DAYS_NEAR = 366
 MAX_SLOTS, MAX_PLACES = 8, 20
 EXAMPLES = Path(__file__).parent / "own_examples"
 _PATH = Path("own measure.yaml")
-# What an own measure may say; the rest binds published ones to each other.
+# What an own measure may say; the rest binds published ones to each other. (`elsewhere` is refused with its own reason.)
 _FOR_OWN = frozenset(
     (
         "name", "title", "meaning", "source", "entity", "taken", "unit", "each", "numerator", "shown_as", "levels",
         "grains", "suppression", "population", "denominator", "decimals", "scale", "times", "within", "place", "beside",
-        "each_beside", "best", "adds_up_over_time", "benchmark",
+        "each_beside", "best", "elsewhere", "adds_up_over_time", "benchmark",
     )
 )  # fmt: skip
 _NOT_FOR_OWN = {one.name: one.default for one in msgspec.structs.fields(Measure) if one.name not in _FOR_OWN}
@@ -125,6 +125,10 @@ def _proved(text: str, path: Path) -> Measure:
         raise _fault("its name is small letters, digits and underscores, three to forty-one of them")
     if measure.name in measures.load() or measure.name in combinations.load():
         raise _fault("a published measure has that name")
+    if measure.elsewhere:
+        raise _fault(
+            "`elsewhere` would link what other bodies say of your pupils, which is for published measures"
+        )
     others = [name for name, usual in _NOT_FOR_OWN.items() if getattr(measure, name) != usual]
     if others:
         raise _fault(f"`{others[0]}` is for published measures")

@@ -64,24 +64,25 @@ class SchoolNumbers:
             if kept is not None:
                 return [row for row in kept if row["member"] in schools]
         sources = {
-            name: self._source(measure, entity, wanted, view, is_dated=name == FACTS)
+            name: self._source(measure, name, entity, wanted, view)
             for name, entity in compilation.entities_of(measure).items()
         }
         names = pa.array(sorted(schools), pa.string())
         members = pa.table({"school": names, "member": names})
-        beside = {PERIODS: period_rows(measure, wanted), MEMBERS: members}
+        beside = {PERIODS: period_rows(measure, wanted, view.today), MEMBERS: members}
         if measure.by is not None:
             beside[MOMENTS] = moments(measure, wanted, view)
         return self._engine.rows(measure, sources, beside)
 
     def _source(
-        self, measure: Measure, entity: str, wanted: Sequence[Period], view: View, *, is_dated: bool
+        self, measure: Measure, name: str, entity: str, wanted: Sequence[Period], view: View
     ) -> Source:
         """The facts that can matter: of these days and times, from the files that may hold them."""
         last = max(period.end for period in wanted)
         if measure.within is not None and measure.within.entity == entity:
             last += timedelta(days=measure.within.days)
-        is_flow = measure.taken == "over the period" and is_dated
+        last += timedelta(days=compilation.days_after(measure, name))
+        is_flow = measure.taken == "over the period" and name == FACTS
         first = min(period.start for period in wanted) if is_flow else date.min
         files = (
             file.path

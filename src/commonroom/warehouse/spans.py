@@ -6,7 +6,7 @@ Pure, but for the calendar of the standard.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -31,6 +31,9 @@ class View(msgspec.Struct, frozen=True):
     head: Head
     known_at: datetime | None
     today: date
+    # Of figures that are released, not live: the moment of the release (UTC), and whether a day is released by itself.
+    released: datetime | None = None
+    is_of_day: bool = False
 
 
 def time_of(measure: Measure, period: Period) -> str:
@@ -76,7 +79,7 @@ def all_of_term(
     measure: Measure, term: tuple[date, date], asked: Sequence[Period], view: View
 ) -> list[Period]:
     """The periods of a release."""
-    if not measure.adds_up_over_time:
+    if not measure.adds_up_over_time or view.is_of_day:
         return list(asked)
     return [one for grain in GRAINS for one in periods.between(grain, *term, view.today)]
 
@@ -117,13 +120,16 @@ def days(measure: Measure, wanted: Sequence[Period]) -> dict[str, list[date]]:
     return {time_of(measure, period): period.term_days() if by_terms else period.days() for period in wanted}
 
 
-def period_rows(measure: Measure, wanted: Sequence[Period]) -> Any:
-    """What the compiled measure joins to: every day of each period, or the one day on which its state is taken."""
+def period_rows(measure: Measure, wanted: Sequence[Period], today: date | None = None) -> Any:
+    """What the compiled measure joins to: every day of each period, or the one day on which its state is taken.
+
+    `today` is for a measure that is known only so many days after its state.
+    """
     if measure.taken == "over the period":
         rows = [(day, name) for name, mine in days(measure, wanted).items() for day in mine]
         name = "day"
     else:
-        begun = [one for one in wanted if _has_come(measure, one)]
+        begun = [one for one in wanted if _has_come(measure, one) and _is_known(measure, one, today)]
         rows = list(dict.fromkeys((state_day(measure, period), time_of(measure, period)) for period in begun))
         name = "on"
     when, names = [day for day, _ in rows], [period for _, period in rows]
@@ -135,3 +141,10 @@ def _has_come(measure: Measure, period: Period) -> bool:
     if measure.taken == AT_THE_END:
         return period.is_over
     return state_day(measure, period) <= period.last_school_day
+
+
+def _is_known(measure: Measure, period: Period, today: date | None) -> bool:
+    """Whether the last day on which it takes something from elsewhere is over."""
+    if not measure.days_after:
+        return True
+    return today is not None and state_day(measure, period) + timedelta(days=measure.days_after) < today

@@ -278,18 +278,21 @@ def _by_entity(readings: Sequence[Reading]) -> dict[str, list[Change]]:
 
 
 async def _with_learners(connection: Any, changes: Mapping[str, list[Change]]) -> dict[str, list[Change]]:
-    """The same changes with our own key of the pupil in each; pupils met for the first time get one."""
+    """The same changes with our own key of the pupil in each; pupils met for the first time get one.
+
+    Of a child whom its authority tells of without a UPN there is none.
+    """
     made = {entity: tables.of(entity) for entity in changes}
     upns = {
         entity: [_upn(made[entity], change.fact) for change in many]
         for entity, many in changes.items()
         if made[entity].names_learner
     }
-    keys = await learner_keys(connection, {upn for many in upns.values() for upn in many})
+    keys = await learner_keys(connection, {upn for many in upns.values() for upn in many if upn})
     known = {upn: str(key) for upn, key in keys.items()}
     return {
         entity: [
-            Change(msgspec.structs.replace(change.fact, learner_id=known[upn]), change.withdrawn)
+            Change(msgspec.structs.replace(change.fact, learner_id=known.get(upn or "")), change.withdrawn)
             for change, upn in zip(many, upns[entity], strict=True)
         ]
         if entity in upns
@@ -298,8 +301,8 @@ async def _with_learners(connection: Any, changes: Mapping[str, list[Change]]) -
     }
 
 
-def _upn(table: FactTable, fact: Fact) -> str:
-    upn: str = fact.items[table.items.index(tables.LEARNER_ITEM)]
+def _upn(table: FactTable, fact: Fact) -> str | None:
+    upn: str | None = fact.items[table.items.index(tables.LEARNER_ITEM)]
     return upn
 
 

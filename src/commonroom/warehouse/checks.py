@@ -30,7 +30,7 @@ _WITHOUT_LINEAGE = """
 SELECT count(*) AS n FROM facts
 WHERE message IS NULL OR sender IS NULL OR known_from IS NULL OR weight NOT IN (-1, 0, 1)
 """
-_WITHOUT_LEARNER = "SELECT count(*) AS n FROM facts WHERE learner_id IS NULL"
+_WITHOUT_LEARNER = "SELECT count(*) AS n FROM facts WHERE learner_id IS NULL AND upn IS NOT NULL"
 
 
 class Checked(msgspec.Struct, frozen=True):

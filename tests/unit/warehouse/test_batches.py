@@ -14,7 +14,7 @@ from commonroom.engines import delta
 from commonroom.engines.duck import Duck
 from commonroom.exchange import Letter
 from commonroom.settings import Settings
-from commonroom.warehouse import heads, tables
+from commonroom.warehouse import checks, heads, tables
 from tests.unit.warehouse.house import REGISTERS, House, enrolment, mark, upn
 
 A, B = "990001", "990002"
@@ -381,3 +381,24 @@ async def test_who_holds_a_record_speaks_for_it_whatever_the_entity(house: House
         said = await refusal(house, house.letter(A, "child", [{**child, "la": odd}]))
         assert "not in the register" in said
         assert odd not in said
+
+
+async def test_a_child_without_a_upn_is_loaded_without_our_key_of_a_learner(
+    pool: Any, settings: Settings
+) -> None:
+    placed = {"la": "997", "entry_date": "2026-01-05", "valid_from": "2026-01-05", "version": 1}
+    async with pool.acquire() as connection:
+        house = await House(connection, settings, [A]).open("997")
+        outcome = await house.load(
+            house.letter(
+                "997", "la_placement", [{**placed, "child": "1"}, {**placed, "child": "2", "upn": upn(2)}]
+            ),
+            house.letter("997", "la_placement", withdrawn=[{**placed, "child": "3"}]),
+        )
+        assert (outcome.findings, outcome.rows) == (0, {"la_placement": 3})
+        rows = await stored(house, "la_placement")
+        keys = {row["child"]: row["learner_id"] for row in rows}
+        assert keys["2"]
+        assert (keys["1"], keys["3"]) == (None, None)
+        (checked,) = checks.verify(settings, house.duck, await heads.newest(connection))
+        assert checked.faults == []

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 
 import msgspec
 
-from commonroom.engines import delta
+from commonroom.engines import clock, delta
 from commonroom.engines.duck import Duck
 from commonroom.settings import Settings
 from commonroom.warehouse import tables
@@ -15,6 +15,7 @@ from commonroom.warehouse.heads import Head
 from commonroom.warehouse.model import Level
 
 ENTITY = "organisation"
+Stay = tuple[datetime | None, datetime | None]  # from when until when; None: ever since, and on
 COUNTRY = ("E92000001", "England")
 _COLUMNS = [
     "organisation", "urn", "name", "la_code", "la_name", "region_code", "region_name", "trust_uid", "trust_name",
@@ -38,6 +39,17 @@ FROM (
     HAVING sum(weight) > 0
 ) AS live
 QUALIFY row_number() OVER (PARTITION BY urn ORDER BY {order}) = 1
+"""
+
+# What it has said of the authority of schools that passed from one to another, and since when.
+_AUTHORITIES = """
+SELECT urn, la_code, valid_from, min(known_from) AS known_from, max(known_position) AS known_position
+FROM ({facts}) AS facts
+GROUP BY urn, la_code, valid_from
+HAVING sum(weight) > 0
+WINDOW of_school AS (PARTITION BY urn)
+QUALIFY max(coalesce(la_code, '')) OVER of_school <> min(coalesce(la_code, '')) OVER of_school
+ORDER BY urn, valid_from, known_position
 """
 
 
@@ -84,6 +96,38 @@ def schools(
         _SCHOOLS.format(columns=", ".join(_COLUMNS), facts=facts, order=SPOKEN_FIRST), [on, on]
     )
     return {row["urn"]: School(**row) for row in found}
+
+
+def stays(settings: Settings, duck: Duck, head: Head, on: date, known_at: datetime | None) -> dict[str, Stay]:
+    """From when until when schools were where they are on a day; those alone that passed from one authority to another.
+
+    UTC without a zone; None: as far as the register goes. A school has passed when the register has said so, too.
+    """
+    version = head.tables.get(ENTITY)
+    if version is None:
+        return {}
+    table = tables.of(ENTITY)
+    files = [file.path for file in delta.files_of(table.folder(settings), version)]
+    columns = ["urn", "la_code", "valid_from", "weight", "known_from", "known_position"]
+    facts = table.relation(files, columns, f"urn IS NOT NULL{known(known_at)}")
+    found: dict[str, Stay] = {}
+    last: dict[str, str | None] = {}
+    for row in duck.query(_AUTHORITIES.format(facts=facts)):
+        urn, code = row["urn"], row["la_code"]
+        if urn in last and last[urn] != code:
+            passed = max(row["known_from"], _midnight(row["valid_from"]))
+            since, until = found[urn]
+            if row["valid_from"] <= on:
+                found[urn] = passed, None
+            elif until is None:
+                found[urn] = since, passed
+        found.setdefault(urn, (None, None))
+        last[urn] = code
+    return found
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), clock.ENGLAND).astimezone(UTC).replace(tzinfo=None)
 
 
 def known(known_at: datetime | None) -> str:

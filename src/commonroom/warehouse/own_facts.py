@@ -1,13 +1,15 @@
 """Over whose facts the measures of an organisation's own run: what the policy `warehouse.own` grants, sender by sender.
 
 A body counts what it holds anyway, so that its own measures tell it nothing new: what it sent itself; of its schools, an
-authority what a movement in force brings to it, a trust, which is its academies in law, all. Whose a school is says the
-register as at the period. Who sent a record decides, not the school that the record names.
+authority what a movement in force brings to it and has brought since the school is its own (`brought`), a trust, which is
+its academies in law and has their records from when they came with them, all. Whose a school is says the register as at
+the period. Who sent a record decides, not the school that the record names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -18,17 +20,13 @@ from commonroom.access import Scope
 from commonroom.engines.duck import Duck
 from commonroom.identity import Principal
 from commonroom.ids import alias_urn
-from commonroom.warehouse.organisations import School
+from commonroom.warehouse import brought
+from commonroom.warehouse.brought import ALWAYS, EARLIEST, LATEST, Movement, Span
+from commonroom.warehouse.organisations import School, Stay
 
 DATASET = "warehouse.own"
 ITS_AUTHORITY = "its local authority"
 
-# In force: approved, not suspended, on one of its days by the domain clock.
-_MOVEMENTS = """
-SELECT sender_kind, sender_party, types, hub.rank_of(classification) AS needs
-FROM hub.active_movement
-WHERE $1 = ANY (recipients)
-"""
 # Whoever has no evidence of protection has the lowest rank.
 _PARTIES = """
 SELECT p.urn, p.kinds, coalesce(e.rank, 0) AS rank,
@@ -46,15 +44,7 @@ class Sender(msgspec.Struct, frozen=True):
     urn: str
     authority: str | None
     trust: str | None
-
-
-class Movement(msgspec.Struct, frozen=True):
-    """What of a movement in force says which records it brings to the sender's local authority."""
-
-    sender_kind: str | None
-    sender_party: str | None
-    entities: frozenset[str]
-    needs: int  # the rank of protection
+    stay: Span = Span(EARLIEST)  # with this authority
 
 
 class Directory(msgspec.Struct, frozen=True):
@@ -65,32 +55,36 @@ class Directory(msgspec.Struct, frozen=True):
     kinds: Mapping[str, frozenset[str]]
     ranks: Mapping[str, int]
 
-    def brings(self, sender: Sender, entity: str) -> bool:
-        """Whether a movement in force brings the sender's records of the entity to its local authority.
+    def brings(self, sender: Sender, entity: str) -> tuple[Span, ...]:
+        """When movements brought the sender's records of the entity to its local authority; never, unless one does today.
 
         As the hub does, only where the authority is known to protect them as well as the sender.
         """
         rank = self.ranks.get(sender.authority or "", 0)
-        return any(
-            entity in movement.entities
-            and rank >= max(movement.needs, self.ranks.get(sender.party, 0))
-            and (
-                movement.sender_kind in self.kinds.get(sender.party, ())
-                or movement.sender_party in self.names.get(sender.party, ())
-            )
-            for movement in self.movements
-        )
+        mine = [one for one in self.movements if entity in one.entities and self._is_from(one, sender)]
+        if not any(
+            one.is_in_force and rank >= max(one.needs, self.ranks.get(sender.party, 0)) for one in mine
+        ):
+            return ()
+        spans = (span.within(sender.stay) for one in mine for span in one.spans)
+        return brought.joined(span for span in spans if span is not None)
+
+    def _is_from(self, movement: Movement, sender: Sender) -> bool:
+        return movement.sender_kind in self.kinds.get(
+            sender.party, ()
+        ) or movement.sender_party in self.names.get(sender.party, ())
 
 
 # Stands for all whom the register does not name: facts are granted of them where they are of anybody.
 ANYBODY = Sender("anybody", "", None, None)
 _OFFERED = ("entity", "sender", "brought_to", "trust", "area")
+Spans = tuple[Span, ...]
 
 
 class Granted(msgspec.Struct, frozen=True):
     """Whose facts of each entity count, as at one time."""
 
-    senders: Mapping[str, frozenset[str]]  # by entity
+    senders: Mapping[str, Mapping[str, Spans]]  # by entity: each sender with the times whose facts count
     left_out: frozenset[str]  # entities that some of the asker's schools hold and no movement brings
 
     def of_anybody(self, entity: str) -> bool:
@@ -98,8 +92,10 @@ class Granted(msgspec.Struct, frozen=True):
         return ANYBODY.party in self.senders[entity]
 
 
-async def senders_of(connection: Any, schools: Mapping[str, School]) -> list[Sender]:
-    """The parties of schools, with those of their authorities and trusts."""
+async def senders_of(
+    connection: Any, schools: Mapping[str, School], stays: Mapping[str, Stay] | None = None
+) -> list[Sender]:
+    """The parties of schools, with those of their authorities and trusts; `stays` as `organisations.stays` has them."""
     authorities = {one.la_code for one in schools.values() if one.la_code}
     trusts = {one.trust_uid for one in schools.values() if one.trust_uid}
     names = [alias_urn("la", code) for code in sorted(authorities)]
@@ -111,24 +107,20 @@ async def senders_of(connection: Any, schools: Mapping[str, School]) -> list[Sen
             one.urn,
             parties.get(alias_urn("la", one.la_code)) if one.la_code else None,
             parties.get(alias_urn("group", one.trust_uid)) if one.trust_uid else None,
+            _span(*(stays or {}).get(one.urn, (None, None))),
         )
         for one in schools.values()
         if one.party
     ]
 
 
+def _span(since: datetime | None, until: datetime | None) -> Span:
+    return Span(since or EARLIEST, until or LATEST)
+
+
 async def directory(connection: Any, senders: Iterable[Sender]) -> Directory:
     """What is in force now between these senders and their authorities."""
-    events = standard.load().events
-    movements = tuple(
-        Movement(
-            row["sender_kind"],
-            row["sender_party"],
-            frozenset(name for kind in row["types"] if kind in events for name in events[kind].entities),
-            row["needs"],
-        )
-        for row in await connection.fetch(_MOVEMENTS, ITS_AUTHORITY)
-    )
+    movements = await brought.movements_to(connection, ITS_AUTHORITY)
     wanted = {one.party for one in senders} | {one.authority for one in senders if one.authority}
     by_name = any(movement.sender_party for movement in movements)
     rows = await connection.fetch(_PARTIES, sorted(wanted), by_name)
@@ -154,11 +146,14 @@ def granted(
     others = [one for one in senders if one.party != party] + [
         next((one for one in senders if one.party == party), Sender(party, "", None, None))
     ]
+    spans = {(name, one.party): known.brings(one, name) for name in names for one in others}
+    # Each sender twice: as one whose records a movement brings, and as one who is who it is, whatever is brought.
     rows = [
-        (name, one.party, one.authority if known.brings(one, name) else None, one.trust, area)
+        (name, one.party, authority, one.trust, area)
         for name in names
         for area in (standard.load().entities[name].area,)
         for one in (*others, ANYBODY)
+        for authority in ((None, one.authority) if spans.get((name, one.party)) else (None,))
     ]
     offered = pa.table(
         {
@@ -166,18 +161,19 @@ def granted(
             for column, values in zip(_OFFERED, zip(*rows, strict=True), strict=True)
         }
     )
-    sql = f"SELECT entity, sender FROM offered WHERE {scope.sql}"  # noqa: S608 - the compiled policy
-    found: dict[str, set[str]] = {name: set() for name in names}
+    sql = f"SELECT entity, sender, brought_to FROM offered WHERE {scope.sql}"  # noqa: S608 - the compiled policy
+    found: dict[str, dict[str, Spans]] = {name: {} for name in names}
     for row in duck.query(sql, scope.params, {"offered": offered}):
-        found[row["entity"]].add(row["sender"])
-    found = {name: {ANYBODY.party} if ANYBODY.party in mine else mine for name, mine in found.items()}
+        mine, sender = found[row["entity"]], row["sender"]
+        mine[sender] = ALWAYS if row["brought_to"] is None else mine.get(sender, spans[row["entity"], sender])
+    found = {name: {ANYBODY.party: ALWAYS} if ANYBODY.party in mine else mine for name, mine in found.items()}
     theirs = {one.party for one in senders if one.authority == party}
     left_out = {
         name
         for name in names
-        if of_schools(name) and ANYBODY.party not in found[name] and theirs - found[name]
+        if of_schools(name) and ANYBODY.party not in found[name] and theirs - found[name].keys()
     }
-    return Granted({name: frozenset(mine) for name, mine in found.items()}, frozenset(left_out))
+    return Granted(found, frozenset(left_out))
 
 
 def of_schools(entity: str) -> bool:

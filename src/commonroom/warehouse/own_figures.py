@@ -23,6 +23,7 @@ from commonroom.identity import Principal
 from commonroom.problems import Problem
 from commonroom.settings import Settings
 from commonroom.warehouse import (
+    brought,
     compilation,
     disclosure,
     heads,
@@ -33,6 +34,7 @@ from commonroom.warehouse import (
     periods,
     tables,
 )
+from commonroom.warehouse.brought import Brought
 from commonroom.warehouse.compilation import FACTS, MEMBERS, NEAR, PERIODS
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.model import Grain, Measure
@@ -45,6 +47,8 @@ from commonroom.warehouse.turnstile import Turnstile
 MAX_DAYS = 800
 LARGEST = 10**15
 ALL = "all"  # the unit of all schools together
+_NOT_BROUGHT = "No movement in force brings these records of your schools to you."
+_EARLIER = "Some of these records of your schools are from times when no movement brought them to you."
 
 
 class OwnFigure(msgspec.Struct, frozen=True):
@@ -112,7 +116,8 @@ async def figures(
         # As of published figures, whose a school is says the register at the end of what has come of the term.
         on = max(one.last_school_day for one in periods.between("term", *term, today) or mine)
         known = await asyncio.to_thread(organisations.schools, settings, duck, head, on, moment)
-        registers.append((mine, known, await own_facts.senders_of(connection, known)))
+        stays = await asyncio.to_thread(organisations.stays, settings, duck, head, on, moment)
+        registers.append((mine, known, await own_facts.senders_of(connection, known, stays)))
     directory = await own_facts.directory(connection, [one for _, _, senders in registers for one in senders])
     entities = compilation.entities_of(measure).values()
     shares = []
@@ -122,14 +127,15 @@ async def figures(
         )
         shares.append(_Share(mine, known, _whole(measure, may, senders)))
     joined = _joined(shares)
-    found = await (turnstile or Turnstile()).through(
+    found, earlier = await (turnstile or Turnstile()).through(
         (DATASET, kept.text, head.number, today, tuple(wanted), moment, _rights(joined)),
         lambda: _computed(settings, duck, measure, head, joined, moment),
     )
     schools = _schools(measure, shares)
     await access.audit(connection, principal, DATASET, purpose, len(found), schools)
     left_out = sorted({name for share in shares for name in share.granted.left_out})
-    return OwnFigures(tuple(found), schools, tuple(map(_left_out, left_out)))
+    untold = [(entity, _NOT_BROUGHT) for entity in left_out] + [(entity, _EARLIER) for entity in earlier]
+    return OwnFigures(tuple(found), schools, tuple(_left_out(*one) for one in untold))
 
 
 def _grain(measure: Measure, grain: str) -> Grain | None:
@@ -141,8 +147,9 @@ def _whole(measure: Measure, may: Granted, senders: Sequence[Sender]) -> Granted
     entities = compilation.entities_of(measure)
     beside = [entity for name, entity in entities.items() if name != FACTS and own_facts.of_schools(entity)]
     schools = {one.party for one in senders}
-    wanting = {one for entity in beside for one in may.senders[measure.entity] - may.senders[entity]}
-    counted = may.senders[measure.entity] - (wanting & schools)
+    mine = may.senders[measure.entity]
+    wanting = {one for entity in beside for one in mine.keys() - may.senders[entity].keys()}
+    counted = {one: spans for one, spans in mine.items() if one not in wanting & schools}
     return msgspec.structs.replace(may, senders={**may.senders, measure.entity: counted})
 
 
@@ -158,9 +165,9 @@ def _joined(shares: Sequence[_Share]) -> list[_Share]:
     return found
 
 
-def _rights(shares: Sequence[_Share]) -> frozenset[tuple[date, str, frozenset[str]]]:
+def _rights(shares: Sequence[_Share]) -> frozenset[Any]:
     return frozenset(
-        (share.periods[0].start, entity, senders)
+        (share.periods[0].start, entity, frozenset(senders.items()))
         for share in shares
         for entity, senders in share.granted.senders.items()
     )
@@ -182,40 +189,64 @@ def _schools(measure: Measure, shares: Sequence[_Share]) -> tuple[str, ...]:
 def _computed(
     settings: Settings, duck: Duck, measure: Measure, head: Head, shares: Sequence[_Share],
     known_at: datetime | None,
-) -> list[OwnFigure]:  # fmt: skip
+) -> tuple[list[OwnFigure], list[str]]:  # fmt: skip
+    """The figures, and the entities of which something was not counted since it is from before it was brought."""
     try:
         compiled = ibis.to_sql(compilation.expression(measure), dialect="duckdb")
-        found = [
-            figure
-            for share in shares
-            for figure in _of(settings, duck, measure, compiled, head, share, known_at)
-        ]
+        found, earlier = [], set()
+        for share in shares:
+            relations = [
+                _sent(settings, duck, measure, name, head, share, known_at)
+                for name in compilation.entities_of(measure)
+            ]
+            earlier |= {one.entity for one in relations if one.has_earlier}
+            found += _of(duck, measure, compiled, share, relations)
     except (duckdb.DataError, duckdb.ProgrammingError, RecursionError) as error:
         # A word taken for a number, a product that is too large: only the records show it. Whose they are is not told.
         raise _not_worked_out("it is not worked out: a value is no number, or one is too large") from error
-    return sorted(found, key=lambda one: (one.unit == ALL, one.unit, one.period_start))
+    return sorted(found, key=lambda one: (one.unit == ALL, one.unit, one.period_start)), sorted(earlier)
+
+
+class _Relation(msgspec.Struct, frozen=True):
+    """What a compiled measure reads under a name: the facts that count."""
+
+    name: str
+    entity: str
+    sql: str
+    offered: Mapping[str, Any]  # tables that the SQL names
+    has_earlier: bool = False  # there are facts from before they were brought
+
+
+def _sent(
+    settings: Settings, duck: Duck, measure: Measure, name: str, head: Head, share: _Share,
+    known_at: datetime | None,
+) -> _Relation:  # fmt: skip
+    entity = compilation.entities_of(measure)[name]
+    columns = compilation.columns_of(measure, entity)
+    facts = _facts(settings, head, measure, name, share.periods, known_at)
+    listed = ", ".join(columns)
+    if share.granted.of_anybody(entity):
+        return _Relation(name, entity, f"SELECT {listed} FROM ({facts})", {})  # noqa: S608 - columns of ours
+    times = Brought(share.granted.senders[entity])
+    granted = f"granted_{name}"
+    offered = {granted: times.table()}
+    sent = brought.sent(facts, granted, times)
+    if times.is_all or not duck.query(brought.EARLIER.format(sent=sent), [], offered):
+        return _Relation(name, entity, f"SELECT {listed} FROM ({sent})", offered)  # noqa: S608 - columns of ours
+    return _Relation(name, entity, brought.counted(tables.of(entity), sent, columns), offered, True)
 
 
 def _of(
-    settings: Settings, duck: Duck, measure: Measure, compiled: str, head: Head, share: _Share,
-    known_at: datetime | None,
-) -> list[OwnFigure]:  # fmt: skip
-    relations, offered = [], {}
-    for name, entity in compilation.entities_of(measure).items():
-        columns = compilation.columns_of(measure, entity)
-        facts = _facts(settings, head, measure, name, share.periods, known_at)
-        granted = f"granted_{name}"
-        whose = "true" if share.granted.of_anybody(entity) else f"sender IN (SELECT sender FROM {granted})"  # noqa: S608 - ours
-        relations.append(
-            f"{name} AS (SELECT {', '.join(columns)} FROM ({facts}) AS sent WHERE {whose})"  # noqa: S608 - columns of ours
-        )
-        offered[granted] = pa.table({"sender": pa.array(sorted(share.granted.senders[entity]), pa.string())})
+    duck: Duck, measure: Measure, compiled: str, share: _Share, relations: Sequence[_Relation]
+) -> list[OwnFigure]:
+    offered = {table: rows for one in relations for table, rows in one.offered.items()}
+    named = ", ".join(f"{one.name} AS ({one.sql})" for one in relations)
     places = share.schools
     if measures.is_of_authorities(measure):
         places = organisations.authorities_of(share.schools)
     codes = sorted(places)
     rows = duck.query(
-        f"WITH {', '.join(relations)}, figures AS ({compiled}) SELECT * FROM figures",  # noqa: S608 - compiled
+        f"WITH {named}, figures AS ({compiled}) SELECT * FROM figures",  # noqa: S608 - compiled
         [],
         {**offered, PERIODS: period_rows(measure, share.periods), MEMBERS: _members(codes)},
     )
@@ -263,13 +294,12 @@ def _facts(
     stored = [] if version is None else delta.files_of(table.folder(settings), version)
     files = [file.path for file in stored if file.may_hold("valid_from", first, last)]
     where = f"valid_from BETWEEN DATE '{first}' AND DATE '{last}'{organisations.known(known_at)}"
-    return table.relation(files, [*compilation.columns_of(measure, entity), "sender"], where)
+    return table.relation(files, [*compilation.columns_of(measure, entity), *brought.COLUMNS], where)
 
 
 def _not_worked_out(detail: str) -> Problem:
     return Problem("CR-286", detail, status=422, remedy="Define it again under its name, or delete it.")
 
 
-def _left_out(entity: str) -> LeftOut:
-    title = standard.load().entities[entity].title
-    return LeftOut(entity, title, "No movement in force brings these records of your schools to you.")
+def _left_out(entity: str, because: str) -> LeftOut:
+    return LeftOut(entity, standard.load().entities[entity].title, because)

@@ -29,6 +29,21 @@ INSERT INTO learners.learner (id, recorded_at)
 SELECT learner, recorded_at FROM given
 """
 
+# Another one whenever a key begins to stand for another learner, or does so no more.
+_DIGEST = """
+SELECT coalesce(md5(string_agg(id::text || same_as::text, ' ' ORDER BY id)), '')
+FROM learners.learner
+WHERE same_as IS NOT NULL
+"""
+_SAME = """
+WITH RECURSIVE stands (id, now) AS (
+    SELECT id, same_as FROM learners.learner WHERE same_as IS NOT NULL
+    UNION ALL
+    SELECT s.id, l.same_as FROM stands s JOIN learners.learner l ON l.id = s.now WHERE l.same_as IS NOT NULL
+)
+SELECT s.id, s.now FROM stands s JOIN learners.learner l ON l.id = s.now AND l.same_as IS NULL ORDER BY s.id
+"""
+
 
 async def learner_keys(conn: Any, upns: Iterable[str]) -> dict[str, UUID]:
     """Our key of the learner of each UPN; learners not met before get one. Safe to repeat and to run at once."""
@@ -39,3 +54,13 @@ async def learner_keys(conn: Any, upns: Iterable[str]) -> dict[str, UUID]:
         await conn.execute(_GIVE, missing, [uuid7() for _ in missing])
         known.update(await conn.fetch(_FIND, missing))
     return known
+
+
+async def digest_of_same(conn: Any) -> str:
+    """A short text of which keys stand for others now; empty where none does."""
+    return str(await conn.fetchval(_DIGEST))
+
+
+async def same_learners(conn: Any) -> list[tuple[UUID, UUID]]:
+    """The keys that stand for another learner now, each with the key that this one has."""
+    return [(row["id"], row["now"]) for row in await conn.fetch(_SAME)]

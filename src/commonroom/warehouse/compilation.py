@@ -13,7 +13,7 @@ import ibis
 
 from commonroom import standard
 from commonroom.standard import Codeset
-from commonroom.warehouse import best, characteristics, tables
+from commonroom.warehouse import best, characteristics, numbers_for_life, tables
 from commonroom.warehouse.characteristics import MOMENTS, PUPILS
 from commonroom.warehouse.expressions import Expression
 from commonroom.warehouse.model import Best, Elsewhere, Measure, Within
@@ -25,6 +25,7 @@ NEAR = "near"  # what `within` speaks of
 FACTS, BESIDE, PERIODS, MEMBERS = "facts", "beside", "periods", "members"
 UNITS = "units"  # what the second stage reads
 LEARNER = tables.LEARNER_ID  # by which what is known elsewhere is laid beside units
+SAME = "same_learners"  # keys of learners that stand for another one now, as `same` and `person`
 _ELSEWHERE = "elsewhere_"  # begins the names of those facts
 START, END = "start_date", "end_date"  # as every entity has them whose facts last
 
@@ -71,9 +72,11 @@ def columns_of(measure: Measure, entity: str) -> list[str]:
     if measure.by is not None:
         of = characteristics.named(measure.by)
         used |= {characteristics.item_of(of, entity)} if entity in (of.entity, *of.facts) else set()
+    if entity in elsewhere_of(measure).values():
+        used |= numbers_for_life.columns_of(entity)
     items = [name for name in table.items if name in {*used, *table.key}]
     if entity in (measure.entity, *elsewhere_of(measure).values()) and measure.elsewhere:
-        items.append(LEARNER)
+        items += [LEARNER] if table.names_learner else []
     return [*items, "valid_from", "valid_to", "weight"]
 
 
@@ -102,8 +105,10 @@ def entities_of(measure: Measure) -> dict[str, str]:
 
 
 def elsewhere_of(measure: Measure) -> dict[str, str]:
-    """Of these the entities whose facts are taken of the same learners, whoever sent them."""
-    return {f"{_ELSEWHERE}{name}": one.entity or name for name, one in measure.elsewhere.items()}
+    """Of these the entities whose facts are taken of the same learners, whoever sent them, and those that lead to them."""
+    found = {f"{_ELSEWHERE}{name}": one.entity or name for name, one in measure.elsewhere.items()}
+    ways = [numbers_for_life.needed(entity) or {} for entity in found.values()]
+    return found | {name: entity for way in ways for name, entity in way.items()}
 
 
 def days_after(measure: Measure, name: str) -> int:
@@ -142,25 +147,40 @@ def _near(measure: Measure, facts: Any, within: Within) -> Any:
     return facts.semi_join(live, [facts[name] == live[name] for name in measure.unit] + beside)
 
 
-def _state(measure: Measure, name: str = FACTS) -> Any:
+def _state(measure: Measure, name: str = FACTS, *, has_ended: bool = False) -> Any:
     """Facts valid on the day `on` of each period: of a key's live rows the one that began last, if it still goes on.
 
-    Of what is known elsewhere, `on` is as many days later as the measure says.
+    Of what is known elsewhere, `on` is as many days later as the measure says. `has_ended`: also if it has ended by then.
     """
     moments = ibis.table({"on": "date", "period": "string"}, name=PERIODS)
     if days_after(measure, name):
         later = moments.on + ibis.interval(days=days_after(measure, name))
         moments = moments.select("period", on=later)
-    facts = _facts(measure, name)
-    same = [name for name in facts.columns if name != "weight"]
-    live = facts.group_by(same).aggregate(weight=facts.weight.cast("int64").sum())
-    live = live.filter(live.weight > 0)
+    live = _live(_facts(measure, name))
     begun = live.join(moments, live.valid_from <= moments.on)
     order = ibis.window(
         group_by=["period", *tables.of(entities_of(measure)[name]).key], order_by=ibis.desc("valid_from")
     )
     ranked = begun.mutate(rank=ibis.row_number().over(order))
-    return ranked.filter((ranked.rank == 0) & (ranked.valid_to.isnull() | (ranked.valid_to >= ranked.on)))
+    newest = ranked.filter(ranked.rank == 0)
+    return newest if has_ended else newest.filter(newest.valid_to.isnull() | (newest.valid_to >= newest.on))
+
+
+def _newest(measure: Measure, name: str) -> Any:
+    """Of each key's live rows the one that began last, whatever the day."""
+    live = _live(_facts(measure, name))
+    key = tables.of(entities_of(measure)[name]).key
+    ranked = live.mutate(
+        rank=ibis.row_number().over(ibis.window(group_by=list(key), order_by=ibis.desc("valid_from")))
+    )
+    return ranked.filter(ranked.rank == 0)
+
+
+def _live(facts: Any) -> Any:
+    """The rows that are true, each once."""
+    same = [name for name in facts.columns if name != "weight"]
+    live = facts.group_by(same).aggregate(weight=facts.weight.cast("int64").sum())
+    return live.filter(live.weight > 0)
 
 
 def _units(measure: Measure, rows: Any) -> Any:
@@ -190,6 +210,7 @@ def _known(measure: Measure, rows: Any) -> Any:
     }
     if measure.elsewhere:
         totals[LEARNER] = rows[LEARNER].max()  # of one pupil of one school it is one
+        return _with_persons(rows.group_by(same).aggregate(**totals))
     return rows.group_by(same).aggregate(**totals)
 
 
@@ -218,15 +239,26 @@ def _with_beside(measure: Measure, units: Any, beside: str) -> Any:
 
 def _with_elsewhere(measure: Measure, units: Any, name: str, one: Elsewhere) -> Any:
     """Units with what all facts of another entity say of their learners; 0 where they say nothing."""
-    rows = _state(measure, f"{_ELSEWHERE}{name}")
+    entity = one.entity or name
+    rows = _state(measure, f"{_ELSEWHERE}{name}", has_ended=one.has_ended)
+    rows = numbers_for_life.with_learner(rows, entity, lambda source: _newest(measure, source))
+    rows = _with_persons(rows)
     totals = {
         total: Expression(text, f"measure {measure.name}, elsewhere {name}, {total}").compile(
-            rows, None, _codesets(one.entity or name), has_max=True
+            rows, None, _codesets(entity), has_max=True
         )
         for total, text in one.each.items()
     }
     same = ["period", LEARNER]
     return _laid_beside(units, rows.group_by(same).aggregate(**totals), same)
+
+
+def _with_persons(rows: Any) -> Any:
+    """The same rows with the key of whom each learner is now."""
+    pairs = ibis.table({"same": "string", "person": "string"}, name=SAME)
+    joined = rows.left_join(pairs, [(LEARNER, "same")])
+    known = joined.select(*rows.columns, "person")
+    return known.mutate(**{LEARNER: ibis.coalesce(known.person, known[LEARNER])}).drop("person")
 
 
 def _laid_beside(units: Any, others: Any, same: Sequence[str]) -> Any:

@@ -34,6 +34,7 @@ from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Hide
 from commonroom.warehouse.questions import Figure, Question
 from commonroom.warehouse.releases import Releases
+from commonroom.warehouse.same_learners import NOBODY, Same, SameLearners
 from commonroom.warehouse.sources import Part, parts_of
 from commonroom.warehouse.spans import View, between, by_term
 from commonroom.warehouse.turns import Kept
@@ -71,6 +72,7 @@ class Reader:
         self.lately = Lately()
         self._tracer = Tracer(settings, self._duck, self._releases)
         self._traced, self._turnstile = Kept(_TRACED), Turnstile()
+        self._learners = SameLearners()
 
         # Compiling takes ten times as long as asking: do it before the first question.
         for name in measures.load():
@@ -112,12 +114,13 @@ class Reader:
         """
         async with pool.acquire() as connection:
             head, today = await heads.newest(connection), clock.day_of(await clock.now(connection))
-        asked = self.lately.questions()
-        now = (head.number, today, frozenset(asked))
+            asked = self.lately.questions()
+            same = await self._same_learners(connection, *(one.measure for one in asked))
+        now = (head.number, today, same.digest, frozenset(asked))
         if now != done:
             for one in asked:
                 try:
-                    await asyncio.to_thread(self._work_out, one, View(head, None, today), stop)
+                    await asyncio.to_thread(self._work_out, one, View(head, None, today, same=same), stop)
                 except Exception as error:
                     # The others are worked out all the same, and this one is not tried again at this head.
                     log.fault(_log, "figures of a question were not worked out ahead", error)
@@ -145,7 +148,7 @@ class Reader:
         question = questions.checked(measure, level, grain, [unit], on, on, known_at)
         head = await heads.newest(connection)
         today = clock.day_of(known_at or await clock.now(connection))
-        view = View(head, question.known_at, today)
+        view = View(head, question.known_at, today, same=await self._same_learners(connection, measure))
         scope = access.rows(principal, LINEAGE, "duckdb")
         facts = _right_to_facts(principal)
         rights = [None if one is None else (one.sql, *one.params, one.masked) for one in (scope, facts)]
@@ -155,7 +158,7 @@ class Reader:
         # The same answer whatever its day, and however many rows somebody wants who gets none: kept once.
         question = msgspec.structs.replace(question, first=period.start, last=period.start)
         rows = 0 if facts is None else min(max(rows, 0), MAX_ROWS)
-        key = (head.number, today, question, *rights, rows)
+        key = (head.number, today, view.same.digest, question, *rights, rows)
 
         found: tuple[Figure, list[Origin], str] | None = self._traced.get(key)
         if found is None:
@@ -203,10 +206,11 @@ class Reader:
         scope = access.rows(principal, DATASET, "duckdb")
         head = await heads.newest(connection)
         today = clock.day_of(known_at or await clock.now(connection))
-        key = (head.number, today, question, scope.sql, tuple(scope.params))
+        view = View(head, question.known_at, today, same=await self._same_learners(connection, measure))
+        key = (head.number, today, view.same.digest, question, scope.sql, tuple(scope.params))
         found: list[Figure] | None = self._figures.get(key)
         if found is None:
-            found, head = await self._worked_out(key, question, scope, View(head, question.known_at, today))
+            found, head = await self._worked_out(key, question, scope, view)
         if known_at is None:  # and it could be answered
             self.lately.note(Asked(measure, grain, first, last))
         await access.audit(connection, principal, DATASET, purpose, len(found))
@@ -268,6 +272,13 @@ class Reader:
                     first=first or day, last=day, purpose="benchmark",
                 )  # fmt: skip
         return found
+
+    async def _same_learners(self, connection: Any, *names: str) -> Same:
+        """Who is one learner, where one of these measures takes something from elsewhere."""
+        asked = [one for name in names for one in combinations.parts(combinations.measure(name))]
+        if any(one.elsewhere for one in asked):
+            return await self._learners.now(connection)
+        return NOBODY
 
     def _work_out(self, asked: Asked, view: View, stop: asyncio.Event | None) -> None:
         """Term by term, the newest first, until `stop` is set."""

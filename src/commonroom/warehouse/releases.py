@@ -7,8 +7,8 @@ asked for, which say nothing about each other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import date
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
 
 import msgspec
 
@@ -22,6 +22,7 @@ from commonroom.warehouse import (
     compilation,
     divisions,
     measures,
+    memory,
     organisations,
     periods,
     publication,
@@ -29,11 +30,13 @@ from commonroom.warehouse import (
 )  # fmt: skip
 from commonroom.warehouse.analytics import Engine
 from commonroom.warehouse.heads import Head
+from commonroom.warehouse.memory import Memory, Remembering
 from commonroom.warehouse.model import Level, Measure
 from commonroom.warehouse.organisations import School
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Hide, Name, Parts
 from commonroom.warehouse.school_numbers import SchoolNumbers
+from commonroom.warehouse.shelf import Shelf, Stored, WorkedOut
 from commonroom.warehouse.spans import View, all_of_term, by_term, calendar, term_of, time_of
 from commonroom.warehouse.turns import Kept, Turns
 
@@ -46,6 +49,14 @@ class Release(msgspec.Struct, frozen=True):
     schools: dict[str, School]
     numbers: dict[Name, Parts]
     hidden: frozenset[Name]
+    # When it was released (UTC), and as of which state of the warehouse; where it is live, none.
+    moment: datetime | None = None
+    batch: int = 0
+    position: int = 0
+
+
+Term = tuple[date, date]
+WorkOut = Callable[[Sequence[Period], Hide], Release]
 
 
 class Releases:
@@ -58,6 +69,7 @@ class Releases:
         self._engine: Engine = engine or analytics.open_engine(settings, duck)
         self._numbers = SchoolNumbers(settings, duck, self._engine)
         self._releases = Kept(_KEPT)
+        self._shelf = Shelf(settings)
         # Two that ask for the same release at the same time wait for one another: it is worked out once.
         self._working = Turns()
 
@@ -97,9 +109,11 @@ class Releases:
             schools = release.schools
         time = time_of(one.as_measure(), period)
         if one.by is None:
-            return Release(schools, *combinations.combined(one, figures, _groups_of(schools), time))
-        names = list(characteristics.named(one.by).titles())
-        return Release(schools, *combinations.by_group(one, names, figures, _groups_of(schools), time))
+            numbers, hidden = combinations.combined(one, figures, _groups_of(schools), time)
+        else:
+            names = list(characteristics.named(one.by).titles())
+            numbers, hidden = combinations.by_group(one, names, figures, _groups_of(schools), time)
+        return msgspec.structs.replace(release, numbers=numbers, hidden=hidden)
 
     def divided(
         self, measure: Measure, by: str, asked: Sequence[Period], view: View
@@ -123,20 +137,29 @@ class Releases:
         self, measure: Measure, by: str, term: tuple[date, date], asked: Sequence[Period], view: View
     ) -> Release:
         family = measures.family(measure)
+        if view.released is not None:
+
+            def work_out(mine: Sequence[Period], hide: Hide) -> Release:
+                return self._divide(family, by, term, mine, view, hide)
+
+            # What a period so far has grown by since last week is told by subtraction, and hidden like a figure.
+            small = max(one.suppression.numerator_below for one in family)
+            small_growth = small if family[0].adds_up_over_time else None
+            return self._released(family[0], by, term, asked, view, work_out, small_growth)
         times = tuple(sorted({time_of(measure, one) for one in asked}))
         reads = [measures.divided(measure, by), *measures.telling(measure, by).values()]
         entities = {organisations.ENTITY}.union(*(compilation.entities_of(one).values() for one in reads))
         versions = tuple(view.head.tables.get(entity) for entity in sorted(entities))
-        key = (family[0].name, by, times, versions, view.known_at, view.today)
+        key = (family[0].name, by, times, versions, *view.all_of(family))
         with self._working.alone(key):
             found: Release | None = self._releases.get(key)
             if found is None:
-                found = self._divide(family, by, term, asked, view)
+                found = self._divide(family, by, term, asked, view, self._hide)
                 self._releases.put(key, found)
         return found
 
     def _divide(
-        self, family: Sequence[Measure], by: str, term: tuple[date, date], asked: Sequence[Period], view: View
+        self, family: Sequence[Measure], by: str, term: Term, asked: Sequence[Period], view: View, hide: Hide
     ) -> Release:
         first = family[0]
         whole = self._release(first, term, asked, view)
@@ -177,13 +200,62 @@ class Releases:
             places,
             calendar(first, wanted),
             bases,
-            self._hide,
+            hide if view.released is None else self._as_released(first, term, wanted),
         )
         published = divisions.Whole(whole.numbers, whole.hidden, dark)
         hidden = divisions.hidden(
-            family, names, numbers, published, places, base, self._hide, measures.bound_groups(first, by)
+            family, names, numbers, published, places, base, hide, measures.bound_groups(first, by)
         )
         return Release(whole.schools, numbers, hidden)
+
+    def _released(
+        self,
+        measure: Measure,
+        by: str,
+        term: Term,
+        wanted: Sequence[Period],
+        view: View,
+        work_out: WorkOut,
+        small_growth: int | None = None,
+    ) -> Release:
+        """The release of a moment: as it was published, or worked out beside all that was published before."""
+        assert view.released is not None
+        whole_term = measure.adds_up_over_time and not by and not view.is_of_day
+        at = {time_of(measure, period): period for period in wanted}
+
+        def make(known: Memory, missing: list[str]) -> WorkedOut:
+            mine = list(wanted) if whole_term else [at[part] for part in missing]
+            hide = Remembering(known, self._hide, _remembered(measure, mine), small_growth)
+            found = work_out(mine, hide)
+            parts = {
+                part: Stored(
+                    {name: of for name, of in found.numbers.items() if whole_term or name[2] == part},
+                    frozenset(name for name in found.hidden if whole_term or name[2] == part),
+                    view.head.number,
+                    view.head.position,
+                )
+                for part in missing
+            }
+            return parts, hide.decided
+
+        parts = [""] if whole_term else list(at)
+        found = self._shelf.of(_publication(measure, by, term), view.released, parts, make).values()
+        numbers: dict[Name, Parts] = {}
+        for one in found:
+            numbers |= one.numbers
+        return Release(
+            self._schools(measure, term, wanted, view),
+            numbers,
+            frozenset[Name]().union(*(one.hidden for one in found)),
+            view.released,
+            min(one.batch for one in found),
+            min(one.position for one in found),
+        )
+
+    def _as_released(self, measure: Measure, term: Term, wanted: Sequence[Period]) -> Hide:
+        """What was hidden of a measure that has been released, asked for again."""
+        known = self._shelf.remembered(_publication(measure, "", term))
+        return Remembering(known, self._hide, _remembered(measure, wanted))
 
     def _by_group(
         self, measure: Measure, by: str, schools: Mapping[str, School], asked: Sequence[Period], view: View
@@ -214,7 +286,7 @@ class Releases:
         numbers, hidden = publication.year(parts, name)
         # What is hidden within the year is told too, to those who ask what the year's figure is made of.
         beneath = frozenset[Name]().union(*(release.hidden for release, _ in released))
-        return Release(released[-1][0].schools, numbers, hidden | beneath)
+        return msgspec.structs.replace(released[-1][0], numbers=numbers, hidden=hidden | beneath)
 
     def _release(
         self, measure: Measure, term: tuple[date, date], asked: Sequence[Period], view: View
@@ -239,27 +311,30 @@ class Releases:
         """The release of a measure as if no group of another were the same figure."""
         family = measures.family(measure)
         wanted = all_of_term(measure, term, asked, view)
+        if view.released is not None:
+
+            def work_out(mine: Sequence[Period], hide: Hide) -> Release:
+                return self._work_out(family, term, mine, view, hide)
+
+            return self._released(family[0], "", term, wanted, view, work_out)
         times = tuple(sorted({time_of(measure, one) for one in wanted}))
         versions = (
             *self._numbers.versions(measure, wanted, view),
             view.head.tables.get(organisations.ENTITY),
         )
-        key = (family[0].name, times, versions, view.known_at, view.today)
+        key = (family[0].name, times, versions, *view.all_of(family))
         with self._working.alone(key):
             found: Release | None = self._releases.get(key)
             if found is None:
-                found = self._work_out(family, term, wanted, view)
+                found = self._work_out(family, term, wanted, view, self._hide)
                 self._releases.put(key, found)
         return found
 
     def _work_out(
-        self, family: Sequence[Measure], term: tuple[date, date], wanted: Sequence[Period], view: View
+        self, family: Sequence[Measure], term: Term, wanted: Sequence[Period], view: View, hide: Hide
     ) -> Release:
         whole = family[0]
-        last = max(period.last_school_day for period in periods.between("term", *term, view.today) or wanted)
-        schools = self._numbers.known_schools(view, last)
-        if measures.is_of_authorities(whole):
-            schools = organisations.authorities_of(schools)
+        schools = self._schools(whole, term, wanted, view)
         groups = _groups_of(schools)
         mine = self._numbers.of(family, schools, wanted, view)
         numbers = publication.rolled_up(mine, groups)
@@ -271,9 +346,36 @@ class Releases:
             base = self._release(measures.named(whole.base), term, wanted, view)
             bases = frozenset((place, time) for _, place, time in base.hidden)
         hidden = publication.hidden(
-            family, numbers, publication.tree(groups), calendar(whole, wanted), bases, self._hide
+            family, numbers, publication.tree(groups), calendar(whole, wanted), bases, hide
         )
         return Release(schools, numbers, hidden)
+
+    def _schools(
+        self, measure: Measure, term: Term, wanted: Sequence[Period], view: View
+    ) -> dict[str, School]:
+        """The schools (or authorities) as they belonged to their groups at the end of what has come of the term."""
+        last = max(period.last_school_day for period in periods.between("term", *term, view.today) or wanted)
+        schools = self._numbers.known_schools(view, last)
+        return organisations.authorities_of(schools) if measures.is_of_authorities(measure) else schools
+
+
+def _publication(measure: Measure, by: str, term: Term) -> str:
+    """What is decided with all of it that was published before: of sums over days a term, of others a year."""
+    of = f"{measure.name} by {by}" if by else measure.name
+    return f"{of} from {term[0] if measure.adds_up_over_time else periods.year_of(term[0])}"
+
+
+def _remembered(measure: Measure, wanted: Sequence[Period]) -> dict[str, str]:
+    """Under which time a figure is remembered: states at any; the sum of a term so far as that until its day."""
+    if measure.taken != "over the period":
+        return {time_of(measure, period): "" for period in wanted}
+    if not measure.adds_up_over_time:
+        return {}
+    return {
+        (time := time_of(measure, period)): memory.until(time, period.last_school_day)
+        for period in wanted
+        if period.grain == "term"
+    }
 
 
 def _groups_of(schools: Mapping[str, School]) -> dict[str, Mapping[Level, str | None]]:

@@ -11,10 +11,10 @@ import pyarrow as pa
 from commonroom.engines import delta
 from commonroom.engines.duck import Duck
 from commonroom.settings import Settings
-from commonroom.warehouse import compilation, organisations, tables
+from commonroom.warehouse import compilation, numbers_for_life, organisations, tables
 from commonroom.warehouse.analytics import Engine, InProcess, Source
 from commonroom.warehouse.characteristics import MOMENTS
-from commonroom.warehouse.compilation import FACTS, MEMBERS, PERIODS
+from commonroom.warehouse.compilation import FACTS, MEMBERS, PERIODS, SAME
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.model import Measure
 from commonroom.warehouse.organisations import School
@@ -72,6 +72,8 @@ class SchoolNumbers:
         beside = {PERIODS: period_rows(measure, wanted, view.today), MEMBERS: members}
         if measure.by is not None:
             beside[MOMENTS] = moments(measure, wanted, view)
+        if measure.elsewhere:
+            beside[SAME] = view.same.table()
         return self._engine.rows(measure, sources, beside)
 
     def _source(
@@ -82,6 +84,8 @@ class SchoolNumbers:
         if measure.within is not None and measure.within.entity == entity:
             last += timedelta(days=measure.within.days)
         last += timedelta(days=compilation.days_after(measure, name))
+        if name in numbers_for_life.SOURCES:
+            last = date.max  # numbers are for life, whenever they were learned
         is_flow = measure.taken == "over the period" and name == FACTS
         first = min(period.start for period in wanted) if is_flow else date.min
         files = (

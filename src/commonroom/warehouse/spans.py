@@ -5,7 +5,7 @@ Pure, but for the calendar of the standard.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from commonroom.warehouse.heads import Head
 from commonroom.warehouse.model import Grain, Level, Measure
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Calendar, Place
+from commonroom.warehouse.same_learners import NOBODY, Same
 
 AT_THE_END = "at the end of the period"  # a state, known once the period is over
 ON_31_MARCH = "on 31 March"  # the end of the year that authorities return, a school day or not
@@ -31,9 +32,20 @@ class View(msgspec.Struct, frozen=True):
     head: Head
     known_at: datetime | None
     today: date
+    same: Same = NOBODY  # who is one learner, where a measure takes something from elsewhere
     # Of figures that are released, not live: the moment of the release (UTC), and whether a day is released by itself.
     released: datetime | None = None
     is_of_day: bool = False
+
+    @property
+    def state(self) -> Any:
+        """What changes when figures may: the moment of the release; else the head and who is one learner."""
+        return self.released or (self.head.number, self.known_at, self.same.digest)
+
+    def all_of(self, measures: Iterable[Measure]) -> tuple[datetime | None, date, str]:
+        """What else than tables a figure of these measures depends on."""
+        takes = any(measure.elsewhere for measure in measures)
+        return self.known_at, self.today, self.same.digest if takes else ""
 
 
 def time_of(measure: Measure, period: Period) -> str:

@@ -15,6 +15,7 @@ import pytest
 from commonroom.problems import Problem
 from commonroom.warehouse import compilation, disclosure, measures, own, periods, spans
 from commonroom.warehouse.model import Measure
+from commonroom.warehouse.same_learners import Same
 
 # Of the pupils in year 11 at the end of the year: the best mark in reading that anybody tells of, and whether they are in
 # year 12 anywhere forty days later.
@@ -75,10 +76,13 @@ STAYS = [
     stay(A, "2", "two", "11", FIRST),
     stay(A, "3", "three", "11", FIRST),
     stay(A, "4", "four", "11", FIRST),
-    stay(B, "1", "one", "12", date(2026, 9, 3)),  # whose UPN is another one there, and who is the same
+    stay(A, "5", "five", "11", FIRST),
+    stay(B, "1", "one", "12", date(2026, 9, 3)),
     stay(B, "2", "another", "12", date(2026, 9, 3)),  # the same UPN by mistake
     stay(B, "3 now", "three", "12", date(2026, 10, 11)),  # a day too late
-    stay(B, "4 now", "four", "12", date(2026, 9, 3), leaving_date=date(2026, 10, 10)),  # the last day counts
+    stay(
+        B, "4 now", "four by another key", "12", date(2026, 9, 3), leaving_date=date(2026, 10, 10)
+    ),  # the last day counts
 ]
 RESULTS = [
     read("primary", "one", "104"),
@@ -87,8 +91,10 @@ RESULTS = [
     read("primary", "two", "99", -1),  # taken back
     read("primary", "two", "N"),  # no score
     read("primary", "three", "110", valid_from=date(2026, 9, 1)),  # after the day of the state
+    read("primary", "five by another key", "90"),
     read("primary", "nobody", "120"),
 ]
+SAME = Same("some", (("five", "five by another key"), ("four by another key", "four")))
 
 
 def asked(declared: Measure, today: date) -> list[tuple[Any, ...]]:
@@ -106,6 +112,7 @@ def asked(declared: Measure, today: date) -> list[tuple[Any, ...]]:
         )
         connection.register(name, facts)
     connection.register("periods", spans.period_rows(declared, [YEAR], today))
+    connection.register("same_learners", SAME.table())
     connection.register("members", pa.table({"school": [A, B], "member": [A, B]}))
     sql = ibis.to_sql(compilation.expression(declared), dialect="duckdb")
     named = f"SELECT member, numerator, denominator, units FROM ({sql}) ORDER BY member"
@@ -113,7 +120,7 @@ def asked(declared: Measure, today: date) -> list[tuple[Any, ...]]:
 
 
 def test_what_others_say_of_the_same_learner_counts(declared: Measure) -> None:
-    assert asked(declared, date(2026, 11, 1)) == [(A, 104, 2, 4)]
+    assert asked(declared, date(2026, 11, 1)) == [(A, 104 + 90, 2, 5)]
 
 
 def test_there_is_no_figure_before_the_last_day_is_over(declared: Measure) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from commonroom import declarations, standard
 from commonroom.problems import Problem, add_codes
 from commonroom.standard.holders import AUTHORITIES
-from commonroom.warehouse import characteristics
+from commonroom.warehouse import characteristics, numbers_for_life
 from commonroom.warehouse.compilation import END, START, expression, is_of_facts
 from commonroom.warehouse.model import Best, Measure, Tells
 from commonroom.warehouse.tables import LEARNER_ITEM
@@ -216,8 +216,9 @@ def _check_elsewhere(measure: Measure, path: Path) -> None:
     names = [*measure.each, *measure.each_beside]
     for name, one in measure.elsewhere.items():
         other = entities.get(one.entity or name)
-        if other is None or LEARNER_ITEM not in other.by_name or not name.isidentifier() or not one.each:
-            raise _fault(path, f"`elsewhere` {name}: it is of an entity with a UPN")
+        leads = other is not None and numbers_for_life.needed(other.name) is not None
+        if not leads or not name.isidentifier() or not one.each:
+            raise _fault(path, f"`elsewhere` {name}: it is of an entity with a UPN, or that leads to a ULN")
         if not 0 <= one.days_after <= MAX_DAYS_AFTER:
             raise _fault(path, f"`elsewhere` {name}: `days_after` is 0 to {MAX_DAYS_AFTER}")
         names += one.each

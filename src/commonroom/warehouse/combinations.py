@@ -2,7 +2,9 @@
 
 They are worked out of figures that are published already, and tell nothing that these do not:
 
-- where numerator and denominator are each a measure's, of the figures of the place, and shown where both are shown;
+- where numerator and denominator are each a measure's, of the figures of the place less those of its schools of which not
+  all measures are known: both are of the same schools. It is shown where all of these figures are shown. With `complete`
+  there is none of a place with such a school;
 - otherwise (places that are unfilled) school by school, added up, and shown where those of all its schools are shown.
   A school that one of the measures does not know is left out.
 """
@@ -13,7 +15,7 @@ import ast
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -27,6 +29,8 @@ from commonroom.warehouse.publication import Name, Parts, Place, Time
 
 FOLDER = measures.FOLDER / "combined"
 _MAX = "max"
+Known = tuple[Parts, bool]  # a figure, and whether it is hidden
+_NOTHING = Parts(0, None, 0)
 
 
 class Combination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +53,9 @@ class Combination(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     by: str | None = None
     # Made only where every authority that one of the measures knows is known to all: a rate of the others would be wrong.
     complete: bool = False
+
+    # The measures by which a school counts as known, if not all: of none of its teachers qualified is known by its teachers.
+    known_by: tuple[str, ...] = ()
 
     @property
     def is_of_places(self) -> bool:
@@ -129,42 +136,89 @@ def combined(
 ) -> tuple[dict[Name, Parts], frozenset[Name]]:  # fmt: skip
     """The figures and which of them to hide. `figures`: of each measure by its name here: numbers, hidden, its time."""
     by_place = {alias: _by_place(*figures[alias], one.of[alias]) for alias in one.of}
+    if one.is_of_places:
+        return _of_places(one, by_place, groups, time)
     found: dict[Name, Parts] = {}
     hidden: set[Name] = set()
-    places = set.intersection(*(set(mine) for mine in by_place.values()))
-    for place in places:
-        if one.is_of_places or place[0] == "school":
-            known = {alias: by_place[alias][place] for alias in one.of}
-            values = {alias: parts.numerator for alias, (parts, _) in known.items()}
+    for place in set.intersection(*(set(mine) for mine in by_place.values())):
+        if place[0] == "school":
             name = (one.name, place, time)
-            found[name] = Parts(
-                worked_out(one.numerator, values),
-                None if one.denominator is None else worked_out(one.denominator, values),
-                min(parts.units for parts, _ in known.values()),
-            )
-            if any(dark for _, dark in known.values()):
+            found[name], is_dark = _figure(one, {alias: mine[place] for alias, mine in by_place.items()})
+            if is_dark:
                 hidden.add(name)
-    if one.is_of_places:
-        lacking = _lacking(by_place, groups) if one.complete else set()
-        found = {name: parts for name, parts in found.items() if name[1] not in lacking}
-        return found, frozenset(hidden)
     for _, (_, urn), _ in list(hidden):
         of = groups[urn]
         hidden |= {(one.name, (level, code), time) for level in publication.LEVELS if (code := of.get(level))}
     return publication.rolled_up(found, groups), frozenset(hidden)
 
 
-def _lacking(
-    by_place: Mapping[str, Mapping[Place, Any]], groups: Mapping[str, Mapping[Level, str | None]]
-) -> set[Place]:
-    """The places with a school, or an authority of what is of no school, that some of the measures know and others not."""
-    found: set[Place] = set()
+def _of_places(
+    one: Combination, by_place: Mapping[str, Mapping[Place, Known]],
+    groups: Mapping[str, Mapping[Level, str | None]], time: Time,
+) -> tuple[dict[Name, Parts], frozenset[Name]]:  # fmt: skip
+    counted = {alias: by_place[alias] for alias in (one.numerator, one.denominator or "")}
+    known, lacking = _chains(tuple(by_place[alias] for alias in one.known_by or one.of), groups)
+    if one.complete:
+        known -= {place for chain in lacking for place in chain}
+    others = {alias: _added_up(mine, lacking) for alias, mine in counted.items()}
+    found: dict[Name, Parts] = {}
+    hidden: set[Name] = set()
+    for place in set.intersection(known, *(set(mine) for mine in counted.values())):
+        name = (one.name, place, time)
+        found[name], is_dark = _figure(
+            one, {alias: _less(mine[place], others[alias].get(place)) for alias, mine in counted.items()}
+        )
+        if is_dark:
+            hidden.add(name)
+    return found, frozenset(hidden)
+
+
+def _figure(one: Combination, known: Mapping[str, Known]) -> tuple[Parts, bool]:
+    values = {alias: parts.numerator for alias, (parts, _) in known.items()}
+    denominator = None if one.denominator is None else worked_out(one.denominator, values)
+    units = min(parts.units for parts, _ in known.values())
+    parts = Parts(worked_out(one.numerator, values), denominator, units)
+    return parts, any(is_dark for _, is_dark in known.values())
+
+
+def _chains(
+    measures: Sequence[Mapping[Place, Known]], groups: Mapping[str, Mapping[Level, str | None]]
+) -> tuple[set[Place], list[Sequence[Place]]]:
+    """The places with a school that all the measures know, and the schools that only some know with their places.
+
+    An authority stands for itself in what is of no school.
+    """
+    known: set[Place] = set()
+    lacking: list[Sequence[Place]] = []
     for of in groups.values():
-        places = [(level, code) for level in publication.LEVELS if (code := of.get(level)) is not None]
-        known = {places[0] in mine for mine in by_place.values()}
-        if len(known) > 1:
-            found.update(places)
+        chain = [(level, code) for level in publication.LEVELS if (code := of.get(level)) is not None]
+        told = sum(chain[0] in mine for mine in measures)
+        if told == len(measures):
+            known.update(chain)
+        elif told:
+            lacking.append(chain)
+    return known, lacking
+
+
+def _added_up(mine: Mapping[Place, Known], chains: Sequence[Sequence[Place]]) -> dict[Place, Known]:
+    """What a measure knows of these schools, added up at each of their places; dark where one of them is."""
+    found: dict[Place, Known] = {}
+    for chain in chains:
+        if (known := mine.get(chain[0])) is not None:
+            for place in chain:
+                parts, is_dark = found.get(place, (_NOTHING, False))
+                found[place] = parts.plus(known[0]), is_dark or known[1]
     return found
+
+
+def _less(whole: Known, others: Known | None) -> Known:
+    if others is None:
+        return whole
+    (mine, is_dark), (theirs, theirs_dark) = whole, others
+    return (
+        Parts(mine.numerator - theirs.numerator, None, mine.units - theirs.units),
+        is_dark or theirs_dark,
+    )
 
 
 def worked_out(text: str, values: Mapping[str, int]) -> int:
@@ -191,7 +245,7 @@ def _value(expression: Expression, node: ast.expr, values: Mapping[str, int]) ->
 
 def _by_place(
     numbers: Mapping[Name, Parts], hidden: frozenset[Name], time: Time, measure: str
-) -> dict[Place, tuple[Parts, bool]]:
+) -> dict[Place, Known]:
     return {
         name[1]: (parts, name in hidden)
         for name, parts in numbers.items()
@@ -216,6 +270,8 @@ def _check(one: Combination, path: Path) -> None:
         fault = "it is of counts"
     elif one.shown_as != "count" and not one.is_of_places:
         fault = "a ratio is of one measure over another"
+    elif set(one.known_by) - set(one.of) or ((one.known_by or one.complete) and not one.is_of_places):
+        fault = "`known_by` names some of its measures, and both it and `complete` are of one measure over another"
     elif one.by is not None and (one.is_of_places or one.shown_as != "count"):
         fault = "`by` is of a count that is added up"
     elif one.by is not None:

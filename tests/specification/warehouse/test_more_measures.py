@@ -188,6 +188,43 @@ async def test_workforce_and_pupils_for_each_teacher(house: House) -> None:
         reader.close()
 
 
+# A has 30 pupils, 2.5 teachers and £90,000, B 20 pupils and neither: the trust has what A has, 12 for each and £3,000.
+# Where B has 2 pupils nothing is told of them: neither is the trust's ratio, which would tell them.
+@pytest.mark.parametrize(("pupils", "shown_of_trust"), [(20, True), (2, False)])
+async def test_a_school_that_has_not_sent_its_staff_makes_no_ratio_higher(
+    house: House, pupils: int, shown_of_trust: bool
+) -> None:
+    spent = {
+        "school": A, "financial_year": "2025-26", "line": "E01", "amount": "90000.00", "valid_from": "2026-10-01",
+        "version": 1,
+    }  # fmt: skip
+    roles = [role(1, "HDTR", "32.50"), role(2, "TCHR", "32.50"), role(3, "TCHR", "16.25")]
+    await load(house, A, enrolment=stays(A, 1, 30), role=roles, finance_line=[spent])
+    await load(house, B, enrolment=stays(B, 31, 30 + pupils))
+    of_a = {"pupil_teacher_ratio": "60/250 = 12.0", "spending_per_pupil": "9000000/30 = 3000"}
+    await expect(house, of_a, grain="year")
+    await expect(house, dict.fromkeys(of_a, "z"), grain="year", units=[B])
+    for level, unit in (("trust", "T1"), ("authority", "997"), ("national", "E92000001")):
+        of_all = of_a if shown_of_trust else dict.fromkeys(of_a, "c")
+        await expect(house, of_all, level=level, units=[unit], grain="year")
+
+
+# Ten teachers at A are qualified; five at B are not, and that is known of B: 60 pupils in halves and 40 over 10.
+async def test_a_school_without_qualified_teachers_counts_and_one_without_staff_does_not(
+    house: House,
+) -> None:
+    roles = [role(one, "TCHR", "32.50") for one in range(1, 11)]
+    people = [person(one, True) for one in range(1, 11)]
+    await load(house, A, enrolment=stays(A, 1, 30), role=roles, staff_member=people)
+    await load(house, B, enrolment=stays(B, 31, 50))
+    ratio = "pupil_qualified_teacher_ratio"
+    await expect(house, {ratio: "60/1000 = 3.0"}, level="trust", units=["T1"])
+    await load(house, B, role=[{**role(one, "TCHR", "32.50"), "employer": B} for one in range(1, 6)])
+    await expect(
+        house, {ratio: "100/1000 = 5.0", "pupil_teacher_ratio": "100/1500 = 3.3"}, level="trust", units=["T1"]
+    )
+
+
 def person(staff: int, qualified: bool | None, since: str | None = None) -> dict[str, Any]:
     known = {"qualified_teacher": qualified, "qualified_teacher_date": since}
     return {

@@ -101,7 +101,8 @@ def settings(postgres: LocalServer, template: str, tmp_path: Path) -> Iterator[S
     name = f"test_{uuid.uuid4().hex[:12]}"
     with _maintenance(postgres) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
-    yield Settings(data=tmp_path / "data", database=_dsn(postgres, name))
+    # Tests ask for figures at once; those of releases say so.
+    yield Settings(data=tmp_path / "data", database=_dsn(postgres, name), figures="live")
     with _maintenance(postgres) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -84,6 +84,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     warehouse_cache_bytes: Annotated[int, msgspec.Meta(ge=0)] = 34_359_738_368
     duckdb_memory_mb: Annotated[int, msgspec.Meta(ge=64)] = 1024
     duckdb_threads: Annotated[int, msgspec.Meta(ge=1)] = 2
+    # Published figures: `released` in the evening of each school day and on Friday, each release decided beside all before
+    # it; or `live`, as at each moment, where nobody who keeps them is to be feared.
+    figures: Literal["released", "live"] = "released"
     # What works measures out: `duckdb` in this process, `spark://host:port` (a cluster, this process its driver), or
     # `sc://host:port` (a Spark Connect server).
     analytics: str = "duckdb"

@@ -26,7 +26,8 @@ from commonroom.warehouse.history import LINEAGE, items_shown
 from commonroom.warehouse.model import Grain, Level, Measure
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Place
-from commonroom.warehouse.releases import Release, Releases
+from commonroom.warehouse.released import Published
+from commonroom.warehouse.releases import Release
 from commonroom.warehouse.spans import View, between, place_of, state_day, time_of
 from commonroom.warehouse.tables import FactTable
 
@@ -165,8 +166,8 @@ def period_of(measure: Measure, grain: Grain, on: date, today: date) -> Period |
 class Tracer:
     """Finds what figures are made of, in the tables of one data folder. Safe to use from several threads."""
 
-    def __init__(self, settings: Settings, duck: Duck, releases: Releases) -> None:
-        self._settings, self._duck, self._releases = settings, duck, releases
+    def __init__(self, settings: Settings, duck: Duck, published: Published) -> None:
+        self._settings, self._duck, self._published = settings, duck, published
 
     def trace(self, wanted: Wanted, release: Release, view: View) -> tuple[list[Origin], bool]:
         """The origins, and whether anything is hidden beneath the figure, so that nothing is counted."""
@@ -174,7 +175,8 @@ class Tracer:
         closed = not wanted.tells or self._hidden_beneath(wanted, release, inside, view)
         members = pa.table({"code": pa.array(sorted(inside), pa.string())})
         entities = dict.fromkeys([*_counted(wanted.measure), organisations.ENTITY])
-        origins = [self._origin(entity, wanted, members, closed, view) for entity in entities]
+        read = self._published.view_of(wanted.measure, wanted.period, view)
+        origins = [self._origin(entity, wanted, members, closed, read) for entity in entities]
         # Who sent what is known elsewhere of a school's pupils would tell where they came from or went to, to a school
         # with a right to its own facts too: of these entities the version alone is told.
         others = dict.fromkeys(compilation.elsewhere_of(wanted.measure).values())
@@ -224,7 +226,7 @@ class Tracer:
             is_of_its_day = whole.taken == "on the last school day"
             asked = [wanted.period] if is_of_its_day else _within(whole, wanted.period, whole.grains, view)
             times = {time_of(whole, one) for one in asked}
-            found = self._releases.of(whole, asked, view)
+            found = self._published.of(whole, asked, view)
             if any(_is_hidden(measures.family(whole), one, places, times) for one in found.values()):
                 return True
         return False

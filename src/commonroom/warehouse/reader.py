@@ -33,7 +33,8 @@ from commonroom.warehouse.organisations import School
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Hide
 from commonroom.warehouse.questions import Figure, Question
-from commonroom.warehouse.releases import Releases
+from commonroom.warehouse.released import Published
+from commonroom.warehouse.releases import Release, Releases
 from commonroom.warehouse.same_learners import NOBODY, Same, SameLearners
 from commonroom.warehouse.sources import Part, parts_of
 from commonroom.warehouse.spans import View, between, by_term
@@ -67,10 +68,10 @@ class Reader:
         self, settings: Settings, hide: Hide = suppression.hide, patience: float | None = None
     ) -> None:
         self._duck = Duck(settings, [settings.folder("warehouse")])
-        self._releases = Releases(settings, self._duck, hide)
+        self._published = Published(Releases(settings, self._duck, hide), is_live=settings.figures == "live")
         self._figures, self._latest, self._patience = Kept(_CACHED), Kept(_CACHED), patience
         self.lately = Lately()
-        self._tracer = Tracer(settings, self._duck, self._releases)
+        self._tracer = Tracer(settings, self._duck, self._published)
         self._traced, self._turnstile = Kept(_TRACED), Turnstile()
         self._learners = SameLearners()
 
@@ -80,7 +81,7 @@ class Reader:
 
     def close(self) -> None:
         """Release DuckDB's memory and leave the engine of measures."""
-        self._releases.close()
+        self._published.close()
         self._duck.close()
 
     async def head(self, connection: Any) -> Head:
@@ -105,7 +106,7 @@ class Reader:
     async def schools(self, connection: Any, on: date) -> dict[str, School]:
         """Every school that the register names, by URN, as it was on a day."""
         head = await heads.newest(connection)
-        return await asyncio.to_thread(self._releases.known_schools, head, on)
+        return await asyncio.to_thread(self._published.known_schools, head, on)
 
     async def warm(self, pool: Any, done: Any = None, stop: asyncio.Event | None = None) -> Any:
         """Work out what was asked for lately as at the head, so that nobody need wait for it, until `stop` is set.
@@ -113,14 +114,13 @@ class Reader:
         Gives back what it was worked out for; given as `done`, the same again costs nothing. No connection is held.
         """
         async with pool.acquire() as connection:
-            head, today = await heads.newest(connection), clock.day_of(await clock.now(connection))
             asked = self.lately.questions()
-            same = await self._same_learners(connection, *(one.measure for one in asked))
-        now = (head.number, today, same.digest, frozenset(asked))
+            view = await self._view(connection, None, *(one.measure for one in asked))
+        now = (view.state, view.today, frozenset(asked))
         if now != done:
             for one in asked:
                 try:
-                    await asyncio.to_thread(self._work_out, one, View(head, None, today, same=same), stop)
+                    await asyncio.to_thread(self._work_out, one, view, stop)
                 except Exception as error:
                     # The others are worked out all the same, and this one is not tried again at this head.
                     log.fault(_log, "figures of a question were not worked out ahead", error)
@@ -146,19 +146,17 @@ class Reader:
         Raises Problem CR-295 (no such figure), CR-335 (too many ask at once) beside those of `figures`.
         """
         question = questions.checked(measure, level, grain, [unit], on, on, known_at)
-        head = await heads.newest(connection)
-        today = clock.day_of(known_at or await clock.now(connection))
-        view = View(head, question.known_at, today, same=await self._same_learners(connection, measure))
+        view = await self._view(connection, known_at, measure)
         scope = access.rows(principal, LINEAGE, "duckdb")
         facts = _right_to_facts(principal)
         rights = [None if one is None else (one.sql, *one.params, one.masked) for one in (scope, facts)]
-        period = period_of(combinations.measure(measure), question.grain, question.first, today)
+        period = period_of(combinations.measure(measure), question.grain, question.first, view.today)
         if period is None:
             raise _no_figure("no period of figures has begun that has this day in it")
         # The same answer whatever its day, and however many rows somebody wants who gets none: kept once.
         question = msgspec.structs.replace(question, first=period.start, last=period.start)
         rows = 0 if facts is None else min(max(rows, 0), MAX_ROWS)
-        key = (head.number, today, view.same.digest, question, *rights, rows)
+        key = (view.state, view.today, question, *rights, rows)
 
         found: tuple[Figure, list[Origin], str] | None = self._traced.get(key)
         if found is None:
@@ -172,7 +170,7 @@ class Reader:
         if facts is not None:
             seen = sum(len(part.shown) or len(part.messages or ()) for part in parts)
             await access.audit(connection, principal, FACTS, purpose, seen)
-        return Lineage(_dated(figure, head, known_at), head.tables, parts, withheld)
+        return Lineage(_dated(figure, view.head, known_at), view.head.tables, parts, withheld)
 
     async def figures(
         self,
@@ -204,10 +202,8 @@ class Reader:
         if characteristic is not None:
             question = questions.divided(question, characteristic, groups)
         scope = access.rows(principal, DATASET, "duckdb")
-        head = await heads.newest(connection)
-        today = clock.day_of(known_at or await clock.now(connection))
-        view = View(head, question.known_at, today, same=await self._same_learners(connection, measure))
-        key = (head.number, today, view.same.digest, question, scope.sql, tuple(scope.params))
+        view = await self._view(connection, known_at, measure)
+        head, key = view.head, (view.state, view.today, question, scope.sql, tuple(scope.params))
         found: list[Figure] | None = self._figures.get(key)
         if found is None:
             found, head = await self._worked_out(key, question, scope, view)
@@ -273,6 +269,11 @@ class Reader:
                 )  # fmt: skip
         return found
 
+    async def _view(self, connection: Any, known_at: datetime | None, *names: str) -> View:
+        """What these measures' figures are looked at in, by somebody who asks now."""
+        head, now = await heads.newest(connection), await clock.now(connection)
+        return self._published.view(head, known_at, now, await self._same_learners(connection, *names))
+
     async def _same_learners(self, connection: Any, *names: str) -> Same:
         """Who is one learner, where one of these measures takes something from elsewhere."""
         asked = [one for name in names for one in combinations.parts(combinations.measure(name))]
@@ -288,17 +289,14 @@ class Reader:
         for mine in reversed(by_term(wanted).values()):
             if stop is not None and stop.is_set():
                 return
-            self._releases.of(measure, mine, view)
+            self._published.of(measure, mine, view)
 
     def _compute(self, question: Question, scope: Scope, view: View) -> list[Figure]:
         measure = combinations.measure(question.measure)
         wanted = between(measure, question.grain, question.first, question.last, view.today)
         if not wanted:
             return []
-        if question.characteristic is None:
-            releases = self._releases.of(measure, wanted, view)
-        else:
-            releases = self._releases.divided(measure, question.characteristic, wanted, view)
+        releases = self._published.of(measure, wanted, view, question.characteristic)
         names = questions.names(question, releases[wanted[-1]])
         granted = self._granted(question, scope, names)
         figures = []
@@ -307,14 +305,15 @@ class Reader:
                 for group in question.groups or ("",):
                     cell = questions.cell(measure, question, releases[period], unit, period, group)
                     if cell is not None:
-                        figures.append(questions.figure(question, unit, names[unit], period, cell, group))
+                        figure = questions.figure(question, unit, names[unit], period, cell, group)
+                        figures.append(_released(figure, releases[period]))
         return figures
 
     def _trace(
         self, question: Question, scope: Scope, facts: Scope | None, rows: int, period: Period, view: View
     ) -> tuple[Figure, list[Origin], str]:
         measure = combinations.measure(question.measure)
-        release = self._releases.of(measure, [period], view)[period]
+        release = self._published.of(measure, [period], view)[period]
         names = questions.names(question, release)
         granted = self._granted(question, scope, names)
         known = {school.group(question.level)[0] for school in release.schools.values()}
@@ -323,13 +322,13 @@ class Reader:
         (unit,) = granted
         cell = questions.cell(measure, question, release, unit, period)
         assert cell is not None
-        figure = questions.figure(question, unit, names[unit], period, cell)
+        figure = _released(questions.figure(question, unit, names[unit], period, cell), release)
         tells = cell.symbol in (None, disclosure.LOW, disclosure.UNRELIABLE, disclosure.NOT_AVAILABLE)
         origins: dict[str, Origin] = {}
         closed = False
         for one in combinations.parts(measure):
             asked = Wanted(one, question.level, unit, period, facts, rows, tells)
-            own = self._releases.of(one, [period], view)[period]
+            own = self._published.of(one, [period], view)[period]
             found, shut = self._tracer.trace(asked, own, view)
             origins |= {origin.entity: origin for origin in found if origin.entity not in origins}
             closed = closed or shut
@@ -376,7 +375,19 @@ def _why_closed(symbol: str | None) -> str:
     )
 
 
+def _released(figure: Figure, release: Release) -> Figure:
+    """The figure with the moment of its release; a live one as it is."""
+    if release.moment is None:
+        return figure
+    return msgspec.structs.replace(
+        figure, batch=release.batch, position=release.position, as_of=release.moment
+    )
+
+
 def _dated(figure: Figure, head: Head, known_at: datetime | None) -> Figure:
+    """The figure as of a head; one that was released knows its moment already."""
+    if figure.as_of is not None:
+        return figure
     return msgspec.structs.replace(
         figure, batch=head.number, position=head.position, as_of=known_at or head.committed_at
     )

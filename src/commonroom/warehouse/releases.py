@@ -35,7 +35,7 @@ from commonroom.warehouse.model import Level, Measure
 from commonroom.warehouse.organisations import School
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Hide, Name, Parts
-from commonroom.warehouse.school_numbers import SchoolNumbers
+from commonroom.warehouse.school_numbers import SchoolNumbers, parts_of
 from commonroom.warehouse.shelf import Shelf, Stored, WorkedOut
 from commonroom.warehouse.spans import View, all_of_term, by_term, calendar, term_of, time_of
 from commonroom.warehouse.turns import Kept, Turns
@@ -266,7 +266,7 @@ class Releases:
                 divisions.series(measure.name, row["category"]),
                 ("school", row["member"]),
                 row["period"],
-            ): Parts(row["numerator"], row.get("denominator"), row["units"])
+            ): parts_of(row)
             for row in self._numbers.rows(measures.divided(measure, by), schools, asked, view)
         }
 

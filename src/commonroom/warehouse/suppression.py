@@ -36,10 +36,14 @@ _KEPT = 8192
 
 
 class Table(msgspec.Struct, frozen=True):
-    """What is published together. `blocks` are the parts in which it is solved, finest first."""
+    """What is published together. `blocks` are the parts in which it is solved, finest first.
+
+    `kind`: what its numbers are, where several tables have the same names: "" what is counted, or the denominators.
+    """
 
     cells: dict[Name, Cell]
     blocks: tuple[tuple[Sum, ...], ...]
+    kind: str = ""
 
     @property
     def sums(self) -> list[Sum]:

@@ -1,0 +1,42 @@
+"""When figures are released: a school day's own in its evening, everything longer and every revision on Friday evening.
+
+Whoever keeps what was released can subtract it from what is released later. So figures do not move with each letter that
+arrives: they are released at few moments, and each release is decided beside all those before it (`memory`). A week or a
+term that has not ended is the sum of what has been released of it, until the next Friday. Pure.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as time_of_day
+
+from commonroom.engines import clock
+from commonroom.warehouse.model import Measure
+from commonroom.warehouse.periods import Period
+
+EVENING = time_of_day(17)  # in England: schools have sent their afternoon registers
+_FRIDAY = 4
+_DAY = timedelta(days=1)
+
+
+def evening_of(day: date) -> datetime:
+    """The moment of a day's release, in UTC."""
+    return datetime.combine(day, EVENING, clock.ENGLAND).astimezone(UTC)
+
+
+def newest_day(moment: datetime) -> date:
+    """The day whose evening was the last before a moment, or is it."""
+    day = clock.day_of(moment)
+    return day if evening_of(day) <= moment else day - _DAY
+
+
+def newest_friday(day: date) -> date:
+    """The last Friday until a day."""
+    return day - ((day.weekday() - _FRIDAY) % 7) * _DAY
+
+
+def own_evening(measure: Measure, period: Period) -> date | None:
+    """The day in whose evening a figure is first released by itself; None for what is released on Fridays."""
+    if measure.taken == "on the last school day":
+        return period.last_school_day
+    return period.start if period.grain == "day" else None

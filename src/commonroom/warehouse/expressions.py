@@ -6,7 +6,8 @@
     leaving_date >= days_before(on, 60)     so many days earlier
     admission_year == next_academic_year(on)     the name of the academic year of a day, or of the one after: 2026/27
     max(whole(result) if subject == 'REA' else 0)     a text of digits as a number; the largest (of `elsewhere` alone)
-    union(months(entry_date, leaving_date)) | others     months of a half-year, of one thing or another (see `half_year`)
+    months(entry_date, leaving_date, nc_year == '12')     in which of six months (see `half_year`; of `elsewhere` alone)
+    (in_school | in_college) == 63     months of one thing or another
     sum(hundredths(hours) * 100 // hundredths(full) if end is None else 0)     decimals become whole hundredths
 
 All arithmetic is on whole numbers, so that every engine gives the same answer to the last digit.
@@ -37,7 +38,7 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.BitOr: operator.or_,
 }  # fmt: skip
 TOTALS = ("sum", "count")
-_MAX, _UNION = "max", "union"
+_MAX, _MONTHS = "max", "months"
 _HUNDREDTHS = "hundredths"
 _WHOLE = "whole"
 _DIGITS = "^[0-9]{1,9}$"
@@ -45,7 +46,6 @@ _DIGITS = "^[0-9]{1,9}$"
 _YEARS = {"academic_year": 0, "next_academic_year": 1}
 _SEPTEMBER = 9
 _DAYS_BEFORE = "days_before"
-_MONTHS = "months"
 
 
 class Expression:
@@ -76,11 +76,11 @@ class Expression:
         """The Ibis value over the columns of the table `columns`.
 
         `weight` is what each row counts for in `sum` (1 when None); `codesets` are those of the code items by column.
-        `has_max`: the largest, or months of a half-year together, may be asked for, which are no sums: not of what is
-        added up later.
+        `has_max`: the largest, and months of a half-year, may be asked for, which are no sums: not of what is added up
+        later.
         Raises Problem CR-062 where the text uses anything else than the language has.
         """
-        totals = (*TOTALS, _MAX, _UNION) if has_max else TOTALS
+        totals = (*TOTALS, _MAX, _MONTHS) if has_max else TOTALS
         return _Compiler(self, columns, weight, codesets or {}, totals).value(self.tree)
 
     def problem(self, detail: str) -> Problem:
@@ -138,8 +138,10 @@ class _Compiler:
                 keywords=[],
             ) if name == _DAYS_BEFORE and not isinstance(days, bool):
                 return self._column(column) - ibis.interval(days=days)
-            case ast.Call(func=ast.Name(id=name), args=[start, end], keywords=[]) if name == _MONTHS:
-                return self._months(self.value(start), self.value(end))
+            case ast.Call(func=ast.Name(id=name), args=[start, end, holds], keywords=[]) if (
+                name == _MONTHS and name in self.totals
+            ):
+                return self._months(self.value(start), self.value(end), self.value(holds))
             case ast.Compare(left=left, ops=[op], comparators=[right]):
                 return self._comparison(left, op, right)
             case ast.Call(func=ast.Name(id=name), args=[ast.Name(id=column)], keywords=[]) if name == _WHOLE:
@@ -158,10 +160,11 @@ class _Compiler:
             )
         return self.columns[name]
 
-    def _months(self, start: Any, end: Any) -> Any:
-        if not all(isinstance(day, ibis.Expr) and day.type().is_date() for day in (start, end)):
-            raise self.expression.problem(f"`{_MONTHS}` is of two days")
-        return half_year.months(self._column("on"), start, end)
+    def _months(self, start: Any, end: Any, holds: Any) -> Any:
+        given = [one.type() if isinstance(one, ibis.Expr) else None for one in (start, end, holds)]
+        if not all(kind and kind.is_date() for kind in given[:2]) or not (given[2] and given[2].is_boolean()):
+            raise self.expression.problem(f"`{_MONTHS}` is of two days and a condition")
+        return half_year.months(self._column("on"), start, end, holds)
 
     def _joined(self, op: ast.boolop, parts: list[Any]) -> Any:
         joined = parts[0]
@@ -214,8 +217,6 @@ class _Compiler:
         elif name == "count":
             raise self.expression.problem("`count` counts where a condition holds; write one")
         number = value.cast("int64")
-        if name == _UNION:
-            return half_year.union(number)
         if name == _MAX:
             return number.max()
         return (number if self.weight is None else number * self.weight).sum()

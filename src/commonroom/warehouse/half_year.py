@@ -2,7 +2,7 @@
 
 Of two stays, at two places even, the months are those of either: the bits of both. So a stay in a school until November
 and one in a college from December have all six together, 63, and a month with no day in either leaves a bit out. Sums and
-comparisons alone are used, which every engine has: no dialect but one has an aggregate of bits.
+comparisons alone make them, which every engine has: not every dialect has an aggregate of bits.
 """
 
 from __future__ import annotations
@@ -15,30 +15,18 @@ MONTHS = 6
 ALL = 2**MONTHS - 1  # took part in each of them
 
 
-def months(on: Any, start: Any, end: Any) -> Any:
-    """The months with a day from `start` to `end` (None: it goes on), of the six that end with the one of `on`, in Ibis.
+def months(on: Any, start: Any, end: Any, holds: Any) -> Any:
+    """The months with a day from `start` to `end` of any of the rows of a group for which `holds` is true, in Ibis.
 
-    The earliest month is the lowest bit. Without a start, and where the end is before it, there is none.
+    They are the six that end with the one of `on`, the earliest the lowest bit. Where there is no end it goes on; without
+    a start, and where the end is before it, there is no day.
     """
     this_month = on.truncate("M")
-    goes_on = end.isnull()
-    runs = goes_on | (end >= start)
-    bits = [
-        ibis.ifelse(runs & (start < after) & (goes_on | (end >= first)), 2**number, 0)
-        for number in range(MONTHS)
-        for first in (this_month - ibis.interval(months=MONTHS - 1 - number),)
-        for after in (first + ibis.interval(months=1),)
-    ]
-    return _added(bits)
-
-
-def union(bits: Any) -> Any:
-    """The months of any of the rows of a group, in Ibis."""
-    return _added([((bits // 2**number) % 2).max() * 2**number for number in range(MONTHS)])
-
-
-def _added(terms: list[Any]) -> Any:
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
+    runs = holds & (end.isnull() | (end >= start))
+    total = ibis.literal(0, "int64")
+    for number in range(MONTHS):
+        first = this_month + ibis.interval(months=number + 1 - MONTHS)
+        after = this_month + ibis.interval(months=number + 2 - MONTHS)
+        has_day = runs & (start < after) & (end.isnull() | (end >= first))
+        total = total + ibis.ifelse(has_day, 2**number, 0).max()
     return total.cast("int64")

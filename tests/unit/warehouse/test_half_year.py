@@ -51,13 +51,14 @@ def test_months_of_stays_and_of_all_of_one_person(on: date) -> None:
         }
     )
     table = ibis.table({"person": "int64", "start": "date", "end": "date", "on": "date"}, name="rows")
-    bits = table.mutate(bits=half_year.months(table.on, table.start, table.end))
-    each = bits.group_by("person").aggregate(bits=half_year.union(bits.bits))
+    counts = table.person != 7
+    each = table.group_by("person").aggregate(bits=half_year.months(table.on, table.start, table.end, counts))
     with duckdb.connect() as duck:
         duck.register("rows", rows)
         found = dict(duck.execute(str(ibis.to_sql(each, dialect="duckdb"))).fetchall())
     expected: dict[int, int] = {}
     for person, start, end in stays:
-        expected[person] = expected.get(person, 0) | by_days(on, start, end)
+        bits = by_days(on, start, end) if person != 7 else 0
+        expected[person] = expected.get(person, 0) | bits
     assert found == expected
     assert {0, half_year.ALL} < set(expected.values())

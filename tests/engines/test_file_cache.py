@@ -98,6 +98,66 @@ def test_on_a_full_disk_a_file_takes_the_place_of_what_is_not_in_use(tmp_path: P
     assert recent.read_bytes() == b"1234"
 
 
+def small_disk(folder: Path, size: int) -> FileCache:
+    """A cache on a disk of so many bytes, of which 4 are to be left free."""
+    return FileCache(
+        folder,
+        100,
+        keep_free=4,
+        free=lambda folder: size - sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+    )
+
+
+def test_so_much_is_left_free_as_is_wanted_and_what_is_not_in_use_goes_for_it(tmp_path: Path) -> None:
+    cache = small_disk(tmp_path, 12)
+    put(cache, "t/old.parquet", b"1234", LONG_AGO)
+    put(cache, "t/recent.parquet", b"1234")
+    assert names(cache) == ["old.parquet", "recent.parquet"], "4 of 12 are free"
+    put(cache, "t/new.parquet", b"12")
+    assert names(cache) == ["new.parquet", "recent.parquet"]
+    with pytest.raises(Problem, match="CR-312"):
+        put(cache, "t/large.parquet", b"123")
+    assert names(cache) == ["new.parquet", "recent.parquet"], "in use, and 6 of 12 are free"
+    assert put(cache, "t/small.parquet", b"12").read_bytes() == b"12"
+
+
+def test_where_others_fill_the_disk_the_cache_gives_way(tmp_path: Path) -> None:
+    put(FileCache(tmp_path, 100), "t/old.parquet", b"1234", LONG_AGO)
+    put(FileCache(tmp_path, 100), "t/recent.parquet", b"1234")
+    small_disk(tmp_path, 12).trim()
+    assert names(small_disk(tmp_path, 12)) == ["old.parquet", "recent.parquet"]
+    small_disk(tmp_path, 11).trim()
+    assert names(small_disk(tmp_path, 11)) == ["recent.parquet"]
+
+
+def test_of_several_that_come_at_once_each_takes_its_room_before_it_is_there(tmp_path: Path) -> None:
+    cache, begun, go_on = small_disk(tmp_path, 10), threading.Semaphore(0), threading.Event()
+    refused: list[Problem] = []
+
+    def write(file: IO[bytes]) -> None:
+        begun.release()
+        assert go_on.wait(20)
+        file.write(b"1234")
+
+    def come(name: str) -> None:
+        try:
+            cache.put(name, 4, write)
+        except Problem as problem:
+            refused.append(problem)
+            begun.release()
+
+    threads = [threading.Thread(target=come, args=(f"t/{number}.parquet",)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        assert begun.acquire(timeout=20)
+    go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert [problem.code for problem in refused] == ["CR-312", "CR-312"]
+    assert len(names(cache)) == 1
+
+
 def test_many_at_once_fetch_a_file_once_and_all_see_it_whole(tmp_path: Path) -> None:
     cache, begun, go_on = FileCache(tmp_path, 100), threading.Semaphore(0), threading.Event()
     written: list[int] = []

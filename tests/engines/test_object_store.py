@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -164,6 +166,38 @@ def test_while_the_store_is_asked_other_threads_go_on(
     assert delta.missing(table, delta.files_of(table, version)) == (0, 0)
     assert (delta.identity(table, version + 9), read(table, version)) == ("", ["a", "b"])
     relay.stop()
+
+
+def test_who_reads_a_version_while_the_store_hangs_keeps_nobody_else_waiting(
+    table: ObjectFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One thread hangs in reading the second version; the first, which is known, and the third are read meanwhile."""
+    versions = [delta.append(table, rows("a"), after=None, batch=BATCH)]
+    for name in "bc":
+        versions.append(delta.append(table, rows(name), after=versions[-1], batch=BATCH))
+    first, second, third = versions
+    assert len(delta.files_of(table, first)) == 1
+    monkeypatch.setattr(object_folder, "_PATIENCE", 0.2)
+    hangs, go_on = threading.Event(), threading.Event()
+
+    def find() -> str:
+        hangs.set()
+        assert go_on.wait(20)
+        return "found"
+
+    with ThreadPoolExecutor(3) as threads:
+        hanging = threads.submit(table.recall, second, find)
+        assert hangs.wait(20)
+        try:
+            assert len(threads.submit(delta.files_of, table, first).result(20)) == 1
+            assert len(threads.submit(delta.files_of, table, third).result(20)) == 3
+            assert not hanging.done()
+            # Of the same version one waits, but not for ever.
+            assert threads.submit(table.recall, second, lambda: "read too").result(20) == "read too"
+            assert not hanging.done()
+        finally:
+            go_on.set()
+        assert hanging.result(20) == "found"
 
 
 def test_the_way_to_the_store_is_through_a_table_that_nobody_loads_again(table: ObjectFolder) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,15 +28,29 @@ _PART = ".part"
 _LOCK = ".lock"
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
+# The disk, or the folder, gives out no room before a file is written: then it is found out while it is written.
+_NO_PROMISES = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
+
 Write = Callable[[IO[bytes]], None]
 
 
-class FileCache:
-    """A folder of files by name (with slashes, if you like), of about so many bytes together."""
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
 
-    def __init__(self, folder: Path, most_bytes: int) -> None:
+
+class FileCache:
+    """A folder of files by name (with slashes, if you like), of about so many bytes together.
+
+    It leaves `keep_free` bytes free on its disk, as `free` tells them: others need the disk too.
+    """
+
+    def __init__(
+        self, folder: Path, most_bytes: int, keep_free: int = 0, free: Callable[[Path], int] = _free
+    ) -> None:
         self.folder = folder
         self.most_bytes = most_bytes
+        self.keep_free = keep_free
+        self._free = free
 
     def has(self, name: str, size: int) -> bool:
         """Whether the whole file is here; then it counts as used now. A file of another size is not the file."""
@@ -76,8 +91,23 @@ class FileCache:
             if self.has(name, size):
                 part.unlink()
                 return
-            _write_anew(file, part, write)
+            try:
+                file.truncate(0)  # what a process that was killed left
+                self._take_room(file, size)
+                _write_whole(file, write)
+            except BaseException:
+                part.unlink()
+                raise
             part.replace(path)
+
+    def _take_room(self, file: IO[bytes], size: int) -> None:
+        """Take the room for it before it comes: of several that come at once each would find the same room free."""
+        with self._alone():
+            if self._free(self.folder) - size < self.keep_free:
+                raise OSError(errno.ENOSPC, "less than is to be kept free would be left")
+            if size:
+                with _no_promises():
+                    os.posix_fallocate(file.fileno(), 0, size)
 
     def trim(self, at_least: int = 0) -> None:
         """Throw out what was not used for longest until the rest has room, or all of it is in use.
@@ -85,17 +115,24 @@ class FileCache:
         `at_least` so many bytes, where the disk has less room than was thought; otherwise nothing is done while another
         does the same.
         """
+        with suppress(BlockingIOError), self._alone(0 if at_least else fcntl.LOCK_NB):
+            self._throw_out(at_least)
+
+    @contextmanager
+    def _alone(self, how: int = 0) -> Iterator[None]:
+        """Nobody else takes room or makes it."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (self.folder / _LOCK).open("ab") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | (0 if at_least else fcntl.LOCK_NB))
-            except BlockingIOError:
-                return
-            self._throw_out(at_least)
+            fcntl.flock(lock, fcntl.LOCK_EX | how)
+            yield
 
     def _throw_out(self, at_least: int) -> None:
         found = sorted(self._files())
-        too_much = max(sum(size for _, size, _ in found) - self.most_bytes, at_least)
+        too_much = max(
+            sum(size for _, size, _ in found) - self.most_bytes,
+            at_least,
+            at_least + self.keep_free - self._free(self.folder),
+        )
         for used, size, path in found:
             if too_much <= 0 or time.time() - used < IN_USE_SECONDS:
                 return
@@ -116,7 +153,7 @@ class FileCache:
 def _locked(part: Path) -> Iterator[IO[bytes]]:
     """The unfinished copy of a file, in nobody else's hands. It is renamed or removed by who has it."""
     while True:
-        with part.open("ab") as file:
+        with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             if _is_still(part, file):
                 yield file
@@ -130,15 +167,21 @@ def _is_unused_since(path: Path, used: float) -> bool:
     return True
 
 
-def _write_anew(file: IO[bytes], part: Path, write: Write) -> None:
+def _write_whole(file: IO[bytes], write: Write) -> None:
+    file.seek(0)
+    write(file)
+    file.truncate()  # where it is shorter than the room that was taken
+    file.flush()
+    os.fsync(file.fileno())
+
+
+@contextmanager
+def _no_promises() -> Iterator[None]:
     try:
-        file.truncate(0)  # what a process that was killed left
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    except BaseException:
-        part.unlink()
-        raise
+        yield
+    except OSError as error:
+        if error.errno not in _NO_PROMISES:
+            raise
 
 
 def _is_still(part: Path, file: IO[bytes]) -> bool:
@@ -151,7 +194,7 @@ def _is_still(part: Path, file: IO[bytes]) -> bool:
 def _no_room(folder: Path) -> Problem:
     return Problem(
         "CR-312",
-        "the disk is full",
+        "the disk is full, or has no more than `keep_free_bytes` left",
         status=507,
         where=str(folder),
         remedy="Make room there; `warehouse_cache_bytes` says how much is kept when nothing of it is in use.",

@@ -39,6 +39,8 @@ _QUOTED = re.compile(r"<.*|\?\S*", re.DOTALL)
 _REASON = re.compile(r"<Code>(\w{1,60})</Code>")
 _MOST_SAID = 300
 _VERSIONS = 4  # of a table, whose files are remembered
+# Who waits so long for another to read the same version reads it too: that one may have a connection that hangs.
+_PATIENCE = 5.0
 # A name in the log becomes a path of this machine.
 _NAME = re.compile(r"(?:[A-Za-z0-9_=-][A-Za-z0-9._=-]*/)*[A-Za-z0-9_=-][A-Za-z0-9._=-]*")
 
@@ -66,7 +68,9 @@ class ObjectFolder:
         self._objects = Objects(address)
         # As read last, with a digest of its last log entry.
         self._known: tuple[DeltaTable, bytes] | None = None
-        self._reading = threading.Lock()
+        # Held for moments only, never while the store is asked.
+        self._guard = threading.Lock()
+        self._reading: dict[int, threading.Lock] = {}  # by version
         self._found: dict[int, tuple[bytes, Any]] = {}  # by version, with a digest of its log entry
         self._asked: tuple[int, Any] | None = None
 
@@ -74,7 +78,11 @@ class ObjectFolder:
         """What lies under one name in it."""
         cache = self._cache
         return object_folder(
-            f"{self.address}/{name}", cache.folder, cache.most_bytes, f"{self._prefix}{name}/"
+            f"{self.address}/{name}",
+            cache.folder,
+            cache.most_bytes,
+            cache.keep_free,
+            f"{self._prefix}{name}/",
         )
 
     @property
@@ -87,7 +95,8 @@ class ObjectFolder:
 
         Of a log that was read already only what came since is read, while its last entry is still the same.
         """
-        known, self._known = self._known, None
+        with self._guard:  # one thread has it
+            known, self._known = self._known, None
         with self.reached():
             try:
                 if (
@@ -168,18 +177,50 @@ class ObjectFolder:
 
     def recall(self, version: int, find: Callable[[], T]) -> T:
         """Reading a log of many objects takes long. It is read again when its entry is another one, as after a copy that
-        was put back."""
-        with self._reading:
-            found = self._found.pop(version, None)
-            if found is None or found[0] != self._digest(version):
-                answer, known = find(), self._known
-                is_known = known is not None and known[0].version() == version
-                found = (known[1] if known and is_known else self._digest(version), answer)
+        was put back. Nobody waits for who reads another version, or for long: the store may hang."""
+        kept = self._remembered(version)
+        if kept is None:
+            with self._in_turn(version):
+                kept = self._remembered(version)
+                if kept is None:
+                    kept = (self._keep(version, find()),)
+        same: T = kept[0]
+        return same
+
+    def _remembered(self, version: int) -> tuple[Any] | None:
+        with self._guard:
+            found = self._found.get(version)
+        if found is None or found[0] != self._digest(version):
+            return None
+        self._put(version, found)
+        return (found[1],)
+
+    def _keep(self, version: int, answer: T) -> T:
+        known = self._known
+        is_known = known is not None and known[0].version() == version
+        self._put(version, (known[1] if known and is_known else self._digest(version), answer))
+        return answer
+
+    def _put(self, version: int, found: tuple[bytes, Any]) -> None:
+        """Keep it as the one that was asked for last."""
+        with self._guard:
+            self._found.pop(version, None)
             self._found[version] = found
             while len(self._found) > _VERSIONS:
                 self._found.pop(next(iter(self._found)))
-            same: T = found[1]
-            return same
+
+    @contextmanager
+    def _in_turn(self, version: int) -> Iterator[None]:
+        with self._guard:
+            turn = self._reading.setdefault(version, threading.Lock())
+        is_alone = turn.acquire(timeout=_PATIENCE)
+        try:
+            yield
+        finally:
+            if is_alone:
+                with self._guard:
+                    self._reading.pop(version, None)
+                turn.release()
 
     def once(self, version: int, find: Callable[[], T]) -> T:
         """Not a request is made for what is asked after every batch and is known."""
@@ -257,6 +298,6 @@ def _said(error: Exception) -> str:
 
 
 @lru_cache(maxsize=256)
-def object_folder(address: str, cache: Path, most_bytes: int, prefix: str) -> ObjectFolder:
+def object_folder(address: str, cache: Path, most_bytes: int, keep_free: int, prefix: str) -> ObjectFolder:
     """One for each address: connections and credentials are found out once."""
-    return ObjectFolder(address, FileCache(cache, most_bytes), prefix)
+    return ObjectFolder(address, FileCache(cache, most_bytes, keep_free), prefix)

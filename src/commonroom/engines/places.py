@@ -78,7 +78,11 @@ def home(settings: Settings) -> Folder:
     if settings.warehouse_store is None:
         return folder
     return object_folder(
-        settings.warehouse_store.rstrip("/"), folder.absolute() / CACHE, settings.warehouse_cache_bytes, ""
+        settings.warehouse_store.rstrip("/"),
+        folder.absolute() / CACHE,
+        settings.warehouse_cache_bytes,
+        settings.keep_free_bytes,
+        "",
     )
 
 

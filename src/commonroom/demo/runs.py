@@ -18,7 +18,7 @@ from rich.console import Console
 
 from commonroom import log, simulation
 from commonroom.demo import setting
-from commonroom.demo.days import eve, pass_next, while_database_returns
+from commonroom.demo.days import end_of, eve, pass_next, while_database_returns
 from commonroom.demo.plan import Plan, choose_settings, keep_plan, settled_plan
 from commonroom.demo.quiet import agent_statuses, until_quiet
 from commonroom.engines import clock
@@ -102,6 +102,8 @@ async def _headless(supervisor: Supervisor, settings: Settings, plan: Plan, say:
                 # Else a day's marks and what becomes of them would be read by the agents as one.
                 await until_quiet(pool, settings)
         await until_quiet(pool, settings)
+        if passed:
+            await end_of(pool, settings, passed[-1].day)
         return await while_database_returns(lambda: _reconciled(stage, passed))
     finally:
         pool.terminate()
@@ -117,6 +119,7 @@ async def _watched(
         async for report in _days(stage, plan.days):
             began = time.monotonic()
             await until_quiet(pool, settings)
+            await end_of(pool, settings, report.day)
             console.print(f"{_in_words(report)}; all arrived after {time.monotonic() - began:.1f} s")
             passed += 1
             if passed == 1:

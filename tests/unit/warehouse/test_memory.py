@@ -13,11 +13,9 @@ from typing import Any
 import pytest
 
 from commonroom.warehouse import measures, memory, publication, suppression
-from commonroom.warehouse.attack import Cell
 from commonroom.warehouse.memory import Memory, Remembering
 from commonroom.warehouse.publication import Calendar, Name, Parts
 from commonroom.warehouse.shelf import decoded, encoded
-from commonroom.warehouse.suppression import Table
 from tests.unit.warehouse.attacker import by_solver
 
 FAMILY = [measures.named(name) for name in ("absence_overall", "absence_authorised", "absence_unauthorised")]

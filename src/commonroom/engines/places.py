@@ -15,6 +15,7 @@ from typing import Protocol, TypeAlias, TypeVar
 import msgspec
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from commonroom.engines import delta_log, files
 from commonroom.engines.object_folder import Distant, ObjectFolder, object_folder
@@ -33,7 +34,7 @@ class Place(Protocol):
     address: str
 
     def table(self, version: int) -> DeltaTable:
-        """The table at a version, to be read."""
+        """The table at a version, to be read. Raises Problem CR-310 when there is no such table or version."""
 
     def newest(self, *, anew: bool) -> DeltaTable | None:
         """The table at its newest version, to be written, by one thread at a time; None when there is none.
@@ -127,7 +128,10 @@ class LocalFolder:
 
     def table(self, version: int) -> DeltaTable:
         """See Place."""
-        return DeltaTable(self.address, version=version)
+        try:
+            return DeltaTable(self.address, version=version)
+        except (TableNotFoundError, DeltaError) as error:
+            raise self.not_as_put("the table, or this version of it, cannot be read") from error
 
     def newest(self, *, anew: bool) -> DeltaTable | None:
         """See Place."""

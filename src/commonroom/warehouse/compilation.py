@@ -16,7 +16,7 @@ from commonroom.standard import Codeset
 from commonroom.warehouse import best, characteristics, numbers_for_life, tables
 from commonroom.warehouse.characteristics import MOMENTS, PUPILS
 from commonroom.warehouse.expressions import Expression
-from commonroom.warehouse.model import Best, Elsewhere, Measure, Within
+from commonroom.warehouse.model import Best, Elsewhere, Measure, Reference, Within
 
 _IBIS = {"DATE": "date", "BOOLEAN": "boolean", "BIGINT": "int64", "TINYINT": "int8", "TIMESTAMP": "timestamp"}
 # The tables a compiled measure reads, whatever the engine: rows of the fact log, days or moments of the periods, and
@@ -26,6 +26,7 @@ FACTS, BESIDE, PERIODS, MEMBERS = "facts", "beside", "periods", "members"
 UNITS = "units"  # what the second stage reads
 LEARNER = tables.LEARNER_ID  # by which what is known elsewhere is laid beside units
 SAME = "same_learners"  # keys of learners that stand for another one now, as `same` and `person`
+REFERENCE = "reference"
 _ELSEWHERE = "elsewhere_"  # begins the names of those facts
 START, END = "start_date", "end_date"  # as every entity has them whose facts last
 
@@ -63,6 +64,8 @@ def columns_of(measure: Measure, entity: str) -> list[str]:
         texts += measure.each_beside.values()
     for name, one in measure.elsewhere.items():
         texts += one.each.values() if entity == (one.entity or name) else ()
+    if measure.reference is not None and entity == measure.reference.entity:
+        texts += [measure.reference.where, *measure.reference.each.values()]
     used = {name for text in texts for name in Expression(text, measure.name).names()}
     used |= set(measure.unit)
     if measure.best is not None and entity == measure.beside:
@@ -101,6 +104,8 @@ def entities_of(measure: Measure) -> dict[str, str]:
         found[NEAR] = measure.within.entity
     if measure.by is not None and not is_of_facts(measure, measure.by):
         found[PUPILS] = characteristics.named(measure.by).entity
+    if measure.reference is not None:
+        found[REFERENCE] = measure.reference.entity
     return found | elsewhere_of(measure)
 
 
@@ -189,6 +194,8 @@ def _units(measure: Measure, rows: Any) -> Any:
         units = _with_beside(measure, units, measure.beside)
     for name, one in measure.elsewhere.items():
         units = _with_elsewhere(measure, units, name, one)
+    if measure.reference is not None:
+        units = _with_reference(measure, units, measure.reference)
     return _populated(measure, units)
 
 
@@ -253,6 +260,37 @@ def _with_elsewhere(measure: Measure, units: Any, name: str, one: Elsewhere) -> 
     return _laid_beside(units, rows.group_by(same).aggregate(**totals), same)
 
 
+def _with_reference(measure: Measure, units: Any, reference: Reference) -> Any:
+    """Units with what is said of all like them; 0 where nothing is."""
+    where, codesets = f"measure {measure.name}, reference", _codesets(reference.entity)
+    found = _state(measure, REFERENCE)
+    items = [name for name in found.columns if name in (*tables.of(reference.entity).items, "on")]
+    found = found.select(*items, period_of_it="period").mutate(is_said=ibis.literal(1, "int64"))
+    both = _Both(units, found)
+    speaks = Expression(reference.where, where).compile(both, None, codesets)
+    # Grouped by all that is known of a unit, not joined to it again: the units are worked out once.
+    rows = units.left_join(found, [units.period == found.period_of_it, speaks])
+    said = rows.is_said.count() > 0
+    totals = {
+        name: ibis.ifelse(
+            said, Expression(text, f"{where}, {name}").compile(rows, None, codesets).fill_null(0), 0
+        )
+        for name, text in reference.each.items()
+    }
+    return rows.group_by(list(units.columns)).aggregate(**totals)
+
+
+class _Both:
+    """The columns of two tables that are about to be joined, for the condition on which they are."""
+
+    def __init__(self, one: Any, other: Any) -> None:
+        self._tables = {name: table for table in (other, one) for name in table.columns}
+        self.columns = list(self._tables)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._tables[name][name]
+
+
 def _with_persons(rows: Any) -> Any:
     """The same rows with the key of whom each learner is now."""
     pairs = ibis.table({"same": "string", "person": "string"}, name=SAME)
@@ -264,8 +302,10 @@ def _with_persons(rows: Any) -> Any:
 def _laid_beside(units: Any, others: Any, same: Sequence[str]) -> Any:
     """Units with the numbers of others that are the same; 0 where there is none."""
     joined = units.left_join(others, same, rname="other_{name}")
-    known = {name: joined[name].fill_null(0) for name in others.columns if name not in same}
-    return joined.select(*units.columns, **known)
+    known = [name for name in others.columns if name not in same]
+    # In two steps: what is worked out within a join cannot be joined by again.
+    laid = joined.select(*units.columns, *known)
+    return laid.mutate(**{name: laid[name].fill_null(0) for name in known})
 
 
 def _looked_up(measure: Measure, rows: Any, entities: tuple[str, ...]) -> Any:
@@ -295,6 +335,10 @@ def _groups(measure: Measure, units: Any) -> Any:
         parts["denominator"] = Expression(
             measure.denominator, f"measure {measure.name}, denominator"
         ).compile(grouped)
+    if measure.deviation is not None:
+        parts["deviation"] = Expression(measure.deviation, f"measure {measure.name}, deviation").compile(
+            grouped
+        )
     return grouped.group_by(same).aggregate(**parts)
 
 

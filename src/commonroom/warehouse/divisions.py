@@ -19,7 +19,7 @@ import msgspec
 
 from commonroom.warehouse import suppression
 from commonroom.warehouse.attack import Cell, Sum
-from commonroom.warehouse.disclosure import is_sensitive
+from commonroom.warehouse.disclosure import above_lowest, is_sensitive
 from commonroom.warehouse.model import Measure
 from commonroom.warehouse.publication import Hide, Name, Numbers, Parts, Place, Time, Tree
 from commonroom.warehouse.suppression import Table
@@ -110,8 +110,12 @@ def hidden(
             }
             cells.add(
                 measure.name, place, time,
-                {group: parts.numerator for group, parts in mine.items()}, total.numerator, sensitive, limits,
-                (measure.name, place, time) in whole.hidden,
+                {
+                    group: above_lowest(measure, parts.numerator, parts.denominator)
+                    for group, parts in mine.items()
+                },
+                above_lowest(measure, total.numerator, total.denominator),
+                sensitive, limits, (measure.name, place, time) in whole.hidden,
             )  # fmt: skip
     chosen = frozenset(name for name in hide(cells.table(parts=True)) if name in schools)
     return chosen | _of_trusts(numbers, chosen, places)

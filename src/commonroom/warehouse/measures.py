@@ -13,12 +13,13 @@ from commonroom.problems import Problem, add_codes
 from commonroom.standard.holders import AUTHORITIES
 from commonroom.warehouse import characteristics, numbers_for_life
 from commonroom.warehouse.compilation import END, START, expression, is_of_facts
-from commonroom.warehouse.model import Best, Measure, Tells
+from commonroom.warehouse.model import Best, Measure, Reference, Tells
 from commonroom.warehouse.tables import LEARNER_ITEM
 
 add_codes({"CR-063": "There is no such figure"})
 
 FOLDER = Path(__file__).parent / "measures"
+REFERENCE = "reference"  # the area of the entities that the Department speaks of
 _BY = " by "
 MAX_DAYS_AFTER = 1_100  # three years
 
@@ -185,6 +186,10 @@ def _check(measure: Measure, path: Path) -> None:
         _check_best(measure, measure.best, path)
     if measure.elsewhere:
         _check_elsewhere(measure, path)
+    if measure.reference is not None:
+        _check_reference(measure, measure.reference, path)
+    if measure.lowest is not None:
+        _check_lowest(measure, measure.lowest, path)
     if measure.taken == "on 31 March" and measure.grains != ("year",):
         raise _fault(path, "what is taken on 31 March has years alone")
     if is_of_authorities(measure) and {"school", "trust"} & set(measure.levels):
@@ -226,6 +231,26 @@ def _check_elsewhere(measure: Measure, path: Path) -> None:
         raise _fault(path, "two things that are known of a unit have one name")
 
 
+def _check_reference(measure: Measure, reference: Reference, path: Path) -> None:
+    entity = standard.load().entities.get(reference.entity)
+    if entity is None or entity.area != REFERENCE or measure.taken == "over the period":
+        raise _fault(path, "`reference` is of an entity that the Department speaks of, for a state")
+    known = {*measure.unit, *measure.each, *measure.each_beside}
+    known |= {name for one in measure.elsewhere.values() for name in one.each}
+    twice = known & {*entity.by_name, *reference.each} or set(entity.by_name) & set(reference.each)
+    if twice or not reference.each:
+        raise _fault(path, f"`reference`: two things have the name {', '.join(sorted(twice)) or 'of none'}")
+
+
+def _check_lowest(measure: Measure, lowest: int, path: Path) -> None:
+    """What is hidden is decided above the lowest: for that each unit counts for one, and nothing hangs on its numerator."""
+    if lowest >= 0 or measure.shown_as != "ratio" or measure.denominator != f"count({measure.population})":
+        raise _fault(path, "`lowest` is below 0, of a ratio whose denominator counts the population")
+    bonds = measure.sum_of or measure.base or measure.bounded_by or measure.tells or measure.adds_up_over_time
+    if bonds or measure.suppression.numerator_below:
+        raise _fault(path, "a measure with a `lowest` is bound to no other, and hides by its units alone")
+
+
 def _check_bonds(found: dict[str, Measure], folder: Path) -> None:
     """What a measure says of others holds only where they count the same things."""
     for measure in found.values():
@@ -237,6 +262,8 @@ def _check_bonds(found: dict[str, Measure], folder: Path) -> None:
             if name not in found:
                 raise _fault(path, f"there is no measure {name}")
         for part in (found[name] for name in measure.sum_of):
+            if part.lowest is not None:
+                raise _fault(path, f"{part.name} can be below 0")
             # Of counts each counts units of its own; the denominator is of the same units.
             populations = {measure.population, part.population} if measure.denominator is not None else {None}
             if len(populations) > 1 or (part.entity, part.unit, part.denominator, part.adds_up_over_time) != (

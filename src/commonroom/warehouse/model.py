@@ -64,6 +64,14 @@ class Elsewhere(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     has_ended: bool = False
 
 
+class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the Department says of all for whom `where` holds: of pupils with such a result, say."""
+
+    entity: str
+    where: str  # over what is known of the unit and the items of the entity, whose state is of the same day
+    each: dict[str, str]  # what is taken of it, whole numbers; 0 where nothing is known
+
+
 class Tells(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Subtracted from its base, it tells how many these groups of the base by a characteristic are together."""
 
@@ -110,6 +118,12 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     best: Best | None = None  # of the facts beside
     # By entity, or by another name. Joined by our own key of the learner, so to a state of what has a UPN.
     elsewhere: dict[str, Elsewhere] = {}
+    reference: Reference | None = None  # laid to each unit last, by all that is known of it
+    # How low the numerator of one unit can be, where it can be below 0. What is hidden is decided above it (`disclosure`).
+    lowest: int | None = None
+    # Over the units of a group, the sum of a standard deviation that is known of each, in parts as the numerator: how far
+    # the mean of so many lies from 0 by chance (`disclosure.margin`).
+    deviation: str | None = None
     # What else its figures are bound to by sums, so that they are hidden together (see `publication`).
     sum_of: tuple[str, ...] = ()  # the measures that add up to it, over the same denominator
     base: str | None = None  # the measure whose figure is its denominator

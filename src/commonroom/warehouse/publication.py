@@ -20,7 +20,7 @@ import msgspec
 from commonroom.warehouse import suppression
 from commonroom.warehouse.areas import area_by_area
 from commonroom.warehouse.attack import Cell, Sum
-from commonroom.warehouse.disclosure import is_sensitive
+from commonroom.warehouse.disclosure import above_lowest, is_sensitive
 from commonroom.warehouse.model import Level, Measure
 from commonroom.warehouse.suppression import Table
 
@@ -48,10 +48,16 @@ class Parts(msgspec.Struct, frozen=True):
     units: int
     tells: bool = False  # shown, it would tell a hidden figure of another measure (see `bounds`)
 
+    deviation: int = 0  # over its units, of a measure with one
     def plus(self, other: Parts) -> Parts:
         """Both together."""
         denominator = None if self.denominator is None else self.denominator + (other.denominator or 0)
-        return Parts(self.numerator + other.numerator, denominator, self.units + other.units)
+        return Parts(
+            self.numerator + other.numerator,
+            denominator,
+            self.units + other.units,
+            deviation=self.deviation + other.deviation,
+        )
 
 
 class Calendar(msgspec.Struct, frozen=True):
@@ -145,7 +151,8 @@ def hidden(
         base_hidden = (name[1], name[2]) in bases
         # Of a ratio, points for each pupil, the numerator may be larger than the denominator.
         known_base = None if base_hidden or measure.shown_as == "ratio" else parts.denominator
-        return _cell(parts.numerator, base_hidden or is_sensitive(measure, parts), known_base)
+        value = above_lowest(measure, parts.numerator, parts.denominator)
+        return _cell(value, base_hidden or is_sensitive(measure, parts), known_base)
 
     return frozenset(
         name for name in _chosen(family, numbers, places, calendar, top_cell, hide) if name in numbers

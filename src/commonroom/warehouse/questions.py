@@ -49,6 +49,7 @@ class Figure(msgspec.Struct, frozen=True):
     # Of which pupils alone: a characteristic and one of its groups; empty: of all.
     characteristic: str = ""
     group: str = ""
+    margin: Decimal | None = None  # of a mean: how far to either side it could lie by chance, at 95%
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -149,7 +150,7 @@ def figure(question: Question, unit: str, name: str, period: Period, cell: Shown
     return Figure(
         question.measure, question.level, unit, name, question.grain, period.start, period.label,
         cell.numerator, cell.denominator, cell.value, cell.symbol,
-        characteristic=question.characteristic or "", group=group,
+        characteristic=question.characteristic or "", group=group, margin=cell.margin,
     )  # fmt: skip
 
 

@@ -46,9 +46,7 @@ class SchoolNumbers:
     ) -> dict[Name, Parts]:
         """The numbers of each school by measure, place and time."""
         return {
-            (measure.name, ("school", row["member"]), row["period"]): Parts(
-                row["numerator"], row.get("denominator"), row["units"]
-            )
+            (measure.name, ("school", row["member"]), row["period"]): parts_of(row)
             for measure in family
             for row in self.rows(measure, schools, wanted, view)
         }
@@ -114,3 +112,8 @@ class SchoolNumbers:
             found = organisations.schools(self._settings, self._duck, view.head, on, view.known_at)
             self._schools.put(key, found)
         return found
+
+
+def parts_of(row: Mapping[str, Any]) -> Parts:
+    """The whole numbers of a row."""
+    return Parts(row["numerator"], row.get("denominator"), row["units"], deviation=row.get("deviation") or 0)

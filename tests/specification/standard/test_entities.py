@@ -89,6 +89,7 @@ def test_every_area_has_entities_and_every_entity_but_the_platforms_own_has_a_ho
         "child_population",
         "learner_number",
         "organisation",
+        "progress_estimate",
         "qualification",
         "qualification_grade",
     ]

@@ -38,6 +38,7 @@ CHANGED_IN_2026 = [
     ("codeset added", "performance_group", False),
     ("entity added", "qualification", False),
     ("entity added", "qualification_grade", False),
+    ("entity added", "progress_estimate", False),
 ]
 
 

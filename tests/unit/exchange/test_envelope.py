@@ -19,9 +19,8 @@ from commonroom.exchange.envelope import (
     MAX_ENVELOPE_BYTES,
     MAX_HEADER_BYTES,
     check,
-    percent_decode,
-    percent_encode,
 )
+from commonroom.exchange.header_values import percent_decode, percent_encode
 from commonroom.problems import Problem
 
 FORBIDDEN = {0xFFFE, 0xFFFF, *range(0xFDD0, 0xFDF0)}

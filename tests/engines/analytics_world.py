@@ -20,9 +20,10 @@ from commonroom.settings import Settings
 from commonroom.warehouse import characteristics, compilation, measures, tables
 from commonroom.warehouse.analytics import Source
 from commonroom.warehouse.characteristics import MOMENTS
-from commonroom.warehouse.compilation import FACTS, MEMBERS, PERIODS
+from commonroom.warehouse.compilation import FACTS, MEMBERS, PERIODS, SAME
 from commonroom.warehouse.facts import Fact
 from commonroom.warehouse.model import Measure
+from commonroom.warehouse.same_learners import Same
 
 FIRST, LAST = date(2026, 9, 7), date(2026, 12, 11)
 # Without a zone, as the tables have them.
@@ -74,6 +75,10 @@ class World:
             PERIODS: _flow_periods() if is_flow else _state_periods(),
             MEMBERS: pa.table({"school": SCHOOLS[:4], "member": SCHOOLS[:4]}),
         }
+        if measure.elsewhere:
+            # The first pupil is found to be the second one too.
+            same = tuple(map(_learner, PUPILS[:2]))
+            beside[SAME] = Same("world", (same,)).table()
         if measure.by is not None:
             beside[MOMENTS] = _ends(beside[PERIODS])
         return sources, beside
@@ -139,7 +144,8 @@ class _Maker:
         key = tuple(items[self.table.items.index(name)] for name in self.table.key)
         known_from = BEGIN + timedelta(days=(day - FIRST).days, hours=self.chance.randint(0, 300))
         until = day + timedelta(days=20) if self.chance.random() < 0.1 else None
-        return Fact(key, day, until, items, 1, 1, number + 1, known_from, f"m{number}", "urn:s", None)
+        learner = _learner(items[self.table.items.index("upn")]) if self.table.names_learner else None
+        return Fact(key, day, until, items, 1, 1, number + 1, known_from, f"m{number}", "urn:s", learner)
 
     def with_key(self, items: tuple[Any, ...], was: Fact) -> tuple[Any, ...]:
         """Other items under the key and the day of an older fact."""
@@ -194,6 +200,15 @@ def _together(entity: str, chance: random.Random) -> Iterator[dict[str, Any]]:
         for number in range(len(QUALIFICATIONS)):
             for grade in GRADES:
                 yield {"qualification": f"Q{number}", "grade": grade, "performance_points": f"{grade}.0"}
+    elif entity == "progress_estimate":
+        for number, low in enumerate(range(94, 122, 2), start=1):
+            group = {
+                "lowest_prior": f"{low}.0",
+                "highest_prior": f"{low + 1}.50",
+                "standard_deviation": "1.27",
+            }
+            estimate = {"estimate": f"{10 + 3 * number}.25", "lowest_score": chance.choice([None, "-2.50"])}
+            yield {"academic_year": "2026/27", "prior_group": number, **group, **estimate}
     elif entity == "admission_number":
         for school in SCHOOLS[:4]:
             for year in ("2026/27", "2027/28"):
@@ -248,7 +263,8 @@ def _compared(all_measures: Mapping[str, Measure]) -> dict[str, set[str]]:
     """The texts that columns are compared with, by column, in all measures."""
     found: dict[str, set[str]] = {}
     for measure in all_measures.values():
-        for text in [*measure.each.values(), *measure.each_beside.values()]:
+        elsewhere = [text for one in measure.elsewhere.values() for text in one.each.values()]
+        for text in [*measure.each.values(), *measure.each_beside.values(), *elsewhere]:
             for node in ast.walk(ast.parse(text, mode="eval")):
                 if isinstance(node, ast.Compare) and isinstance(node.left, ast.Name):
                     values = {
@@ -258,6 +274,11 @@ def _compared(all_measures: Mapping[str, Measure]) -> dict[str, set[str]]:
                         value for value in values if isinstance(value, str)
                     )
     return found
+
+
+def _learner(upn: str | None) -> str | None:
+    """The key of a pupil."""
+    return None if upn is None else f"learner {upn}"
 
 
 def _ends(periods: pa.Table) -> pa.Table:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-import ibis
 import msgspec
 
 from commonroom.engines import places
@@ -115,7 +113,7 @@ class OnCluster:
     ) -> list[dict[str, Any]]:
         """See Engine."""
         files = {name: self._parquet(source) for name, source in sources.items()}
-        return self._spark.query(_spark_sql(measure.name), files, beside)
+        return self._spark.query(measures.sql(measure.name, "pyspark"), files, beside)
 
     def close(self) -> None:
         """See Engine."""
@@ -134,12 +132,6 @@ class OnCluster:
 def open_engine(settings: Settings, duck: Duck) -> Engine:
     """The engine that the settings ask for. It connects at its first measure. Close it when done."""
     return InProcess(duck) if settings.analytics == IN_PROCESS else OnCluster(settings)
-
-
-@cache
-def _spark_sql(name: str) -> str:
-    """A measure as Spark runs it."""
-    return str(ibis.to_sql(compilation.expression(measures.named(name)), dialect="pyspark"))
 
 
 def _sql(measure: Measure, sources: Mapping[str, Source], some: str) -> str:

@@ -6,7 +6,7 @@ at the edge (see `disclosure`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ibis
@@ -31,14 +31,25 @@ _ELSEWHERE = "elsewhere_"  # begins the names of those facts
 START, END = "start_date", "end_date"  # as every entity has them whose facts last
 
 
-def expression(measure: Measure) -> Any:
+def expression(measure: Measure, numerators: Mapping[str, str] | None = None) -> Any:
     """The measure in Ibis, over FACTS, PERIODS and MEMBERS; divided, over PUPILS and MOMENTS too.
 
     Gives one row per period and unit of the level: period (its name), member, numerator, denominator, units; divided,
-    one for each group with its name as `category`.
+    one for each group with its name as `category`. `numerators`: these by name, in the place of its own.
     """
     rows = _flow(measure) if measure.taken == "over the period" else _state(measure)
-    return _groups(measure, _units(measure, rows))
+    return _groups(measure, _units(measure, rows), numerators or {"numerator": measure.numerator})
+
+
+def prove_numerator(measure: Measure) -> None:
+    """Raise Problem CR-062 where the numerator is none over what is known of a unit."""
+    names = [
+        *measure.each,
+        *measure.each_beside,
+        *(name for one in measure.elsewhere.values() for name in one.each),
+    ]
+    units = ibis.table(dict.fromkeys(names, "int64"), name=UNITS)
+    Expression(measure.numerator, f"measure {measure.name}, numerator").compile(units)
 
 
 def each_unit(measure: Measure) -> Any:
@@ -51,7 +62,7 @@ def of_units(measure: Measure) -> Any:
     kinds = {column.name: _IBIS.get(column.sql, "string") for column in tables.of(measure.entity).columns}
     columns = {"period": "string", **{name: kinds[name] for name in measure.unit}}
     units = ibis.table({**columns, **dict.fromkeys(measure.each, "int64")}, name=UNITS)
-    return _groups(measure, _populated(measure, units))
+    return _groups(measure, _populated(measure, units), {"numerator": measure.numerator})
 
 
 def columns_of(measure: Measure, entity: str) -> list[str]:
@@ -321,7 +332,7 @@ def _looked_up(measure: Measure, rows: Any, entities: tuple[str, ...]) -> Any:
     return rows
 
 
-def _groups(measure: Measure, units: Any) -> Any:
+def _groups(measure: Measure, units: Any, numerators: Mapping[str, str]) -> Any:
     members = ibis.table({"school": "string", "member": "string"}, name=MEMBERS)
     same = ["period", "member"]
     if measure.by is not None:
@@ -329,8 +340,11 @@ def _groups(measure: Measure, units: Any) -> Any:
         if not is_of_facts(measure, measure.by):
             units = _with_group(measure, units, measure.by)
     grouped = units.join(members, units[measure.place] == members.school)
-    numerator = Expression(measure.numerator, f"measure {measure.name}, numerator").compile(grouped)
-    parts = {"numerator": numerator, "units": grouped.count()}
+    parts = {
+        name: Expression(text, f"measure {measure.name}, {name}").compile(grouped)
+        for name, text in numerators.items()
+    }
+    parts["units"] = grouped.count()
     if measure.denominator is not None:
         parts["denominator"] = Expression(
             measure.denominator, f"measure {measure.name}, denominator"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import ibis
 import msgspec
@@ -12,15 +13,17 @@ from commonroom import declarations, standard
 from commonroom.problems import Problem, add_codes
 from commonroom.standard.holders import AUTHORITIES
 from commonroom.warehouse import characteristics, numbers_for_life
-from commonroom.warehouse.compilation import END, START, expression, is_of_facts
-from commonroom.warehouse.model import Best, Measure, Reference, Tells
+from commonroom.warehouse.compilation import END, START, expression, is_of_facts, prove_numerator
+from commonroom.warehouse.model import Best, Measure, Part, Reference, Tells
 from commonroom.warehouse.tables import LEARNER_ITEM
 
 add_codes({"CR-063": "There is no such figure"})
 
 FOLDER = Path(__file__).parent / "measures"
+PARTS = "parts"  # the folder of those that differ from another by what they count
 REFERENCE = "reference"  # the area of the entities that the Department speaks of
 _BY = " by "
+Dialect = Literal["duckdb", "pyspark"]
 MAX_DAYS_AFTER = 1_100  # three years
 
 
@@ -30,11 +33,28 @@ def load(folder: Path = FOLDER) -> dict[str, Measure]:
     found: dict[str, Measure] = {}
     for path in sorted(folder.glob("*.yaml")):
         measure = declarations.load(path, Measure)
+        if measure.part_of:
+            raise _fault(path, f"a part of another is declared in the folder {PARTS}")
         _check(measure, path)
         expression(measure)
         found[measure.name] = measure
+    for path in sorted((folder / PARTS).glob("*.yaml")):
+        part = declarations.load(path, Part)
+        found[part.name] = _with_rest(part, found, path)
     _check_bonds(found, folder)
     return found
+
+
+def _with_rest(part: Part, found: dict[str, Measure], path: Path) -> Measure:
+    """The whole measure that a part is, with what it has of the one that it is a part of."""
+    whole = found.get(part.of)
+    if whole is None:
+        raise _fault(path, f"there is no measure {part.of}")
+    said = {name: value for name, value in msgspec.structs.asdict(part).items() if name != "of"}
+    measure = msgspec.structs.replace(whole, **said, part_of=whole.name)
+    _check(measure, path)
+    prove_numerator(measure)  # the rest is proved already
+    return measure
 
 
 def family(measure: Measure) -> list[Measure]:
@@ -146,10 +166,29 @@ def named(name: str) -> Measure:
     return measure
 
 
-@cache
 def duckdb_sql(name: str) -> str:
     """The measure as DuckDB runs it."""
-    return str(ibis.to_sql(expression(named(name)), dialect="duckdb"))
+    return sql(name, "duckdb")
+
+
+@cache
+def sql(name: str, dialect: Dialect) -> str:
+    """The measure as an engine runs it; a part of another as a column of what gives the parts of that all at once."""
+    measure = named(name)
+    whole = measure.part_of or measure.name.partition(_BY)[0]
+    parts = [one.name for one in load().values() if whole in (one.name, one.part_of)]
+    if len(parts) == 1:
+        return str(ibis.to_sql(expression(measure), dialect=dialect))
+    together = _together(whole if measure.by is None else f"{whole}{_BY}{measure.by}", tuple(parts), dialect)
+    columns = ["period", "member", *(["category"] if measure.by else []), "denominator", "units"]
+    numerator = name.partition(_BY)[0]
+    return f"SELECT {', '.join(columns)}, {numerator} AS numerator FROM ({together}) AS together"  # noqa: S608 - names of ours
+
+
+@cache
+def _together(whole: str, parts: tuple[str, ...], dialect: Dialect) -> str:
+    numerators = {name: load()[name].numerator for name in parts}
+    return str(ibis.to_sql(expression(named(whole), numerators), dialect=dialect))
 
 
 def check(measure: Measure, path: Path) -> None:

@@ -134,6 +134,8 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tells: Tells | None = None
     # Never declared: the characteristic by which a measure is divided (see `divided`).
     by: str | None = None
+    # Never declared: the measure that it is a part of (see `Part`).
+    part_of: str = ""
     # Of an organisation's own measure alone: the published one that is shown beside it.
     benchmark: str | None = None
 
@@ -141,3 +143,22 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def days_after(self) -> int:
         """How many days after its state it is known: when what it takes from elsewhere is."""
         return max((one.days_after for one in self.elsewhere.values()), default=0)
+
+    @property
+    def is_its_denominator(self) -> bool:
+        """Whether its figure is the number that those it is the sum of are out of: shown where that is, hidden where not."""
+        return self.denominator is not None and self.numerator == self.denominator
+
+
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A measure that counts something else of the same units as another, which has it in its `sum_of`; all else is alike."""
+
+    name: str
+    of: str
+    title: str
+    meaning: str
+    numerator: str
+    shown_as: Literal["count", "percent", "ratio"]
+    suppression: Suppression
+    decimals: int = 0
+    sum_of: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ add_codes({"CR-165": "The end point has sent more than its quota"})
 
 MINUTE = 60.0
 LONGEST_WAIT = 60  # seconds that a refused sender is asked to wait at most
-IDLE_SECONDS = 120.0  # a full bucket that nobody used so long is forgotten
+_HAIR = 1e-6
 
 _ALL = "SELECT end_point, messages_a_minute, bytes_a_minute FROM hub.quota"
 _SET = """
@@ -50,7 +50,7 @@ class SetQuota(msgspec.Struct, frozen=True):
 
 
 class _Bucket(msgspec.Struct):
-    """What is left of a quota; may be below zero after a large batch, and is then paid off before the next."""
+    """What is left of a quota; below zero after a batch above the whole of it, which is paid off before the next."""
 
     messages: float
     bytes: float
@@ -67,7 +67,7 @@ class Quotas:
         self._clock = clock
 
     async def load(self, connection: Any) -> None:
-        """The quotas that were set for single end points, as they are now; buckets nobody uses are dropped."""
+        """The quotas that were set for single end points, as they are now; buckets that are full again are dropped."""
         self._own = {
             row["end_point"]: Quota(
                 _or(row["messages_a_minute"], self._usual.messages),
@@ -75,17 +75,24 @@ class Quotas:
             )
             for row in await connection.fetch(_ALL)
         }
-        now = self._clock()
-        self._buckets = {name: one for name, one in self._buckets.items() if now - one.at < IDLE_SECONDS}
+        self._buckets = {name: one for name, one in self._buckets.items() if not self._is_full(name)}
+
+    def _is_full(self, end_point: str) -> bool:
+        quota = self._own.get(end_point, self._usual)
+        bucket = self._filled(end_point, quota)
+        return bucket.messages >= quota.messages and bucket.bytes >= quota.bytes
 
     def spend(self, end_point: str, messages: int, size: int) -> None:
         """Take so much from the end point's quota, or nothing and raise Problem CR-165 (429) with `retry_after`.
 
-        A request goes through while anything is left, however large it is: else a batch above the quota never would.
+        A request goes through when all of it is left; one above the whole quota when nothing of that is spent, for else it
+        never would.
         """
         quota = self._own.get(end_point, self._usual)
         bucket = self._filled(end_point, quota)
-        wait = max(_seconds(bucket.messages, quota.messages), _seconds(bucket.bytes, quota.bytes))
+        wait = max(
+            _seconds(bucket.messages, messages, quota.messages), _seconds(bucket.bytes, size, quota.bytes)
+        )
         if wait > 0:
             raise _over(quota, min(math.ceil(wait), LONGEST_WAIT))
         bucket.messages -= messages
@@ -119,11 +126,13 @@ def _or(own: int | None, usual: int) -> int:
     return usual if own is None else own
 
 
-def _seconds(left: float, a_minute: int) -> float:
-    """How long until something is left again; 0 when it is."""
-    if left > 0:
-        return 0.0
-    return (MINUTE * (1.0 - left) / a_minute) if a_minute else float(LONGEST_WAIT)
+def _seconds(left: float, wanted: int, a_minute: int) -> float:
+    """How long until so much is left again, 0 when it is. Of a quota of nothing there is never anything."""
+    if not a_minute:
+        return float(LONGEST_WAIT)
+    lacking = min(wanted, a_minute) - left
+    # What comes back comes in fractions, whose sum may be a hair less than the whole.
+    return MINUTE * lacking / a_minute if lacking > _HAIR else 0.0
 
 
 def _over(quota: Quota, wait: int) -> Problem:

@@ -96,12 +96,15 @@ def template(postgres: LocalServer, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
-def settings(postgres: LocalServer, template: str, tmp_path: Path) -> Iterator[Settings]:
+def settings(
+    postgres: LocalServer, template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Settings]:
     """A fresh data folder and a fresh migrated database."""
+    # Tests ask for figures at once, by commands too; those of releases say so.
+    monkeypatch.setenv("COMMONROOM_FIGURES", "live")
     name = f"test_{uuid.uuid4().hex[:12]}"
     with _maintenance(postgres) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
-    # Tests ask for figures at once; those of releases say so.
     yield Settings(data=tmp_path / "data", database=_dsn(postgres, name), figures="live")
     with _maintenance(postgres) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -85,7 +85,7 @@ async def store(folder: Path) -> AsyncIterator[Store]:
     server = LocalServer(folder / "postgres")
     await asyncio.to_thread(server.start)
     try:
-        settings = Settings(data=folder, database=server.dsn)
+        settings = Settings(data=folder, database=server.dsn, figures="live")
         await asyncio.to_thread(migrate, settings)
         connection = await connect(settings)
         try:

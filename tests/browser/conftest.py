@@ -46,7 +46,10 @@ def portal(postgres: LocalServer, template: str, tmp_path_factory: pytest.TempPa
     with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     settings = Settings(
-        data=tmp_path_factory.mktemp("browser"), database=f"{server}/{name}", portal_port=free_port()
+        data=tmp_path_factory.mktemp("browser"),
+        database=f"{server}/{name}",
+        portal_port=free_port(),
+        figures="live",  # its weeks arrive within a minute
     )
     with ThreadPoolExecutor(1) as elsewhere:
         # This thread may already hold Playwright's event loop.
@@ -67,6 +70,7 @@ class PortalProcess:
             **os.environ,
             "COMMONROOM_DATABASE": str(self.settings.database),
             "COMMONROOM_PORTAL_PORT": str(self.settings.portal_port),
+            "COMMONROOM_FIGURES": self.settings.figures,
         }
         command = [sys.executable, "-m", "commonroom", "run", "portal", "--data", str(self.settings.data)]
         with self.log.open("wb") as log:

@@ -108,6 +108,10 @@ class Reader:
         head = await heads.newest(connection)
         return await asyncio.to_thread(self._published.known_schools, head, on)
 
+    async def newest_day(self, connection: Any) -> date:
+        """The newest day of which there may be figures: today, or the day that was released last."""
+        return (await self._view(connection, None)).today
+
     async def warm(self, pool: Any, done: Any = None, stop: asyncio.Event | None = None) -> Any:
         """Work out what was asked for lately as at the head, so that nobody need wait for it, until `stop` is set.
 

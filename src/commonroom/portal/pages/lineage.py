@@ -10,7 +10,6 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from commonroom.engines import clock
 from commonroom.portal import figures
 from commonroom.portal.figures import one_of
 from commonroom.portal.house import JSON_TYPE, NO_CACHE, PUBLIC_CACHE, AnyRequest, House, Visit
@@ -63,7 +62,7 @@ async def lineage_page(
     unit: FromPath[str],
 ) -> Response[bytes]:
     """Where one figure comes from, as a page."""
-    asked = await _asked(request, conn, measure, level, stem(unit), ROWS_SHOWN)
+    asked = await _asked(request, house, conn, measure, level, stem(unit), ROWS_SHOWN)
     found = await _trace(house, visit, conn, asked)
     return house.answer(request, visit, _page(asked, found))
 
@@ -78,7 +77,7 @@ async def lineage_api(
 ) -> Response[bytes]:
     """The same for programs: `level`, `unit`, `grain`, `on`, `purpose`, and `rows`, how many rows of facts to show."""
     query = request.query_params
-    asked = await _asked(request, conn, measure, query.get("level", ""), query.get("unit", ""), 0)
+    asked = await _asked(request, house, conn, measure, query.get("level", ""), query.get("unit", ""), 0)
     found = await _trace(house, visit, conn, asked)
     cache = NO_CACHE if visit.signed_in else PUBLIC_CACHE
     return Response(
@@ -88,7 +87,9 @@ async def lineage_api(
     )
 
 
-async def _asked(request: AnyRequest, conn: Any, measure: str, level: str, unit: str, rows: int) -> Asked:
+async def _asked(
+    request: AnyRequest, house: House, conn: Any, measure: str, level: str, unit: str, rows: int
+) -> Asked:
     query = request.query_params
     if not unit.isascii() or not unit.isalnum() or len(unit) > LONGEST_UNIT:
         raise Problem(
@@ -100,14 +101,13 @@ async def _asked(request: AnyRequest, conn: Any, measure: str, level: str, unit:
         one_of(level, LEVELS, "national", "level"),
         unit,
         one_of(query.get("grain", ""), GRAINS, "week", "grain"),
-        figures.day(on, date.min, "on") if on else await _last_school_day(conn),
+        figures.day(on, date.min, "on") if on else _last_school_day(await house.warehouse.newest_day(conn)),
         min(figures.whole(query.get("rows", ""), rows, "rows"), MOST_ROWS),
         one_of(query.get("purpose", ""), PURPOSES, "reading", "purpose"),
     )
 
 
-async def _last_school_day(conn: Any) -> date:
-    today = await clock.today(conn)
+def _last_school_day(today: date) -> date:
     return (terms.school_days(today - LONGEST_BREAK, today) or [today])[-1]
 
 
@@ -140,6 +140,7 @@ def _page(asked: Asked, found: Lineage) -> Page:
             Fact("value", "Figure, per cent" if percent else "Figure", figures.value(figure)),
             Fact("numerator", "Numerator", figure.numerator if percent else None),
             Fact("denominator", "Denominator", figure.denominator),
+            Fact("margin", "By chance so far to either side (95%)", figure.margin),
             Fact("as_of", "As of", figure.as_of),
             Fact("batch", "Warehouse batch", figure.batch),
             Fact("position", "Up to the hub's position", figure.position),

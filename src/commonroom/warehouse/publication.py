@@ -30,6 +30,7 @@ _CHAINS: tuple[tuple[Level, ...], ...] = (("school", "authority", "region", "nat
 Place = tuple[str, str]  # level and code
 Time = str
 Hide = Callable[[Table], frozenset[Any]]
+DENOMINATORS = "denominators"  # the kind of their tables
 # What hiding costs: rather a school than its authority, rather a day than its week, rather a part than the whole.
 _COST_OF_LEVEL = {"school": 1, "trust": 20, "authority": 40, "region": 200, "national": 1000}
 _COST_OF_GRAIN = {"day": 1, "week": 6, "term": 30, "year": 60}
@@ -47,8 +48,8 @@ class Parts(msgspec.Struct, frozen=True):
     denominator: int | None
     units: int
     tells: bool = False  # shown, it would tell a hidden figure of another measure (see `bounds`)
-
     deviation: int = 0  # over its units, of a measure with one
+
     def plus(self, other: Parts) -> Parts:
         """Both together."""
         denominator = None if self.denominator is None else self.denominator + (other.denominator or 0)
@@ -142,13 +143,16 @@ def hidden(
     The denominator is decided first: where it is hidden, nothing over it is shown. `bases_hidden_elsewhere` says where,
     when the denominator is itself the figure of another measure. `hide` is another function only in tests.
     """
-    if calendar.sums and any(name[1][0] == "trust" for name in numbers):
+    if family[0].adds_up_over_time and any(name[1][0] == "trust" for name in numbers):
         # Over time, two trees of places are too many to solve at once: trusts are decided after their schools.
         return _trusts_after_schools(family, numbers, places, calendar, bases_hidden_elsewhere, hide)
     bases = dark_bases(family[0], numbers, places, calendar, bases_hidden_elsewhere, hide)
 
     def top_cell(measure: Measure, name: Name, parts: Parts) -> Cell:
         base_hidden = (name[1], name[2]) in bases
+        if measure.is_its_denominator:
+            # Every rate that is shown has it beside it: it is hidden where that is, and nowhere else.
+            return msgspec.structs.replace(_cell(parts.numerator, base_hidden), never=not base_hidden)
         # Of a ratio, points for each pupil, the numerator may be larger than the denominator.
         known_base = None if base_hidden or measure.shown_as == "ratio" else parts.denominator
         value = above_lowest(measure, parts.numerator, parts.denominator)
@@ -204,7 +208,7 @@ def dark_bases(
     """Where the denominator is not shown."""
     if hidden_elsewhere is not None or whole.denominator is None:
         return hidden_elsewhere or frozenset()
-    chosen = _chosen([whole], numbers, places, calendar, _base_cell, hide)
+    chosen = _chosen([whole], numbers, places, calendar, _base_cell, hide, DENOMINATORS)
     return frozenset((name[1], name[2]) for name in chosen if name in numbers)
 
 
@@ -249,10 +253,11 @@ def _chosen(
     calendar: Calendar,
     cell_of: Callable[[Measure, Name, Parts], Cell],
     hide: Hide,
+    kind: str = "",
 ) -> Collection[Any]:
     """What to hide: of a large publication area by area, so that no more than an area is worked on at a time."""
     if len(numbers) <= _TOGETHER or any(name[1][0] == "trust" for name in numbers):
-        return hide(_table(family, numbers, places, calendar, cell_of))
+        return hide(_table(family, numbers, places, calendar, cell_of, kind))
     mine = {measure.name for measure in family}
     by_area: dict[str, list[Name]] = defaultdict(list)
     for name in numbers:
@@ -264,7 +269,7 @@ def _chosen(
             by_area[name[1][1]].append(name)
 
     def table(names: Iterable[Name]) -> Table:
-        return _table(family, {name: numbers[name] for name in names}, places, calendar, cell_of)
+        return _table(family, {name: numbers[name] for name in names}, places, calendar, cell_of, kind)
 
     regions = {area: places.parents.get(("authority", area)) for area in by_area}
     return area_by_area(table, above, by_area, regions, hide)
@@ -276,6 +281,7 @@ def _table(
     places: Tree,
     calendar: Calendar,
     cell_of: Callable[[Measure, Name, Parts], Cell],
+    kind: str,
 ) -> Table:
     by_name = {measure.name: measure for measure in family}
     cells: dict[Any, Cell] = {}
@@ -301,7 +307,7 @@ def _table(
             add(name, [(measure, place, part) for part in calendar.sums[time]], places.area(place), time)
         if names := by_name[measure].sum_of:
             add(name, [(part, place, time) for part in names], places.area(place), block)
-    return Table(cells, tuple(tuple(blocks[key]) for key in sorted(blocks)))
+    return Table(cells, tuple(tuple(blocks[key]) for key in sorted(blocks)), kind)
 
 
 def _sum(cells: dict[Any, Cell], total: Name, parts: Iterable[Name]) -> Sum | None:

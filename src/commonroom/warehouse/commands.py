@@ -305,6 +305,7 @@ def _write_parquet(figures: list[Figure], output: Path) -> None:
         "numerator": pa.int64(),
         "denominator": pa.int64(),
         "value": pa.decimal128(38, 4),
+        "margin": pa.decimal128(38, 4),
         "period_start": pa.date32(),
         "batch": pa.int64(),
         "position": pa.int64(),
@@ -328,6 +329,8 @@ def _print_figures(figures: list[Figure]) -> None:
     columns = ["unit", "unit_name", "grain", "period_label", "numerator", "denominator", "value"]
     if any(figure.group for figure in figures):
         columns.insert(4, "group")
+    if any(figure.margin is not None for figure in figures):
+        columns.append("margin")
     _print_table(columns, [[_cells(figure)[name] for name in columns] for figure in figures])
 
 

@@ -104,8 +104,8 @@ def hidden(
             }
             limits = {
                 group: None
-                if is_dark(group, place, time) or measure.shown_as == "ratio"
-                else parts.denominator
+                if is_dark(group, place, time) or (measure.shown_as == "ratio" and parts.denominator)
+                else parts.denominator  # of a ratio only of nobody is it known what it can be at most
                 for group, parts in mine.items()
             }
             cells.add(

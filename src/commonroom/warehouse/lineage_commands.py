@@ -92,7 +92,8 @@ def _moment(text: str | None) -> datetime | None:
 def _print(found: Lineage) -> None:
     figure = found.figure
     value = figure.symbol or figure.value
-    typer.echo(f"{figure.measure}, {figure.unit_name}, {figure.period_label}: {value}")
+    margin = "" if figure.margin is None else f" (95%: {figure.margin} to either side)"
+    typer.echo(f"{figure.measure}, {figure.unit_name}, {figure.period_label}: {value}{margin}")
     typer.echo(f"as of {figure.as_of}, batch {figure.batch}, position {figure.position} of the hub")
     if found.withheld:
         typer.echo(found.withheld)

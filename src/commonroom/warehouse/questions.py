@@ -22,7 +22,7 @@ MAX_DAYS = 800
 # Of a figure as a row of text.
 COLUMNS = (
     "measure", "level", "unit", "unit_name", "grain", "period_start", "period_label", "characteristic", "group",
-    "numerator", "denominator", "value", "symbol", "batch", "position", "as_of",
+    "numerator", "denominator", "value", "symbol", "batch", "position", "as_of", "margin",
 )  # fmt: skip
 # Of sums over days, by characteristic: what a pupil is, is taken once a term.
 DIVIDED_GRAINS = ("term", "year")
@@ -157,7 +157,10 @@ def figure(question: Question, unit: str, name: str, period: Period, cell: Shown
 def row(figure: Figure) -> dict[str, str | int | None]:
     """A figure as a row of text: the value as it is written, and its symbol in a column of its own."""
     fields = {name: getattr(figure, name) for name in COLUMNS}
-    return {**fields, **{name: _written(fields[name]) for name in ("period_start", "value", "as_of")}}
+    return {
+        **fields,
+        **{name: _written(fields[name]) for name in ("period_start", "value", "margin", "as_of")},
+    }
 
 
 def _written(value: date | Decimal | None) -> str | None:

@@ -6,15 +6,26 @@ The estimates here are invented: 40 points in the group of 100 to 102.5, 30 belo
 
 from __future__ import annotations
 
+import asyncio
+import csv
+import io
 from collections.abc import AsyncIterator
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import msgspec
+import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from commonroom.engines import clock
+from commonroom.identity import PUBLIC, Principal
+from commonroom.problems import Problem
 from commonroom.settings import Settings
+from commonroom.warehouse import measures, open_reader, own
+from commonroom.warehouse.commands import app
 from tests.specification.warehouse.test_attainment import EXAMPLE, counted, in_year_11, results
 from tests.specification.warehouse.test_measures import A, B, figures, shown
 from tests.unit.warehouse.house import DEPARTMENT, House, upn
@@ -184,3 +195,155 @@ async def test_there_is_none_before_the_estimates(house: House) -> None:
     assert len(refused.refused) == 1
     await load(house, DEPARTMENT, progress_estimate=estimates(version=3))
     assert shown(await score(house)) == f"{1800 * 6}/6 = 1.80"
+
+
+# A has five pupils, B six, FOURTH seven: A is small, and whoever knows the authority's and one other's would know it.
+async def test_hidden_scores_are_not_had_from_the_authority(house: House) -> None:
+    for school, pupils, grades in (
+        (A, range(1, 6), "maths 1"),
+        (B, range(6, 12), EXAMPLE),
+        (FOURTH, range(12, 19), "maths 1"),
+    ):
+        told = [one for pupil in pupils for one in ks2(pupil, "101", "101")]
+        await load(house, PRIMARY, assessment_result=told)
+        await cohort(house, dict.fromkeys(pupils, grades), school)
+    asked = {"measure": "progress_8", **YEAR}
+    reader = open_reader(house.settings)
+    try:
+        schools = await reader.figures(
+            house.connection, PUBLIC, level="school", units=[A, B, FOURTH], **asked
+        )
+        (authority,) = await reader.figures(
+            house.connection, PUBLIC, level="authority", units=["997"], **asked
+        )
+        by_sex = await reader.figures(
+            house.connection, PUBLIC, level="school", units=[A, B], characteristic="sex", **asked
+        )
+        lineage = await reader.lineage(
+            house.connection,
+            PUBLIC,
+            measure="progress_8",
+            level="school",
+            unit=A,
+            grain="year",
+            on=YEAR["first"],
+        )
+    finally:
+        reader.close()
+    found = {figure.unit: shown(figure) for figure in schools}
+    # -3.8 of twelve, +1.8 of six: -34.8 of 18.
+    assert shown(authority) == f"{-3800 * 12 + 1800 * 6}/18 = -1.93"
+    assert found[A] == "c"
+    assert "c" in (found[B], found[FOURTH])
+    assert {figure.group: shown(figure) for figure in by_sex if figure.unit == A}["F"] == "c"
+    assert lineage.withheld
+
+
+# Six of A's pupils are from PRIMARY: that a figure of A is made of what PRIMARY sent, nobody is told, nor PRIMARY itself.
+async def test_where_pupils_came_from_is_not_told(house: House) -> None:
+    pupils = range(1, 7)
+    told = [one for pupil in pupils for one in ks2(pupil, "101", "101")]
+    await load(house, PRIMARY, assessment_result=told)
+    await cohort(house, dict.fromkeys(pupils, EXAMPLE))
+    primary = Principal(kind="person", id="p", role="school", party=house.parties[PRIMARY])
+    reader = open_reader(house.settings)
+    try:
+        for who in (PUBLIC, primary):
+            found = await reader.lineage(
+                house.connection, who, measure="progress_8", level="school", unit=A, grain="year", on=YEAR["first"],
+                rows=100,
+            )  # fmt: skip
+            assert (shown(found.figure), found.withheld) == (f"{1800 * 6}/6 = 1.80", "")
+            parts = {part.entity: part for part in found.parts}
+            results = parts["assessment_result"]
+            assert (results.senders, results.rows, results.messages, results.shown) == (None, None, None, ())
+            assert [one.sender for one in parts["enrolment"].senders or ()] == [house.parties[A]]
+            assert [one.sender for one in parts["progress_estimate"].senders or ()] == [DEPARTMENT]
+    finally:
+        reader.close()
+
+
+async def test_the_same_reader_learns_who_is_one_learner(house: House) -> None:
+    """And of whom a clerk has parted again nothing stays."""
+    pupils = range(1, 7)
+    told = [one for pupil in (50, 2, 3, 4, 5, 6) for one in ks2(pupil, "101", "101")]
+    await load(house, PRIMARY, assessment_result=told)
+    await cohort(house, dict.fromkeys(pupils, EXAMPLE))
+    same = """
+        UPDATE learners.learner SET same_as = (SELECT learner FROM learners.identifier WHERE value = $2)
+        WHERE id = (SELECT learner FROM learners.identifier WHERE value = $1)
+    """
+    reader = open_reader(house.settings)
+    found = []
+    try:
+        for now in (None, upn(1), None):
+            await house.connection.execute(same, upn(50), now)
+            (figure,) = await reader.figures(
+                house.connection, PUBLIC, measure="progress_8", level="school", units=[A], **YEAR
+            )
+            found.append(shown(figure))
+    finally:
+        reader.close()
+    assert found == ["c", f"{1800 * 6}/6 = 1.80", "c"]
+
+
+async def test_an_organisation_declares_none_of_its_own(house: House) -> None:
+    text = (measures.FOLDER / "progress_8.yaml").read_text("utf-8")
+    text = text.replace("name: progress_8", "name: our_progress")
+    text = text.replace("levels: [school, trust, authority, region, national]", "levels: [school]")
+    who = Principal(kind="person", id="p", role="school", party=house.parties[A])
+    with pytest.raises(Problem, match=r"CR-286.*what other bodies say of your pupils"):
+        await own.define(house.connection, who, text)
+
+
+FAULTS = {
+    'lowest: "-9000"': ('lowest: "9000"', "below 0"),
+    "denominator: count(at_end > 0 and estimates == 1)": (
+        "denominator: count(at_end > 0)",
+        "counts the population",
+    ),
+    "units_below: 6": ("numerator_below: 3", "hides by its units alone"),
+    "entity: progress_estimate": ("entity: enrolment", "that the Department speaks of"),
+    "estimates: count(": ("language: count(", "have the name language"),
+    "    academic_year == academic_year(on)": ("    no_such == 1", "there is no `no_such`"),
+}
+
+
+@pytest.mark.parametrize("right", FAULTS)
+def test_a_faulty_declaration_is_refused(right: str, tmp_path: Path) -> None:
+    wrong, told = FAULTS[right]
+    text = (measures.FOLDER / "progress_8.yaml").read_text("utf-8")
+    assert right in text
+    (tmp_path / "progress_8.yaml").write_text(text.replace(right, wrong), "utf-8")
+    with pytest.raises(Problem, match=told) as raised:
+        measures.load(tmp_path)
+    assert raised.value.code == "CR-062"
+
+
+async def test_the_command_prints_the_margin(
+    house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pupils = range(1, 7)
+    told = [one for pupil in pupils for one in ks2(pupil, "101", "101")]
+    await load(house, PRIMARY, assessment_result=told)
+    await cohort(house, dict.fromkeys(pupils, EXAMPLE))
+    monkeypatch.setenv("COMMONROOM_DATABASE", str(house.settings.database))
+    monkeypatch.setenv("COMMONROOM_DATA", str(house.settings.data))
+
+    def run(*more: str) -> str:
+        asked = ["measure", "progress_8", "--by", "school", "--unit", A, "--on", "2026-05-11", *more]
+        done = CliRunner().invoke(app, asked, catch_exceptions=False, env={"COLUMNS": "200"})
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    def every_way() -> tuple[str, str, str]:
+        run("--format", "parquet", "--output", str(tmp_path / "scores.parquet"))
+        return run(), run("--format", "csv"), run("--format", "json")
+
+    table, text, json = await asyncio.to_thread(every_way)
+    assert "1.00" in table
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert (row["value"], row["margin"]) == ("1.80", "1.00")
+    assert msgspec.json.decode(json)[0]["margin"] == "1.00"
+    (stored,) = pq.read_table(tmp_path / "scores.parquet").to_pylist()
+    assert (stored["value"], stored["margin"]) == (Decimal("1.80"), Decimal("1.00"))

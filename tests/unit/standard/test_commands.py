@@ -131,7 +131,7 @@ def test_a_missing_or_an_over_large_file_is_a_problem(tmp_path: Path) -> None:
 def test_diff_says_what_changed_and_what_it_breaks() -> None:
     result = run("diff", "2025.1", "2026.1")
     assert result.exit_code == 0
-    assert "From 2025.1 to 2026.1: 18 changes." in result.output
+    assert "From 2025.1 to 2026.1: 19 changes." in result.output
     assert "learning_aim.traineeship" in result.output
     assert "Senders must leave it out." in " ".join(result.output.split())
     found = json.loads(run("diff", "2024.1", "2026.1", "--json").output)

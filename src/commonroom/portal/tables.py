@@ -42,7 +42,7 @@ SYMBOLS = {
     ),
     "z": ("does not apply", "does not apply, because there is nothing to take a share of."),
     "x": ("not available", "not available: nothing is known of it."),
-    "low": ("rounds to zero", "more than zero, but it rounds to zero."),
+    "low": ("rounds to zero", "not zero, but it rounds to zero."),
     "u": ("too few to be relied on", "of so few that it cannot be relied on."),
 }
 

@@ -28,16 +28,19 @@ ENROLMENT_ITEMS = (
     "enrolment_status", "nc_year", "leaving_date", "leaving_reason", "destination", "part_time",
 )  # fmt: skip
 MARK_ITEMS = ("code",)
+INTAKE_ITEMS = ("published_number",)
 ITEMS: dict[str, tuple[str, ...]] = {
     "learner": LEARNER_ITEMS,
     "enrolment": ENROLMENT_ITEMS,
     "attendance_mark": MARK_ITEMS,
+    "admission_number": INTAKE_ITEMS,
 }
 # What names one record within a school, besides the day from which it holds.
 KEYS: dict[str, tuple[str, ...]] = {
     "learner": ("upn",),
     "enrolment": ("upn", "entry_date"),
     "attendance_mark": ("upn", "date", "session"),
+    "admission_number": ("admission_year", "nc_year"),
 }
 YES, NO = "1", "0"
 
@@ -66,7 +69,9 @@ def read_school(path: Path, system: str) -> OwnRecords:
         return _READERS[system](connection)
 
 
-def _records(learner: OwnTable, enrolment: OwnTable, marks: dict[Key, Content]) -> OwnRecords:
+def _records(
+    learner: OwnTable, enrolment: OwnTable, marks: dict[Key, Content], intakes: dict[Key, Content]
+) -> OwnRecords:
     leaving = ENROLMENT_ITEMS.index("leaving_date")
     present: dict[Key, tuple[str, Content]] = {}
     for (*key, valid_from), content in enrolment.rows.items():
@@ -74,7 +79,12 @@ def _records(learner: OwnTable, enrolment: OwnTable, marks: dict[Key, Content]) 
         if held is None or held[0] < valid_from:
             present[tuple(key)] = valid_from, content
     on_roll = sum(1 for _, content in present.values() if not content[leaving])
-    tables = {"learner": learner, "enrolment": enrolment, "attendance_mark": OwnTable(True, marks)}
+    tables = {
+        "learner": learner,
+        "enrolment": enrolment,
+        "attendance_mark": OwnTable(True, marks),
+        "admission_number": OwnTable(learner.keeps_history, intakes),
+    }
     return OwnRecords(tables, on_roll)
 
 
@@ -106,8 +116,18 @@ def _tallybook(connection: sqlite3.Connection) -> OwnRecords:
     ):
         day = (day_zero + timedelta(days=number)).isoformat()
         marks[upns[person], day, ("AM", "PM")[half - 1], day] = (letters[code],)
+    intakes: dict[Key, Content] = {
+        (_school_year(opens), years.get(year, str(year)), announced): (str(seats),)
+        for opens, year, seats, announced in connection.execute(
+            "SELECT opens, year_group, seats, announced_on FROM intake"
+        )
+    }
     learner = OwnTable(True, _tallybook_learners(connection, upns))
-    return _records(learner, OwnTable(True, enrolment), marks)
+    return _records(learner, OwnTable(True, enrolment), marks, intakes)
+
+
+def _school_year(opens: int) -> str:
+    return f"{opens}/{str(opens + 1)[-2:]}"
 
 
 def _tallybook_learners(connection: sqlite3.Connection, upns: dict[int, str]) -> dict[Key, Content]:
@@ -178,10 +198,9 @@ def _inkwell(connection: sqlite3.Connection) -> OwnRecords:
             row["ULN"],
         )
         entered, left = _from_british(row["DateOfEntry"]), _from_british(row["DateOfLeaving"])
-        year = row["YearGroup"].removeprefix("Year ")
         enrolment[row["UPN"], entered, left or entered] = (
             "C",
-            {"Nursery 1": "N1", "Nursery 2": "N2", "Reception": "R", "Ungraded": "X"}.get(year, year),
+            _inkwell_year(row["YearGroup"]),
             left,
             row["LeavingCode"],
             row["NextSchool"],
@@ -195,7 +214,18 @@ def _inkwell(connection: sqlite3.Connection) -> OwnRecords:
             if letter != ".":
                 day = (monday + timedelta(days=place // 2)).isoformat()
                 marks[upn, day, ("AM", "PM")[place % 2], day] = (long_codes.get(letter, letter),)
-    return _records(OwnTable(False, learner), OwnTable(False, enrolment), marks)
+    intakes: dict[Key, Content] = {}
+    for years, year, places, amended in connection.execute(
+        "SELECT AcademicYear, YearGroup, Places, LastAmended FROM ADMISSION_LIMITS"
+    ):
+        opens = int(years.split("-")[0])
+        intakes[_school_year(opens), _inkwell_year(year), _from_british(amended)] = (str(places),)
+    return _records(OwnTable(False, learner), OwnTable(False, enrolment), marks, intakes)
+
+
+def _inkwell_year(name: str) -> str:
+    year = name.removeprefix("Year ")
+    return {"Nursery 1": "N1", "Nursery 2": "N2", "Reception": "R", "Ungraded": "X"}.get(year, year)
 
 
 def _from_british(text: str) -> str:
@@ -228,7 +258,14 @@ def _chalkstone(connection: sqlite3.Connection) -> OwnRecords:
             upns[learner] = known["upn"]
             learners[known["upn"], _from_compact(day)] = _chalkstone_learner(known)
     marks = _chalkstone_marks(connection, upns)
-    return _records(OwnTable(True, learners), OwnTable(True, _chalkstone_stays(connection, upns)), marks)
+    intakes: dict[Key, Content] = {}
+    for day, detail in connection.execute(
+        "SELECT effective_on, detail FROM intake_announcement ORDER BY entry"
+    ):
+        told = json.loads(detail)
+        intakes[_school_year(told["september"]), told["year"], _from_compact(day)] = (str(told["seats"]),)
+    stays = OwnTable(True, _chalkstone_stays(connection, upns))
+    return _records(OwnTable(True, learners), stays, marks, intakes)
 
 
 def _chalkstone_learner(known: dict[str, str]) -> Content:

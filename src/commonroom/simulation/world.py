@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from commonroom.problems import Problem
+from commonroom.simulation.intakes import intakes_of
 from commonroom.simulation.population import Pupil
 from commonroom.simulation.schools import Authority, School, authorities_of, county
 from commonroom.simulation.systems import SYSTEMS, VENDORS, schema
@@ -26,6 +27,8 @@ from commonroom.standard import terms
 
 AUTHORITY = Path(__file__).parent / "authority"
 WORLD_FILE = "world.json"
+# Of the makers' tables: what an older program wrote, today's mappings cannot read.
+_EDITION = 2
 BUSY_SECONDS = 30.0  # an agent may be reading or loading
 
 _DAYS_TABLE = "CREATE TABLE simulated_day (day TEXT PRIMARY KEY)"
@@ -57,7 +60,7 @@ class World:
     def fingerprint(self) -> str:
         """The same for worlds in which the same things happen."""
         late = (self.late,) if self.late else ()
-        facts = msgspec.json.encode((self.seed, self.schools, self.first_day, *late))
+        facts = msgspec.json.encode((_EDITION, self.seed, self.schools, self.first_day, *late))
         return hashlib.sha256(facts).hexdigest()
 
     def first_roll(self, urn: str) -> list[Pupil]:
@@ -177,6 +180,7 @@ def build(world: World, folder: Path) -> BuildReport:
                 connection.execute(_DAYS_TABLE)
                 connection.execute("BEGIN")
                 SYSTEMS[school.system].open_school(connection, school, world.first_roll(school.urn))
+                SYSTEMS[school.system].announce(connection, intakes_of(school, world.first_day))
                 connection.execute("COMMIT")
     for authority in world.authorities:
         with _fresh(authority_database(folder, authority.code)) as connection:
@@ -245,7 +249,7 @@ def _claim(world: World, folder: Path) -> None:
     elif read_manifest(folder).fingerprint != world.fingerprint:
         raise Problem(
             "CR-120",
-            "the folder holds the schools of another world (other seed, schools or pupils)",
+            "the folder holds the schools of another world (other seed, schools or pupils, or an older program)",
             where=str(folder),
             remedy="Use another data folder, or empty this one.",
         )

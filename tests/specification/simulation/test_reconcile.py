@@ -35,7 +35,7 @@ from commonroom.simulation import (
 from commonroom.simulation.schools import School
 from tests.specification.simulation.records import records
 
-ENTITIES = ("learner", "enrolment", "attendance_mark")
+ENTITIES = ("learner", "enrolment", "attendance_mark", "admission_number")
 DAYS = 4
 ARROW = {"date": pa.date32(), "boolean": pa.bool_(), "integer": pa.int64()}
 SYSTEMS = ("tallybook", "inkwell", "chalkstone")
@@ -114,6 +114,8 @@ def deliver(arrived: Arrived, entity: str, facts: list[tuple[dict[str, Any], int
         row = {name: record.get(name) for name in schema.names}
         row["valid_from"] = record.get("valid_from", record.get("date"))
         row = {name: _date(value) if name in dates else value for name, value in row.items()}
+        if row.get("published_number") is not None:
+            row["published_number"] = int(row["published_number"])
         known = {"known_position": 1, "known_from": datetime(2026, 9, 8, tzinfo=UTC), "version": 1}
         rows.append({**row, **known, "weight": weight, "message": "m", "sender": "s", "learner_id": "l"})
     write_deltalake(arrived.warehouse / entity, pa.Table.from_pylist(rows, schema=schema), mode="append")

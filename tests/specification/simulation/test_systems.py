@@ -25,6 +25,7 @@ from commonroom.simulation import (
     store_mapping,
 )
 from commonroom.simulation.attendance import WITH_LEAVE, WITHOUT_LEAVE, Correction, Marks
+from commonroom.simulation.intakes import ANNOUNCING, intakes_of
 from commonroom.simulation.population import Pupil
 from commonroom.simulation.schools import School
 from commonroom.simulation.systems import SYSTEMS
@@ -32,6 +33,7 @@ from commonroom.simulation.year import Leaver, Removal, SchoolDay
 from tests.specification.simulation.records import records, transfers
 
 ENTITIES = ("learner", "enrolment", "attendance_mark")
+SENT = (*ENTITIES, "admission_number")
 HAPPENINGS = ("admitted", "left", "removals", "fsm_gained", "sen_support", "marks", "corrections")
 # Every code that the simulation's registers use in both sessions.
 CODES = ["L", "N", "X", "V", *(code for code, *_ in (*WITH_LEAVE, *WITHOUT_LEAVE))]
@@ -78,6 +80,39 @@ def test_every_record_of_every_school_is_right_by_the_standard(
         assert len(checked.good) == len(found)
         names = Counter(tuple(record.get(name) for name in (*KEYS[entity], "valid_from")) for record in found)
         assert names.most_common(1)[0][1] == 1
+
+
+@pytest.mark.parametrize("system", county().systems)
+def test_what_a_school_announced_is_shown_for_its_years_of_entry(tmp_path: Path, system: str) -> None:
+    """An all-through school with 143 pupils in fifteen years: a tenth more than a year's share, in fives."""
+    years = ("N1", "R", *map(str, range(1, 14)))
+    school = msgspec.structs.replace(
+        schools_of_county(60)[0], urn="990001", kind="mainstream", years=years, pupils=143, system=system
+    )
+    world = World(1, [school])
+    build(world, tmp_path)
+    found = sorted(records(tmp_path, school, "admission_number"), key=lambda one: one["admission_year"])
+    assert {(one["admission_year"], one["nc_year"], int(one["published_number"])) for one in found} == {
+        (year, entry, 15) for year in ("2026/27", "2027/28") for entry in ("R", "7", "12")
+    }
+    numbered = [
+        {**one, "published_number": int(one["published_number"]), "version": 1, "valid_from": "2026-09-01"}
+        for one in found
+    ]
+    assert [one["valid_from"] for one in found] == ["2026-09-01"] * 6
+    assert not standard.check_records("admission_number", numbered, None).findings
+
+
+def test_special_schools_and_nurseries_announce_nothing() -> None:
+    county_schools = schools_of_county()
+    first_day = World(1, county_schools).first_day
+    silent = {school.urn for school in county_schools if not intakes_of(school, first_day)}
+    assert silent == {
+        school.urn
+        for school in county_schools
+        if school.kind not in ANNOUNCING or school.years[-1] in ("N1", "N2")
+    }
+    assert 0 < len(silent) < len(county_schools) / 2
 
 
 def test_every_mark_that_was_made_is_shown_once_with_its_last_code(
@@ -165,7 +200,7 @@ def test_what_other_schools_send_has_a_place_in_each_system(system: str) -> None
 
 def test_an_authority_stores_every_item_of_what_its_schools_send() -> None:
     store = load_store(authority_store_mapping(), standard.load())
-    assert [load.entity for load in store.loads] == list(ENTITIES)
+    assert [load.entity for load in store.loads] == list(SENT)
     for load in store.loads:
         assert set(load.columns) == {item.name for item in standard.load().entities[load.entity].items}
 

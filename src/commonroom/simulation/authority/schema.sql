@@ -52,3 +52,17 @@ CREATE TABLE attendance_mark (
     sender TEXT,
     UNIQUE (school, upn, date, session, valid_from)
 );
+
+CREATE TABLE admission_number (
+    school TEXT NOT NULL,
+    admission_year TEXT NOT NULL,
+    nc_year TEXT NOT NULL,
+    published_number INTEGER,
+    applications INTEGER,
+    admitted INTEGER,
+    valid_from TEXT NOT NULL,
+    record_version INTEGER NOT NULL,
+    withdrawn INTEGER NOT NULL DEFAULT 0,
+    sender TEXT,
+    UNIQUE (school, admission_year, nc_year, valid_from)
+);

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from commonroom.simulation.intakes import Intake
 from commonroom.simulation.population import Pupil
 from commonroom.simulation.schools import School
 from commonroom.simulation.systems import chalkstone, inkwell, tallybook
@@ -20,10 +21,14 @@ VENDORS = Path(__file__).parent.parent / "vendors"
 
 
 class System(Protocol):
-    """One maker's program. Both act inside the caller's transaction."""
+    """One maker's program. All act inside the caller's transaction."""
 
     def open_school(self, connection: sqlite3.Connection, school: School, pupils: Sequence[Pupil]) -> None:
         """Enter the school and everyone on its roll into empty tables."""
+        ...
+
+    def announce(self, connection: sqlite3.Connection, intakes: Sequence[Intake]) -> None:
+        """Enter how many pupils the school will admit."""
         ...
 
     def enter_day(self, connection: sqlite3.Connection, day: SchoolDay) -> None:

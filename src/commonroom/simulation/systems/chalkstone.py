@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 
+from commonroom.simulation.intakes import Intake
 from commonroom.simulation.population import Pupil
 from commonroom.simulation.schools import School
 from commonroom.simulation.year import SchoolDay
@@ -45,6 +46,7 @@ NOT_REQUIRED = "X"
 
 _ATTRIBUTE = "INSERT INTO learner_attribute (learner, attribute, value, effective_on) VALUES (?, ?, ?, ?)"
 _EVENT = "INSERT INTO membership_event (learner, stay, kind, effective_on, detail) VALUES (?, ?, ?, ?, ?)"
+_INTAKE = "INSERT INTO intake_announcement (effective_on, detail) VALUES (?, ?)"
 _AM = "INSERT INTO register_am (taken_on, learner, mark) VALUES (?, ?, ?)"
 _PM = "INSERT INTO register_pm (taken_on, learner, mark) VALUES (?, ?, ?)"
 _AMENDMENT = "INSERT INTO register_amendment (taken_on, half, learner, mark) VALUES (?, ?, ?, ?)"
@@ -62,6 +64,19 @@ class Chalkstone:
             "INSERT INTO organisation VALUES (?, ?)", (f"{school.la_code}-{school.estab}", school.name)
         )
         _admit(connection, pupils)
+
+    def announce(self, connection: sqlite3.Connection, intakes: Sequence[Intake]) -> None:
+        """Enter how many pupils the school will admit."""
+        connection.executemany(
+            _INTAKE,
+            [
+                (
+                    compact(one.announced),
+                    json.dumps({"september": one.opens, "year": one.nc_year, "seats": one.places}),
+                )
+                for one in intakes
+            ],
+        )
 
     def enter_day(self, connection: sqlite3.Connection, day: SchoolDay) -> None:
         """Enter all that happened on a day."""

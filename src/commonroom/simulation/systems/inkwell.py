@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import date, timedelta
 
+from commonroom.simulation.intakes import Intake
 from commonroom.simulation.population import Pupil
 from commonroom.simulation.schools import School
 from commonroom.simulation.year import SchoolDay
@@ -35,6 +36,7 @@ _REMOVAL = "UPDATE PUPILS SET Address = ?, Town = ?, PostCode = ?, LastAmended =
 _FREE_MEALS = "UPDATE PUPILS SET FreeMeals = 'Y', LastAmended = ? WHERE UPN = ?"
 _SEN = "UPDATE PUPILS SET SENStage = ?, LastAmended = ? WHERE UPN = ?"
 _LEAVE = "UPDATE PUPILS SET DateOfLeaving = ?, LeavingCode = ?, NextSchool = ?, LastAmended = ? WHERE UPN = ?"
+_LIMIT = "INSERT INTO ADMISSION_LIMITS (AcademicYear, YearGroup, Places, LastAmended) VALUES (?, ?, ?, ?)"
 _MARKS = """
 INSERT INTO WEEKLY_REGISTER (UPN, WeekBeginning, Marks) VALUES (:upn, :week, :fresh)
 ON CONFLICT (UPN, WeekBeginning) DO UPDATE
@@ -51,6 +53,16 @@ class Inkwell:
             "INSERT INTO SCHOOL VALUES (?, ?)", (f"{school.la_code}{school.estab}", school.name)
         )
         _admit(connection, pupils)
+
+    def announce(self, connection: sqlite3.Connection, intakes: Sequence[Intake]) -> None:
+        """Enter how many pupils the school will admit."""
+        connection.executemany(
+            _LIMIT,
+            [
+                (f"{one.opens}-{one.opens + 1}", YEARS[one.nc_year], one.places, british(one.announced))
+                for one in intakes
+            ],
+        )
 
     def enter_day(self, connection: sqlite3.Connection, day: SchoolDay) -> None:
         """Enter all that happened on a day."""

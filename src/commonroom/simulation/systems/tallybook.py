@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 
 from commonroom.simulation.attendance import Marks
+from commonroom.simulation.intakes import Intake
 from commonroom.simulation.population import Pupil
 from commonroom.simulation.schools import School
 from commonroom.simulation.year import SchoolDay
@@ -43,6 +44,7 @@ _LEAVE = """
 UPDATE stay SET left_on = ?, leaving_reason = ?, next_school = ?
 WHERE person_id = (SELECT person_id FROM person WHERE upn = ?) AND left_on IS NULL
 """
+_INTAKE = "INSERT INTO intake (opens, year_group, seats, announced_on) VALUES (?, ?, ?, ?)"
 _MARK = "INSERT INTO session_mark (session_day, half, person_id, mark_code_id) VALUES (?, ?, ?, ?)"
 _STRIKE = """
 DELETE FROM session_mark
@@ -61,6 +63,12 @@ class Tallybook:
             (f"{school.la_code}/{school.estab}", school.name),
         )
         _admit(connection, pupils)
+
+    def announce(self, connection: sqlite3.Connection, intakes: Sequence[Intake]) -> None:
+        """Enter how many pupils the school will admit."""
+        connection.executemany(
+            _INTAKE, [(one.opens, YEARS[one.nc_year], one.places, one.announced) for one in intakes]
+        )
 
     def enter_day(self, connection: sqlite3.Connection, day: SchoolDay) -> None:
         """Enter all that happened on a day."""

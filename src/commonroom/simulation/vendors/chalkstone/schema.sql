@@ -46,6 +46,12 @@ CREATE TABLE register_amendment (
 );
 CREATE INDEX register_amendment_by_mark ON register_amendment (taken_on, half, learner);
 
+CREATE TABLE intake_announcement (
+    entry INTEGER PRIMARY KEY,
+    effective_on TEXT NOT NULL,
+    detail TEXT NOT NULL              -- JSON: {"september": 2026, "year": "7", "seats": 120}
+);
+
 CREATE TABLE arrival (
     origin TEXT NOT NULL,
     upn TEXT NOT NULL,

@@ -75,6 +75,14 @@ CREATE TABLE session_mark (
     PRIMARY KEY (session_day, half, person_id)
 ) WITHOUT ROWID;
 
+CREATE TABLE intake (
+    opens INTEGER NOT NULL,           -- in September of this year
+    year_group INTEGER NOT NULL,
+    seats INTEGER NOT NULL,
+    announced_on TEXT NOT NULL,
+    PRIMARY KEY (opens, year_group, announced_on)
+) WITHOUT ROWID;
+
 -- What other schools sent about pupils who come here.
 CREATE TABLE incoming_person (
     from_school TEXT NOT NULL,

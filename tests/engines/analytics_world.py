@@ -263,7 +263,8 @@ def _compared(all_measures: Mapping[str, Measure]) -> dict[str, set[str]]:
     """The texts that columns are compared with, by column, in all measures."""
     found: dict[str, set[str]] = {}
     for measure in all_measures.values():
-        elsewhere = [text for one in measure.elsewhere.values() for text in one.each.values()]
+        others = measure.elsewhere.values()
+        elsewhere = [text for one in others for text in (*one.each.values(), one.only) if text]
         for text in [*measure.each.values(), *measure.each_beside.values(), *elsewhere]:
             for node in ast.walk(ast.parse(text, mode="eval")):
                 if isinstance(node, ast.Compare) and isinstance(node.left, ast.Name):

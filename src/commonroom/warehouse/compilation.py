@@ -74,7 +74,7 @@ def columns_of(measure: Measure, entity: str) -> list[str]:
     elif entity == measure.beside:
         texts += measure.each_beside.values()
     for name, one in measure.elsewhere.items():
-        texts += one.each.values() if entity == (one.entity or name) else ()
+        texts += [*one.each.values(), one.only or "0"] if entity == (one.entity or name) else []
     if measure.reference is not None and entity == measure.reference.entity:
         texts += [measure.reference.where, *measure.reference.each.values()]
     used = {name for text in texts for name in Expression(text, measure.name).names()}
@@ -133,6 +133,14 @@ def days_after(measure: Measure, name: str) -> int:
     return one.days_after if one is not None else 0
 
 
+def _only(measure: Measure, name: str) -> Expression | None:
+    """Which of the facts of that name are read, where not all are."""
+    one = measure.elsewhere.get(name.removeprefix(_ELSEWHERE)) if name.startswith(_ELSEWHERE) else None
+    return (
+        None if one is None or one.only is None else Expression(one.only, f"measure {measure.name}, {name}")
+    )
+
+
 def _facts(measure: Measure, name: str) -> Any:
     entity = entities_of(measure)[name]
     kinds = {column.name: _IBIS.get(column.sql, "string") for column in tables.of(entity).columns}
@@ -172,7 +180,10 @@ def _state(measure: Measure, name: str = FACTS, *, has_ended: bool = False) -> A
     if days_after(measure, name):
         later = moments.on + ibis.interval(days=days_after(measure, name))
         moments = moments.select("period", on=later)
-    live = _live(_facts(measure, name))
+    facts = _facts(measure, name)
+    if (only := _only(measure, name)) is not None:
+        facts = facts.filter(only.compile(facts, None, _codesets(entities_of(measure)[name])))
+    live = _live(facts)
     begun = live.join(moments, live.valid_from <= moments.on)
     order = ibis.window(
         group_by=["period", *tables.of(entities_of(measure)[name]).key], order_by=ibis.desc("valid_from")

@@ -14,6 +14,7 @@ from commonroom.problems import Problem, add_codes
 from commonroom.standard.holders import AUTHORITIES
 from commonroom.warehouse import characteristics, numbers_for_life
 from commonroom.warehouse.compilation import END, START, expression, is_of_facts, prove_numerator
+from commonroom.warehouse.expressions import Expression
 from commonroom.warehouse.model import Best, Measure, Part, Reference, Tells
 from commonroom.warehouse.tables import LEARNER_ITEM
 
@@ -263,6 +264,10 @@ def _check_elsewhere(measure: Measure, path: Path) -> None:
         leads = other is not None and numbers_for_life.needed(other.name) is not None
         if not leads or not name.isidentifier() or not one.each:
             raise _fault(path, f"`elsewhere` {name}: it is of an entity with a UPN, or that leads to a ULN")
+        # A key is read whole or not at all, so that what holds of it is the same.
+        needs = Expression(one.only, f"elsewhere {name}").names() if one.only is not None else set()
+        if other is not None and not needs <= set(other.key):
+            raise _fault(path, f"`elsewhere` {name}: `only` is of items of the key")
         if not 0 <= one.days_after <= MAX_DAYS_AFTER:
             raise _fault(path, f"`elsewhere` {name}: `days_after` is 0 to {MAX_DAYS_AFTER}")
         names += one.each

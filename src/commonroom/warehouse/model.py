@@ -60,6 +60,8 @@ class Elsewhere(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         0  # its state so many days after that of the measure: before that day there is no figure
     )
     entity: str = ""  # where two are of the same entity, on two days, their names differ
+    # Which facts, by items of their key: of the rest, often most of what was ever sent, nothing is worked out.
+    only: str | None = None
     # Also what has ended by that day: of a stay that is over its dates are still to be told.
     has_ended: bool = False
 

@@ -31,8 +31,9 @@ each:
   in_year_11: "sum(nc_year == '11' and entry_date <= on)"
 elsewhere:
   assessment_result:
+    only: stage == 'KS2' and subject == 'REA'
     each:
-      reading: "max(whole(result) if stage == 'KS2' and subject == 'REA' else 0)"
+      reading: max(whole(result))
   autumn:
     entity: enrolment
     days_after: "40"
@@ -93,6 +94,8 @@ RESULTS = [
     read("primary", "three", "110", valid_from=date(2026, 9, 1)),  # after the day of the state
     read("primary", "five by another key", "90"),
     read("primary", "nobody", "120"),
+    read("primary", "one", "120", subject="MAT"),
+    read("primary", "one", "120", stage="KS1"),
 ]
 SAME = Same("some", (("five", "five by another key"), ("four by another key", "four")))
 
@@ -143,6 +146,7 @@ FAULTS = {
     'days_after: "40"': ('days_after: "9999"', "`days_after` is 0 to"),
     "entity: enrolment\n    days_after": ("entity: child_population\n    days_after", "an entity with a UPN"),
     "  assessment_result:": ("  no_such:", "an entity with a UPN"),
+    "only: stage == 'KS2'": ("only: result == '99'", "is of items of the key"),
     "      goes_on:": ("      reading:", "have one name"),
     "unit: [school, upn]": ("unit: [school]", "units with the pupil's UPN"),
     "at the end of the period": ("over the period", "is for a state"),

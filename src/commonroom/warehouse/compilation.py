@@ -74,7 +74,8 @@ def columns_of(measure: Measure, entity: str) -> list[str]:
     elif entity == measure.beside:
         texts += measure.each_beside.values()
     for name, one in measure.elsewhere.items():
-        texts += [*one.each.values(), one.only or "0"] if entity == (one.entity or name) else []
+        if entity == (one.entity or name):
+            texts += [*one.each.values(), *([one.only] if one.only is not None else [])]
     if measure.reference is not None and entity == measure.reference.entity:
         texts += [measure.reference.where, *measure.reference.each.values()]
     used = {name for text in texts for name in Expression(text, measure.name).names()}
@@ -129,16 +130,21 @@ def elsewhere_of(measure: Measure) -> dict[str, str]:
 
 def days_after(measure: Measure, name: str) -> int:
     """How many days after the measure's own state the facts of that name are taken."""
-    one = measure.elsewhere.get(name.removeprefix(_ELSEWHERE)) if name.startswith(_ELSEWHERE) else None
+    one = _taken(measure, name)
     return one.days_after if one is not None else 0
+
+
+def _taken(measure: Measure, name: str) -> Elsewhere | None:
+    """What is taken from elsewhere of the facts of that name."""
+    return measure.elsewhere.get(name.removeprefix(_ELSEWHERE)) if name.startswith(_ELSEWHERE) else None
 
 
 def _only(measure: Measure, name: str) -> Expression | None:
     """Which of the facts of that name are read, where not all are."""
-    one = measure.elsewhere.get(name.removeprefix(_ELSEWHERE)) if name.startswith(_ELSEWHERE) else None
-    return (
-        None if one is None or one.only is None else Expression(one.only, f"measure {measure.name}, {name}")
-    )
+    one = _taken(measure, name)
+    if one is None or one.only is None:
+        return None
+    return Expression(one.only, f"measure {measure.name}, {name}")
 
 
 def _facts(measure: Measure, name: str) -> Any:

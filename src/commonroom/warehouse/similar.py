@@ -235,7 +235,7 @@ def _middle(
 
 
 def _rounded(value: Decimal, decimals: int) -> Decimal:
-    return value.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
+    return value.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP) + 0  # no nought has a minus
 
 
 def _fault(path: Path, detail: str) -> Problem:

@@ -15,7 +15,7 @@ from commonroom.portal.charts.draw import NAME_HEIGHT, spread
 from commonroom.portal.charts.scale import scale
 from commonroom.portal.rendering import environment
 
-FIGURES = st.lists(st.none() | st.decimals(min_value=0, max_value=100, places=1), min_size=1, max_size=60)
+FIGURES = st.lists(st.none() | st.decimals(min_value=-100, max_value=100, places=1), min_size=1, max_size=60)
 
 
 def line(*values: Decimal | None, name: str = "This school") -> Chart:
@@ -50,6 +50,14 @@ def test_labels_of_the_x_axis_never_touch_and_the_last_one_stands(
     ticks = draw(line(*values), width).x_ticks
     assert all(right.at - left.at >= 60 for left, right in pairwise(ticks))
     assert ticks[-1].label == f"{len(values) - 1} Sep"
+
+
+@given(st.lists(st.floats(min_value=-1e7, max_value=-1e-6), min_size=1, max_size=30))
+def test_the_axis_reaches_below_nought_where_values_do(values: list[float]) -> None:
+    axis = scale([*values, 1.0])
+    assert axis.low <= min(values)
+    assert 0 in axis.ticks
+    assert not any(str(tick) == "-0.0" for tick in axis.ticks)
 
 
 @given(st.lists(st.floats(min_value=0, max_value=1e7), min_size=1, max_size=30))

@@ -33,7 +33,7 @@ def world(seed: int) -> tuple[Groups, dict[Name, Parts]]:
     chance = random.Random(seed)
     groups: Groups = {}
     numbers: dict[Name, Parts] = {}
-    for number in range(14):
+    for number in range(12):
         school, authority = f"{number:02}", chance.choice("ABC")
         groups[school] = {
             "school": school, "authority": authority, "region": "R" if authority < "C" else "S", "national": "N",
@@ -75,7 +75,7 @@ def recovered(
     return by_solver(values, told, hidden, most, lowest)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_no_hidden_score_is_recovered(seed: int) -> None:
     groups, numbers = world(seed)
     places, calendar = publication.tree(groups), Calendar.of({YEAR: "year"}, {})
@@ -96,7 +96,7 @@ def test_with_small_schools_hidden_alone_scores_are_recovered() -> None:
     assert found > 10
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(5))
 def test_no_hidden_group_is_recovered(seed: int) -> None:
     """By sex: each school's groups against the whole that is shown."""
     groups, _ = world(seed)

@@ -135,7 +135,7 @@ def _y(axis: Scale, value: Decimal | int | float, top: float, bottom: float) -> 
 
 
 def _tick_label(tick: float, unit: str) -> str:
-    text = f"{tick:,.0f}" if tick == round(tick) else f"{tick:,.1f}"
+    text = f"{tick:,.0f}" if tick == round(tick) else f"{tick:,.10f}".rstrip("0")
     return f"{text}{unit}"
 
 
@@ -217,13 +217,13 @@ def _bars(
     bars = []
     for x, label, value in zip(xs, chart.labels, series.values, strict=True):
         if value is not None:
-            y = _y(axis, value, top, bottom)
+            y, foot = sorted((_y(axis, value, top, bottom), _y(axis, 0, top, bottom)))
             bars.append(
                 Bar(
                     round(x - thick / 2, 1),
                     y,
                     thick,
-                    round(bottom - y, 1),
+                    round(foot - y, 1),
                     _said(chart, series, label, value),
                 )
             )

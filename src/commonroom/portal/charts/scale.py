@@ -28,8 +28,8 @@ def scale(values: list[float], *, from_zero: bool = True, wanted: int = 5, whole
     `whole` forbids fractions of one (there is no half pupil). Bars must start at zero; a line of large counts
     may not, or every change in it disappears.
     """
-    top = max(values, default=0.0)
-    bottom = 0.0 if from_zero else min(values, default=0.0)
+    shown = [*values, 0.0] if from_zero else values  # some measures can be below it
+    top, bottom = max(shown, default=0.0), min(shown, default=0.0)
     span = max(top - bottom, 1e-9 if not whole else 1.0)
     if top == bottom:
         span = max(abs(top), 1.0)
@@ -38,7 +38,7 @@ def scale(values: list[float], *, from_zero: bool = True, wanted: int = 5, whole
         step = max(step, 1.0)
     low = math.floor(bottom / step) * step
     high = max(math.ceil(top / step) * step, low + step)
-    ticks = tuple(round(low + index * step, 10) for index in range(round((high - low) / step) + 1))
+    ticks = tuple(round(low + index * step, 10) + 0.0 for index in range(round((high - low) / step) + 1))
     return Scale(low=low, high=high, ticks=ticks)
 
 

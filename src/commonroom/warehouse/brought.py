@@ -175,22 +175,27 @@ def _in_spans(way: tuple[Span, ...]) -> str:
 
 
 # What `sent` needs beside the columns that the measure reads.
-COLUMNS = ("sender", "weight", "version", "known_from", "known_position", "valid_from")
+COLUMNS = ("sender", "message", "weight", "version", "known_from", "known_position", "valid_from")
 _SENT = (
     "SELECT sent.*, {condition} AS brought FROM ({facts}) AS sent JOIN {granted} AS granted USING (sender)"
 )
-EARLIER = "SELECT 1 FROM ({sent}) AS sent WHERE weight > 0 AND NOT brought LIMIT 1"
+EARLIER = "SELECT DISTINCT message FROM ({sent}) AS sent WHERE weight > 0 AND NOT brought"
+# Under a key that was changed since, a fact is known from the change on: its message still is the one that told it.
+_TOLD = """
+SELECT sent.* REPLACE (sent.brought AND earlier.message IS NULL AS brought)
+FROM ({sent}) AS sent LEFT JOIN {messages} AS earlier USING (message)
+"""
 # A correction takes away what it corrects: where that was never brought there is nothing to take away.
 _COUNTED = """
 SELECT {columns} FROM (
     SELECT *, lag(brought) OVER (
         PARTITION BY {slot} ORDER BY known_from, known_position, version, weight
     ) AS was_brought
-    FROM (SELECT * FROM ({sent}) AS sent SEMI JOIN ({earlier}) AS earlier USING ({slot}))
+    FROM (SELECT * FROM ({told}) AS told SEMI JOIN ({earlier}) AS earlier USING ({slot}))
 )
 WHERE CASE WHEN weight < 0 THEN was_brought ELSE brought END
 UNION ALL
-SELECT {columns} FROM ({sent}) AS sent ANTI JOIN ({earlier}) AS earlier USING ({slot})
+SELECT {columns} FROM ({told}) AS told ANTI JOIN ({earlier}) AS earlier USING ({slot})
 """
 
 
@@ -199,8 +204,9 @@ def sent(facts: str, granted: str, brought: Brought) -> str:
     return _SENT.format(condition=brought.condition(), facts=facts, granted=granted)
 
 
-def counted(table: FactTable, sent: str, columns: Iterable[str]) -> str:
-    """SQL of those that count, where some were not brought."""
+def counted(table: FactTable, sent: str, messages: str, columns: Iterable[str]) -> str:
+    """SQL of those that count, where some were not brought. `messages` names a table of those that EARLIER gives."""
     slot = ", ".join(dict.fromkeys((*table.key, "valid_from")))
-    earlier = f"SELECT DISTINCT {slot} FROM ({sent}) AS sent WHERE weight > 0 AND NOT brought"  # noqa: S608 - ours
-    return _COUNTED.format(columns=", ".join(columns), slot=slot, sent=sent, earlier=earlier)
+    told = _TOLD.format(sent=sent, messages=messages)
+    earlier = f"SELECT DISTINCT {slot} FROM ({told}) AS told WHERE weight > 0 AND NOT brought"  # noqa: S608 - ours
+    return _COUNTED.format(columns=", ".join(columns), slot=slot, told=told, earlier=earlier)

@@ -231,9 +231,13 @@ def _sent(
     granted = f"granted_{name}"
     offered = {granted: times.table()}
     sent = brought.sent(facts, granted, times)
-    if times.is_all or not duck.query(brought.EARLIER.format(sent=sent), [], offered):
+    earlier = [] if times.is_all else duck.query(brought.EARLIER.format(sent=sent), [], offered)
+    if not earlier:
         return _Relation(name, entity, f"SELECT {listed} FROM ({sent})", offered)  # noqa: S608 - columns of ours
-    return _Relation(name, entity, brought.counted(tables.of(entity), sent, columns), offered, True)
+    messages = f"earlier_{name}"
+    offered[messages] = pa.table({"message": pa.array([row["message"] for row in earlier], pa.string())})
+    sql = brought.counted(tables.of(entity), sent, messages, columns)
+    return _Relation(name, entity, sql, offered, has_earlier=True)
 
 
 def _of(

@@ -31,7 +31,7 @@ from tests.specification.warehouse.test_own_facts import (
     told,
     who,
 )
-from tests.unit.warehouse.house import REGISTERS, House, organisation
+from tests.unit.warehouse.house import REGISTERS, House, organisation, upn
 
 
 @pytest.fixture
@@ -79,6 +79,30 @@ async def test_records_from_before_a_movement_began_are_not_counted_unless_they_
     for role, of in (("school", A), ("school", "T1")):
         answer = await asked(house, who(house, role, of), day=week)
         assert (told(answer), answer.left_out) == ({A: 3}, ())
+
+
+async def test_a_upn_that_is_changed_brings_nothing_of_before_with_it(house: House) -> None:
+    """The pupil's marks stand under the new UPN from the change on; the authority was never sent those of the first day."""
+    week = date(2026, 9, 14)
+    await at(house, "2026-09-16T00:00+00:00")
+    later = MOVEMENTS.replace("id: school-record", "id: school-marks").replace("id: exclusions", "id: other")
+    await suspend(house.connection, OPERATOR, "school-record", "Not yet.")
+    await load_movements(house.connection, movements_file(house.settings, later))
+    for day, marks in ((14, "LL"), (16, ".. .. L/")):
+        sent = f"2026-09-{day}T16:00+00:00"
+        await load_registers(house, A, f"1: {marks}", monday=week, accepted_at=sent)
+    ends = [{"school": A, "upn": upn(number)} for number in (1, 77)]
+    changed = house.letter(
+        A,
+        "learner",
+        rekeyed={"learner": [{"from": ends[0], "to": ends[1]}]},
+        accepted_at="2026-09-17T16:00+00:00",
+    )
+    before = await asked(house, who(house, "authority", "997"), day=week)
+    assert not (await house.load(changed)).refused
+    answer = await asked(house, who(house, "authority", "997"), day=week)
+    assert (told(before), told(answer), not_counted(answer)) == ({A: 1}, {A: 1}, [EARLIER])
+    assert told(await asked(house, who(house, "school", A), day=week)) == {A: 3}
 
 
 async def test_a_new_version_of_a_movement_goes_on_with_what_the_one_before_brought(house: House) -> None:

@@ -181,6 +181,7 @@ class _Maker:
 
 def _together(entity: str, chance: random.Random) -> Iterator[dict[str, Any]]:
     """What facts that mean something only together say: the results of a pupil, and what the Department says of these."""
+    yield from _leavers(entity)
     if entity == "enrolment":
         # Long stays: who is in year 12 for half a year and more.
         for school in SCHOOLS[:4]:
@@ -219,6 +220,52 @@ def _together(entity: str, chance: random.Random) -> Iterator[dict[str, Any]]:
             for upn in PUPILS:
                 for result in _results(chance) if entity == "assessment_result" else _grades(chance):
                     yield {"school": school, "upn": upn, **result}
+
+
+def _leavers(entity: str) -> Iterator[dict[str, Any]]:
+    """Who left after year 11 or 13, and what became of them: of some nobody tells."""
+    autumn, winter, spring = date(2026, 9, 1), date(2026, 12, 20), date(2027, 5, 1)
+    for number in range(96):
+        upn, uln = f"X99742003{number:03}", f"10000000{number:02}"
+        at_provider = {"provider": "10099001", "learner": f"L{number}"}
+        learns = {
+            **at_provider,
+            "aim_number": 1,
+            "start_date": autumn,
+            "actual_end_date": None,
+            "programme_type": None,
+        }
+        heard = {**at_provider, "uln": uln, "start_date": autumn, "end_date": None, "collected_date": spring}
+        told: dict[str, list[dict[str, Any]]] = {
+            "learning_delivery": [
+                {**learns, "fund_model": "25"},
+                {**learns, "fund_model": "36"},
+                {**learns, "fund_model": "25", "actual_end_date": winter},
+            ],
+            "la_placement": [{"upn": upn, "entry_date": autumn, "leaving_date": None}],
+            "learner_destination": [{**heard, "outcome_type": "EMP", "outcome_code": "1"}],
+        }
+        stay = {
+            "school": SCHOOLS[number % 4],
+            "upn": upn,
+            "entry_date": date(2020, 9, 1),
+            "enrolment_status": "C",
+        }
+        left = {
+            "leaving_date": date(2026, 8, 31),
+            "leaving_reason": None,
+            "nc_year": ("11", "13")[number // 48],
+        }
+        kinds = [(name, fact) for name, facts in told.items() for fact in facts]
+        became = [(None, {}), *kinds][number // 4 % (len(kinds) + 1)]
+        if entity == "enrolment":
+            yield {**stay, **left}
+        elif entity == "learner":
+            yield {"school": stay["school"], "upn": upn, "uln": uln}
+        elif entity == "provider_learner":
+            yield {**at_provider, "uln": uln}
+        elif entity == became[0]:
+            yield became[1]
 
 
 def _grades(chance: random.Random) -> list[dict[str, Any]]:

@@ -48,7 +48,8 @@ def test_every_measure_is_the_same_as_in_duckdb(world: World, sail: str) -> None
     there = analytics.open_engine(settings_with(world.settings, analytics=sail), duck)
     counted = set()
     for measure in world.measures.values():
-        for known_at in (None, HALF_KNOWN):
+        # A part of another measure is a column of the same statement: as known earlier, that is asked once.
+        for known_at in (None,) if measure.part_of else (None, HALF_KNOWN):
             asked = world.asked(measure, known_at)
             rows = sorted_rows(here.rows(measure, *asked))
             assert rows, f"the world has nothing for {measure.name}"

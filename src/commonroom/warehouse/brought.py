@@ -187,15 +187,15 @@ FROM ({sent}) AS sent LEFT JOIN {messages} AS earlier USING (message)
 """
 # A correction takes away what it corrects: where that was never brought there is nothing to take away.
 _COUNTED = """
+SELECT {columns} FROM ({told}) AS told WHERE weight > 0 AND brought
+UNION ALL
 SELECT {columns} FROM (
     SELECT *, lag(brought) OVER (
         PARTITION BY {slot} ORDER BY known_from, known_position, version, weight
     ) AS was_brought
-    FROM (SELECT * FROM ({told}) AS told SEMI JOIN ({earlier}) AS earlier USING ({slot}))
+    FROM ({told}) AS told SEMI JOIN ({corrected}) AS corrected USING ({slot})
 )
-WHERE CASE WHEN weight < 0 THEN was_brought ELSE brought END
-UNION ALL
-SELECT {columns} FROM ({told}) AS told ANTI JOIN ({earlier}) AS earlier USING ({slot})
+WHERE weight < 0 AND was_brought
 """
 
 
@@ -208,5 +208,5 @@ def counted(table: FactTable, sent: str, messages: str, columns: Iterable[str]) 
     """SQL of those that count, where some were not brought. `messages` names a table of those that EARLIER gives."""
     slot = ", ".join(dict.fromkeys((*table.key, "valid_from")))
     told = _TOLD.format(sent=sent, messages=messages)
-    earlier = f"SELECT DISTINCT {slot} FROM ({told}) AS told WHERE weight > 0 AND NOT brought"  # noqa: S608 - ours
-    return _COUNTED.format(columns=", ".join(columns), slot=slot, told=told, earlier=earlier)
+    corrected = f"SELECT DISTINCT {slot} FROM ({sent}) AS sent WHERE weight < 0"  # noqa: S608 - ours
+    return _COUNTED.format(columns=", ".join(columns), slot=slot, told=told, corrected=corrected)

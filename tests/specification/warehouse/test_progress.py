@@ -99,7 +99,7 @@ async def score(house: House, **asked: Any) -> Any:
 #   5   120 and 120: group 3          55    +3
 #   6   100 and 99: 99.5, group 1     30   +28, but with `maths 1`, 2 points, instead: -28
 # Together 18 + 18 + 3 + 28 + 3 - 28 = 42 points, 7 each: +0.70. The margin: 1.96 * 1.25 / root of 6 = 1.0002.
-# 7 has no result at key stage 2, 8 a word for one: neither counts.
+# 7 has no result at key stage 2, 8 a word for one, 9 what she was to have: none of them counts.
 WORKED = {
     1: ("101", "104"),
     2: ("100", "105"),
@@ -115,7 +115,9 @@ async def test_worked_by_hand(house: House) -> None:
     await load(
         house, PRIMARY, assessment_result=[one for pupil, mine in WORKED.items() for one in ks2(pupil, *mine)]
     )
-    await cohort(house, {pupil: "maths 1" if pupil == 6 else EXAMPLE for pupil in range(1, 9)})
+    target = ks2(9, "110", "110", result_status="T")
+    await load(house, PRIMARY, assessment_result=target)
+    await cohort(house, {pupil: "maths 1" if pupil == 6 else EXAMPLE for pupil in range(1, 10)})
     figure = await score(house)
     assert (shown(figure), figure.margin) == ("4200/6 = 0.70", Decimal("1.00"))
     # The primary school has nobody in year 11.

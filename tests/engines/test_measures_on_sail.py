@@ -144,6 +144,14 @@ def test_files_that_are_gone_are_no_missing_rows(sail: str, tmp_path: Path) -> N
     spark.close()
 
 
+def test_a_table_without_rows_is_one_all_the_same(sail: str) -> None:
+    """As the days of a year that is not over are, of what is known when it is."""
+    spark = Spark(sail, 60)
+    days = pa.table({"on": pa.array([], pa.date32()), "period": pa.array([], pa.string())})
+    assert spark.query("SELECT on, period FROM days", {}, {"days": days}) == []
+    spark.close()
+
+
 def test_a_path_that_spark_takes_for_a_pattern_is_refused(sail: str) -> None:
     files = Parquet(("file:///data/*.parquet",), pa.schema([("weight", pa.int8())]), ("weight",), "true")
     with pytest.raises(Problem, match="CR-282"):

@@ -218,7 +218,7 @@ def _views(
     """The relations as SQL, over views under names that no other statement of the session has."""
     own = f"view_{uuid4().hex}"
     frames = {name: _frame(session, one) for name, one in files.items()}
-    frames |= {name: session.createDataFrame(table) for name, table in tables.items()}
+    frames |= {name: _given(session, table) for name, table in tables.items()}
     for name, frame in frames.items():
         frame.createOrReplaceTempView(f"{own}_{name}")
     yield {
@@ -230,6 +230,13 @@ def _views(
     # After a failure the session is left with all that is in it.
     for name in frames:
         session.catalog.dropTempView(f"{own}_{name}")
+
+
+def _given(session: Any, table: pa.Table) -> Any:
+    """The rows of a table of ours. Of one without any a server would not know the columns."""
+    return (
+        session.createDataFrame(table) if table.num_rows else session.createDataFrame([], _ddl(table.schema))
+    )
 
 
 def _frame(session: Any, files: Parquet) -> Any:

@@ -32,6 +32,9 @@ TERM = nation.WEEKS * nation.DAYS
 GOALS = {"absence_cpu_s_of_a_nation": 600, "peak_mb": 4096, "given_away": 0}
 
 
+_SLOW = 1.0  # CPU seconds: a table that takes more is told of, so that one sees how far it is
+
+
 class Watched:
     """The function that hides, with a sample of the tables that it is given."""
 
@@ -41,8 +44,16 @@ class Watched:
 
     def __call__(self, table: Table) -> frozenset[Any]:
         """Hide, and keep some."""
+        began = time.process_time()
         chosen = suppression.hide(table)
         self._seen += 1
+        spent = time.process_time() - began
+        if spent > _SLOW:
+            at = f"{time.process_time():.0f} CPU s"
+            print(
+                f"{at}: table {self._seen}: {len(chosen)} of {len(table.cells)} cells hidden in {spent:.1f} s",
+                flush=True,
+            )
         place = self._seen - 1 if self._seen <= self._sample else self._chance.randrange(self._seen)
         if chosen and place < self._sample:
             self.kept[place : place + 1] = [(table, chosen)]

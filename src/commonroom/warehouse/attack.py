@@ -93,7 +93,7 @@ class Attack:
     def open_cells(self) -> list[int]:
         """The hidden cells whose range is narrower than they need."""
         self._move_many()
-        if len(self._hidden) > _MANY:
+        if len(self._hidden) > _MANY and not self._line.is_begun:
             self._move_near()
         found = []
         for number in self._hidden:
@@ -112,6 +112,10 @@ class Attack:
             self._go(place, direction)
         value = self._cells[number].value
         return Range(number, value + self._lowest[place], value + self._highest[place])
+
+    def seen(self, number: int) -> tuple[float, float]:
+        """How far below and above its value a hidden cell was seen to go; it may go further."""
+        return self._lowest[self._place[number]], self._highest[self._place[number]]
 
     def cut(self, number: int) -> Cut:
         """A constraint that this way of hiding breaks and every safe one keeps.

@@ -10,6 +10,7 @@ minutes. What it finds is cheap, and not proven to be the cheapest. Pure.
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Collection, Sequence
 
 import highspy
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from commonroom.warehouse.attack import Cell
-from commonroom.warehouse.solver import Rows, model
+from commonroom.warehouse.solver import Rows, model, reaching
 
 _TINY = 1e-6
 # Work, not seconds, is limited: what is hidden must not depend on how busy the machine is.
@@ -28,6 +29,8 @@ _PUSHES = 6
 _FREE, _SHARED = 1e-3, 0.3
 _MUST, _AT_ANY_PRICE = 8.0, 8000.0
 _DEARER = 8.0
+# Of a large table, how many cells near narrow ones are moved before all are; so many cells make a sum a long one.
+_NEAR, _LONG = (2_000, 10_000), 20
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -43,8 +46,12 @@ class Moves:
         hidden: Collection[int],
         shared: Collection[int],
         far: float,
+        seen: Collection[tuple[int, float, float]] = (),
     ) -> None:
-        """`shared` cells are of other tables too; `far`: how far up a cell can go that nothing bounds."""
+        """`shared` cells are of other tables too; `far`: how far up a cell can go that nothing bounds.
+
+        `seen`: how far down and up cells are known to go while those that are shared stay where they are.
+        """
         size = len(cells)
         self._size = size
         self._hidden, self._resting = _mask(size, hidden), _mask(size, shared)
@@ -59,7 +66,11 @@ class Moves:
         # How far each cell was moved: by all moves, and by those that leave what others share where it is.
         self._low, self._high = np.zeros(size), np.zeros(size)
         self._low_alone, self._high_alone = np.zeros(size), np.zeros(size)
-        self._rows = Rows.of(sums)
+        for number, low, high in seen:
+            self._low[number] = self._low_alone[number] = low
+            self._high[number] = self._high_alone[number] = high
+        self._sums, self._rows = sums, Rows.of(sums)
+        self._movable = ~never
         self._chance = np.random.default_rng(0)  # any directions do, but the same each time
         self._priced: _Priced | None = None
 
@@ -75,19 +86,65 @@ class Moves:
         moved = np.flatnonzero(high - low > _TINY)
         return tuple(zip(moved.tolist(), low[moved].tolist(), high[moved].tolist(), strict=True))
 
+    def widen_near(self) -> bool:
+        """The same where few cells of many are narrow: by moving only what is near these, first little of it, then more.
+
+        What is moved so leaves all that is shared where it is.
+        """
+        for many in _NEAR:
+            if many >= self._size / 2:
+                return False
+            self._movable = self._near(many)
+            self._priced = None
+            done = self._widened(whole=False)
+            self._movable, self._priced = self._up + self._down > 0, None
+            if done:
+                return True
+        return False
+
     def widen(self) -> bool:
         """Hide until no hidden cell is narrow; False where nothing more helps."""
+        return self._widened(whole=True)
+
+    def _near(self, many: int) -> Mask:
+        """So many cells beside narrow ones, sum by sum: of long sums the cheapest alone."""
+        price = np.where(self._hidden, 0.0, self._cost)
+        free = (self._up + self._down > 0) & ~self._resting
+        of: dict[int, list[int]] = defaultdict(list)
+        for row, one in enumerate(self._sums):
+            for number in one:
+                of[number].append(row)
+        found = dict.fromkeys(np.flatnonzero(self._narrow()).tolist())
+        rows: set[int] = set()
+        due = deque(found)
+        while due and len(found) < many:
+            for row in of[due.popleft()]:
+                if row in rows:
+                    continue
+                rows.add(row)
+                mine = [number for number in self._sums[row] if free[number]]
+                if len(mine) > _LONG:
+                    mine = sorted(mine, key=lambda number: (price[number], number))[:_LONG]
+                due += [number for number in mine if number not in found]
+                found.update(dict.fromkeys(mine))
+        return _mask(self._size, found) & free
+
+    def _widened(self, *, whole: bool) -> bool:
+        """`whole`: what is shared may be moved too, and is pushed again without."""
         for price in self._prices():
             for _ in range(_ROUNDS):
                 self._push(alone=False)
                 narrow = self._narrow()
                 if not narrow.any():
-                    self._push(alone=True)
+                    if whole:
+                        self._push(alone=True)
                     return True
                 before, hidden = narrow.sum(), self._hidden.sum()
                 self._move(narrow, price, down=False)
                 if self._narrow().sum() >= before and self._hidden.sum() == hidden:
                     break
+        if not whole:
+            return False
         # Together some stand in each other's way.
         for number in np.flatnonzero(self._narrow())[:_ALONE]:
             for down in (False, True):
@@ -114,7 +171,8 @@ class Moves:
 
     def _push(self, *, alone: bool) -> None:
         """Move what is hidden, and only that, in a few directions at once: that shows most of it to be free."""
-        movable = self._hidden & ~self._resting if alone else self._hidden
+        movable = self._movable & self._hidden
+        movable = movable & ~self._resting if alone else movable
         low, high = (self._low_alone, self._high_alone) if alone else (self._low, self._high)
         line: _Free | None = None
         for _ in range(_PUSHES):
@@ -127,7 +185,7 @@ class Moves:
 
     def _move(self, narrow: Mask, must: float, *, down: bool) -> None:
         """The cheapest move of all that is narrow, hidden cells and others; what moves is hidden."""
-        self._priced = self._priced or _Priced(self._rows, self._size)
+        self._priced = self._priced or _Priced(self._rows, self._movable)
         price = np.where(self._hidden, np.where(self._resting, _SHARED, _FREE), self._cost)
         missing = self._needs - (self._high - self._low)
         # Where there is no room on one side, the other is the only way.
@@ -146,7 +204,7 @@ class Moves:
     def _note(self, move: Floats, *, alone: bool) -> None:
         np.minimum(self._low, move, out=self._low)
         np.maximum(self._high, move, out=self._high)
-        if alone:
+        if alone or not (self._resting & self._movable).any():
             np.minimum(self._low_alone, move, out=self._low_alone)
             np.maximum(self._high_alone, move, out=self._high_alone)
 
@@ -157,36 +215,39 @@ class _Free:
     def __init__(self, rows: Rows, movable: Mask, down: Floats, up: Floats) -> None:
         self._movable = movable
         self._numbers = np.arange(int(movable.sum()), dtype=np.int32)
-        self._model = model(_STEPS)
-        lp = rows.among(movable).programme(-down[movable], up[movable])
-        self._model.passModel(lp)
-        # Each goes on from the last one's end, which satisfies its rows too: only the aim is another.
-        self._model.setOptionValue("presolve", "off")
-        primal = int(highspy.simplex_constants.SimplexStrategy.kSimplexStrategyPrimal)
-        self._model.setOptionValue("simplex_strategy", primal)
+        self._model = reaching(-down[movable], up[movable], rows.among(movable))
+        self._model.setOptionValue("simplex_iteration_limit", _STEPS)
 
     def furthest(self, aim: Floats) -> Floats:
         self._model.changeColsCost(len(self._numbers), self._numbers, -aim[self._movable])
         move = np.zeros(len(aim))
         move[self._movable] = _solution(self._model, len(self._numbers))
+        self._model.setOptionValue("presolve", "off")
         return move
 
 
 class _Priced:
-    """The programme of all cells: two variables each, how far it rises and how far it falls."""
+    """The programme of all cells that may move: two variables each, how far it rises and how far it falls."""
 
-    def __init__(self, rows: Rows, size: int) -> None:
-        self._size = size
+    def __init__(self, rows: Rows, movable: Mask) -> None:
+        self._movable = movable
+        size = int(movable.sum())
         self._numbers = np.arange(2 * size, dtype=np.int32)
         self._model = model(_STEPS)
-        self._model.passModel(rows.both_ways(size).programme(np.zeros(2 * size), np.zeros(2 * size)))
+        self._model.setOptionValue("presolve", "off")
+        lp = rows.among(movable).both_ways(size).programme(np.zeros(2 * size), np.zeros(2 * size))
+        self._model.passModel(lp)
 
     def cheapest(self, rise: Floats, fall: Floats, up: Floats, down: Floats) -> Floats:
-        count = 2 * self._size
-        self._model.changeColsCost(count, self._numbers, np.concatenate([rise, fall]))
-        self._model.changeColsBounds(count, self._numbers, np.zeros(count), np.concatenate([up, down]))
+        count, mine = len(self._numbers), self._movable
+        self._model.changeColsCost(count, self._numbers, np.concatenate([rise[mine], fall[mine]]))
+        high = np.concatenate([up[mine], down[mine]])
+        self._model.changeColsBounds(count, self._numbers, np.zeros(count), high)
+        # Anew each time: from the last one's end, which is neither possible nor cheapest, it takes longer.
+        self._model.clearSolver()
         found = _solution(self._model, count)
-        move: Floats = found[: self._size] - found[self._size :]
+        move = np.zeros(len(mine))
+        move[mine] = found[: count // 2] - found[count // 2 :]
         return move
 
 

@@ -64,13 +64,11 @@ def hide(table: Table) -> frozenset[Name]:
     # solved as one.
     around = _Around(table)
     while True:
-        open_parts = [
-            part for part in components(table.sums, hidden) if _is_open(table, part, hidden, proven)
-        ]
         before = hidden
-        for part in open_parts:
-            wider, shared = around.widened(part)
-            hidden = hidden | _solved(table, wider, hidden, shared, proven)
+        for part in components(table.sums, hidden):
+            if _is_open(table, part, before, proven):
+                wider, shared = around.widened(part)
+                hidden = hidden | _solved(table, wider, hidden, shared, proven, again=True)
         if hidden == before:
             return hidden
 
@@ -131,7 +129,7 @@ def _recovered(table: Table, part: Sequence[Sum], hidden: frozenset[Name]) -> li
 
 
 def _is_open(table: Table, part: Sequence[Sum], hidden: frozenset[Name], proven: Proven) -> bool:
-    """Whether something of a part is given away. What moves have proven to be wide is not asked again."""
+    """Whether something of a part is given away. What is proven to be wide is not asked again, nor is what was found."""
     known = _Part.of(table, part, hidden)
     seen = {number: proven[name] for number in known.form.hidden if (name := known.names[number]) in proven}
     cells = known.form.cells
@@ -139,7 +137,11 @@ def _is_open(table: Table, part: Sequence[Sum], hidden: frozenset[Name], proven:
         return False
     if not seen:
         return bool(_attacked(known.form))
-    return bool(Attack(cells, known.form.sums, known.form.hidden, seen=seen).open_cells())
+    attack = Attack(cells, known.form.sums, known.form.hidden, seen=seen)
+    found = attack.open_cells()
+    # Nothing but these sums has a cell of these, so what is possible here is possible.
+    proven.update((known.names[number], attack.seen(number)) for number in known.form.hidden)
+    return bool(found)
 
 
 def _is_wide(cell: Cell, seen: tuple[float, float]) -> bool:
@@ -147,15 +149,28 @@ def _is_wide(cell: Cell, seen: tuple[float, float]) -> bool:
 
 
 def _solved(
-    table: Table, part: Sequence[Sum], hidden: frozenset[Name], shared: frozenset[Name], proven: Proven
+    table: Table,
+    part: Sequence[Sum],
+    hidden: frozenset[Name],
+    shared: frozenset[Name],
+    proven: Proven,
+    *,
+    again: bool = False,
 ) -> frozenset[Name]:
-    """The cells of a part to hide; how far cells are seen to move while those `shared` rest is noted in `proven`."""
+    """The cells of a part to hide; how far cells are seen to move while those `shared` rest is noted in `proven`.
+
+    `again`: it was solved in parts, and most of its cells are proven to be wide.
+    """
     known = _Part.of(table, part, hidden)
     names = known.names
     if len(names) <= _LARGE:
         return frozenset(names[number] for number in _solve(known.form))
     resting = frozenset(number for number, name in enumerate(names) if name in shared)
-    answer = _move(known.form, resting)
+    if again:
+        seen = tuple((number, *proven[name]) for number, name in enumerate(names) if name in proven)
+        answer = _moved(known.form, resting, seen)
+    else:
+        answer = _move(known.form, resting)
     for number, low, high in answer.seen:
         before = proven.get(names[number], (0.0, 0.0))
         proven[names[number]] = min(low, before[0]), max(high, before[1])
@@ -234,13 +249,14 @@ def _move(form: _Form, resting: frozenset[int]) -> _Answer:
     return found
 
 
-def _moved(form: _Form, resting: frozenset[int]) -> _Answer:
-    moves = Moves(form.cells, form.sums, form.hidden, resting, ceiling(form.cells))
-    if moves.widen():
+def _moved(form: _Form, resting: frozenset[int], seen: Collection[tuple[int, float, float]] = ()) -> _Answer:
+    """`seen`: how far cells are known to go in any case."""
+    moves = Moves(form.cells, form.sums, form.hidden, resting, ceiling(form.cells), seen)
+    if (seen and moves.widen_near()) or moves.widen():
         return _Answer(moves.chosen, moves.seen_alone)
     eased = _eased(form)
     if eased != form:
-        return _moved(eased, resting)
+        return _moved(eased, resting, moves.seen_alone)
     # Not within the work allowed: what is left is to show nothing.
     _log.warning("a part of a table is hidden whole", cells=len(form.cells))
     return _Answer(form.hidden | _everything(form), moves.seen_alone)

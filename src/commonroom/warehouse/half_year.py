@@ -22,11 +22,11 @@ def months(on: Any, start: Any, end: Any, holds: Any) -> Any:
     a start, and where the end is before it, there is no day.
     """
     this_month = on.truncate("M")
-    runs = holds & (end.isnull() | (end >= start))
+    until = end.fill_null(ibis.date(9999, 12, 31))
+    runs = holds & (until >= start)
     total = ibis.literal(0, "int64")
     for number in range(MONTHS):
         first = this_month + ibis.interval(months=number + 1 - MONTHS)
         after = this_month + ibis.interval(months=number + 2 - MONTHS)
-        has_day = runs & (start < after) & (end.isnull() | (end >= first))
-        total = total + ibis.ifelse(has_day, 2**number, 0).max()
+        total = total + ibis.ifelse(runs & (start < after) & (until >= first), 2**number, 0).max()
     return total.cast("int64")

@@ -174,14 +174,18 @@ def duckdb_sql(name: str) -> str:
 
 @cache
 def sql(name: str, dialect: Dialect) -> str:
-    """The measure as an engine runs it; a part of another as a column of what gives the parts of that all at once."""
+    """The measure as an engine runs it; a part of another as a column of what gives the parts of that all at once.
+
+    One with parts gives the numerators of these too, by their names.
+    """
     measure = named(name)
     whole = measure.part_of or measure.name.partition(_BY)[0]
-    parts = [one.name for one in load().values() if whole in (one.name, one.part_of)]
-    if len(parts) == 1:
+    alike = [one.name for one in load().values() if whole in (one.name, one.part_of)]
+    if len(alike) == 1:
         return str(ibis.to_sql(expression(measure), dialect=dialect))
-    together = _together(whole if measure.by is None else f"{whole}{_BY}{measure.by}", tuple(parts), dialect)
+    together = _together(whole if measure.by is None else f"{whole}{_BY}{measure.by}", tuple(alike), dialect)
     columns = ["period", "member", *(["category"] if measure.by else []), "denominator", "units"]
+    columns += [] if measure.part_of else alike
     numerator = name.partition(_BY)[0]
     return f"SELECT {', '.join(columns)}, {numerator} AS numerator FROM ({together}) AS together"  # noqa: S608 - names of ours
 

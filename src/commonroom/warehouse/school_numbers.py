@@ -45,11 +45,18 @@ class SchoolNumbers:
         self, family: Sequence[Measure], schools: Mapping[str, School], wanted: Sequence[Period], view: View
     ) -> dict[Name, Parts]:
         """The numbers of each school by measure, place and time."""
-        return {
-            (measure.name, ("school", row["member"]), row["period"]): parts_of(row)
-            for measure in family
-            for row in self.rows(measure, schools, wanted, view)
-        }
+        found: dict[Name, Parts] = {}
+        asked: dict[str, list[dict[str, Any]]] = {}
+        for measure in family:
+            # Rows of a whole have the numerators of its parts, which are asked for once with it.
+            rows = asked.get(measure.part_of)
+            if rows is None:
+                rows = asked[measure.name] = self.rows(measure, schools, wanted, view)
+            for row in rows:
+                numerator = row.get(measure.name, row["numerator"])
+                name = (measure.name, ("school", row["member"]), row["period"])
+                found[name] = parts_of({**row, "numerator": numerator})
+        return found
 
     def rows(
         self, measure: Measure, schools: Mapping[str, School], wanted: Sequence[Period], view: View

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import random
 from collections.abc import AsyncIterator
 from datetime import date, datetime
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,47 @@ async def test_worked_by_hand(house: House) -> None:
     assert (shown(figure), figure.margin) == ("4200/6 = 0.70", Decimal("1.00"))
     # The primary school has nobody in year 11.
     assert shown(await score(house, units=[PRIMARY])) == "x"
+
+
+async def test_sixty_pupils_as_plain_arithmetic_has_them(house: House) -> None:
+    """Scores in both subjects, in one or in none, at one school, at two or at three, with a floor in one group."""
+    chance = random.Random(8)
+    floors = [
+        {**one, "lowest_score": "-2.75" if one["prior_group"] == 3 else None, "version": 2}
+        for one in estimates()
+    ]
+    await load(house, DEPARTMENT, progress_estimate=floors)
+    told: dict[str, Records] = {PRIMARY: [], FOURTH: [], A: []}
+    grades, total, counted_pupils = {}, 0, 0
+    for pupil in range(1, 61):
+        grade = chance.randint(1, 9)
+        grades[pupil] = f"maths {grade}"
+        scores = [chance.choice([None, "N", *map(str, range(80, 121, 5))]) for _ in ("REA", "MAT")]
+        for school in chance.sample(list(told), chance.randint(1, 3)):
+            told[school] += ks2(pupil, *scores, school=school)
+        known = [int(one) for one in scores if one is not None and one != "N"]
+        if known:
+            prior = Fraction(sum(known), len(known))
+            expected, floor = (
+                (30, -90)
+                if prior <= Fraction(199, 2)
+                else (40, -90)
+                if prior < 103
+                else (55, Fraction(-55, 2))
+            )
+            total += max(2 * grade - expected, floor)
+            counted_pupils += 1
+    for school, mine in told.items():
+        await load(house, school, assessment_result=mine)
+    await cohort(house, grades)
+    figure = await score(house)
+    assert 30 < counted_pupils < 60
+    assert (figure.numerator, figure.denominator) == (100 * total, counted_pupils)
+
+
+def test_points_are_those_of_attainment_8() -> None:
+    one, other = measures.named("progress_8"), measures.named("attainment_8")
+    assert (one.each, one.best, one.each_beside) == (other.each, other.best, other.each_beside)
 
 
 # 1 to 6 with 2 points each, who were to have 40: -3.8, and lower than 0 in every pupil. One of them with a floor of -3: -3.

@@ -185,7 +185,8 @@ def _state(measure: Measure, name: str = FACTS, *, has_ended: bool = False) -> A
     moments = ibis.table({"on": "date", "period": "string"}, name=PERIODS)
     if days_after(measure, name):
         later = moments.on + ibis.interval(days=days_after(measure, name))
-        moments = moments.select("period", on=later)
+        # Engines make a moment of it, which compares with a day, but not with every day that there can be.
+        moments = moments.select("period", on=later.cast("timestamp").cast("date"))
     facts = _facts(measure, name)
     if (only := _only(measure, name)) is not None:
         facts = facts.filter(only.compile(facts, None, _codesets(entities_of(measure)[name])))

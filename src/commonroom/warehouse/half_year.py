@@ -13,6 +13,8 @@ import ibis
 
 MONTHS = 6
 ALL = 2**MONTHS - 1  # took part in each of them
+# After all half-years, and a moment that every engine can write: some count nanoseconds in 64 bits, until 2262.
+_LATER = ibis.date(2200, 1, 1)
 
 
 def months(on: Any, start: Any, end: Any, holds: Any) -> Any:
@@ -22,11 +24,16 @@ def months(on: Any, start: Any, end: Any, holds: Any) -> Any:
     a start, and where the end is before it, there is no day.
     """
     this_month = on.truncate("M")
-    until = end.fill_null(ibis.date(9999, 12, 31))
+    until = end.fill_null(_LATER)
     runs = holds & (until >= start)
     total = ibis.literal(0, "int64")
     for number in range(MONTHS):
-        first = this_month + ibis.interval(months=number + 1 - MONTHS)
-        after = this_month + ibis.interval(months=number + 2 - MONTHS)
+        first = _month(this_month, number + 1 - MONTHS)
+        after = _month(this_month, number + 2 - MONTHS)
         total = total + ibis.ifelse(runs & (start < after) & (until >= first), 2**number, 0).max()
     return total.cast("int64")
+
+
+def _month(this_month: Any, further: int) -> Any:
+    """The first day of another month, as a day: compared with a moment, an end in the year 9999 is no moment everywhere."""
+    return (this_month + ibis.interval(months=further)).cast("date")

@@ -63,13 +63,12 @@ class Programme:
         )
 
     def solve(self) -> list[int] | None:
-        """The numbers of the variables that are set; None when nothing satisfies every constraint."""
+        """The numbers of the variables that are set; None when nothing satisfies all, or the work allowed found nothing."""
         self._model.run()
-        if self._model.getModelStatus() == highspy.HighsModelStatus.kInfeasible:
-            return None
         solution = self._model.getSolution()
-        if not solution.value_valid:
-            raise Problem("CR-064", str(self._model.getModelStatus()), remedy="Report it: this is our fault.")
+        infeasible = self._model.getModelStatus() == highspy.HighsModelStatus.kInfeasible
+        if infeasible or not solution.value_valid:
+            return None
         return [number for number, value in enumerate(solution.col_value) if value > _HALF]
 
 

@@ -223,7 +223,7 @@ def _solve(form: _Form) -> frozenset[int]:
         chosen = programme.solve()
         if chosen is None:
             eased = _eased(form)
-            return form.hidden | _everything(form) if eased == form else _solve(eased)
+            return _whole(form) if eased == form else _solve(eased)
         # What was hidden stays so: then what was found free need not be tried again.
         hidden = hidden | {number for number in chosen if number < len(form.cells)}
         for number in hidden:
@@ -256,10 +256,14 @@ def _moved(form: _Form, resting: frozenset[int], seen: Collection[tuple[int, flo
         return _Answer(moves.chosen, moves.seen_alone)
     eased = _eased(form)
     if eased != form:
-        return _moved(eased, resting, moves.seen_alone)
-    # Not within the work allowed: what is left is to show nothing.
+        return _moved(eased, resting, seen)  # what was moved before is not all hidden in it
+    return _Answer(_whole(form), moves.seen_alone)
+
+
+def _whole(form: _Form) -> frozenset[int]:
+    """Not within the work allowed: what is left is to show nothing but what is shown in any case."""
     _log.warning("a part of a table is hidden whole", cells=len(form.cells))
-    return _Answer(form.hidden | _everything(form), moves.seen_alone)
+    return form.hidden | _everything(form)
 
 
 def _everything(form: _Form) -> frozenset[int]:

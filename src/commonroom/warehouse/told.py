@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from commonroom.warehouse.attack import Cell, Sum
 
 Name = Hashable
+Place = TypeVar("Place", bound=Hashable)
 
 
 def settled(cells: Mapping[Name, Cell], sums: Sequence[Sum], keep: Collection[Name]) -> dict[Name, Cell]:
@@ -46,17 +48,17 @@ def _is_shown(cell: Cell) -> bool:
 
 
 def by_totals(
-    values: Mapping[Name, int],
-    hidden: Collection[Name],
-    parents: Mapping[Name, Name | None],
-    leaves: Iterable[Name],
-) -> dict[Name, tuple[Name, int]]:
+    values: Mapping[Place, int],
+    hidden: Collection[Place],
+    parents: Mapping[Place, Place | None],
+    leaves: Iterable[Place],
+) -> dict[Place, tuple[Place, int]]:
     """Behind which shown total each hidden leaf of a tree stands, and how many leaves stand behind it together.
 
     Their sum is told: the total less all that is shown beneath it. Leaves behind no total are left out.
     """
-    behind: dict[Name, Name] = {}
-    beneath: dict[Name, int] = defaultdict(int)
+    behind: dict[Place, Place] = {}
+    beneath: dict[Place, int] = defaultdict(int)
     for leaf in leaves:
         above = parents.get(leaf)
         while above is not None:
@@ -64,7 +66,7 @@ def by_totals(
             if leaf in hidden and leaf not in behind and above in values and above not in hidden:
                 behind[leaf] = above
             above = parents.get(above)
-    many: dict[Name, int] = defaultdict(int)
+    many: dict[Place, int] = defaultdict(int)
     for total in behind.values():
         many[total] += 1
     # What is published as a sum of less, or more, is none.

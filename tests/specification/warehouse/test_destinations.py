@@ -347,6 +347,28 @@ async def test_percentages(house: House) -> None:
     assert {len(figures) for figures in told.values()} == {3}
 
 
+# Where leavers went, the senders would tell: of what is known elsewhere nobody is told who sent it, nor how much.
+async def test_the_sources_of_a_figure_do_not_tell_where_leavers_went(house: House) -> None:
+    six = range(1, 7)
+    await load(
+        house,
+        *sent(house, A, enrolment=in_year_11(*six), learner=numbered(*six)),
+        *sent(house, COLLEGE, provider_learner=[learner(pupil) for pupil in six],
+              learning_delivery=[learns(pupil, "2026-09-14") for pupil in six]),
+    )  # fmt: skip
+    reader = open_reader(house.settings)
+    try:
+        found = await reader.lineage(
+            house.connection, PUBLIC, measure="ks4_education", level="school", unit=A, grain="year", on=DAY
+        )
+    finally:
+        reader.close()
+    told = {part.entity: part.senders and [one.sender for one in part.senders] for part in found.parts}
+    assert told["enrolment"] == [house.parties[A]]
+    untold = {"learner", "provider_learner", "learning_delivery", "learner_destination", "la_placement"}
+    assert {entity: told[entity] for entity in untold} == dict.fromkeys(untold)
+
+
 # Six leavers of a school for each way from a college to the pupil: which of them lead there?
 WAYS: dict[str, tuple[bool, Any, Any]] = {
     "the school has the number": (True, numbered, learner),

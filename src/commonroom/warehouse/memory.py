@@ -14,7 +14,7 @@ withstands whoever has them all. So
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -23,11 +23,11 @@ from commonroom.warehouse.attack import Cell
 from commonroom.warehouse.suppression import Table
 
 Hide = Callable[[Table], frozenset[Any]]
-Key = Hashable  # a figure, whatever its value
+Key = Any  # a figure, whatever its value: what a table calls it, without its time where it has none
 Versioned = tuple[Key, int]  # one of its values
 Sum = tuple[Versioned, ...]
-REST, SINCE = "rest", "since"
-_HALF, _LEAST = 2, 2
+REST = "rest"
+_CHEAPER = 0.2  # it costs to hide what is of a place that has been hidden before
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -57,7 +57,7 @@ class Memory:
         self._versions: dict[str, dict[Key, list[Version]]] = defaultdict(lambda: defaultdict(list))
         self._sums: dict[str, dict[Sum, None]] = defaultdict(dict)
         self._beside: dict[str, dict[Versioned, list[Sum]]] = defaultdict(lambda: defaultdict(list))
-        self._times: dict[str, dict[str, None]] = defaultdict(dict)
+        self._withheld: set[tuple[str, str, Any]] = set()
 
     def learn(self, decided: Decided) -> None:
         """Know what a release added. Versions come in the order of their numbers."""
@@ -66,8 +66,8 @@ class Memory:
                 mine = self._versions[kind][key]
                 assert number == len(mine), "releases are learnt in their order"
                 mine.append(version)
-                if _is_figure(key):
-                    self._times[kind].setdefault(key[2])  # type: ignore[index]
+                if version.hidden and version.needs:
+                    self._withheld.add(_place_of(kind, key))
         for kind, sums in decided.sums.items():
             for one in sums:
                 if one not in self._sums[kind]:
@@ -88,10 +88,9 @@ class Memory:
         """Whether this sum was released before."""
         return one in self._sums[kind]
 
-    def before(self, kind: str, time: str, until: str) -> str | None:
-        """Of a period so far, the time under which it was released last before `until`."""
-        earlier = [one for one in self._times[kind] if one.startswith(f"{time}{_UNTIL}") and one < until]
-        return max(earlier, default=None)
+    def has_withheld(self, kind: str, key: Key) -> bool:
+        """Whether a figure of this measure and place has been hidden, at whatever time."""
+        return _place_of(kind, key) in self._withheld
 
     def around(self, kind: str, names: Iterable[Versioned]) -> Iterator[Sum]:
         """The sums of earlier releases that hidden cells connect with these."""
@@ -108,25 +107,23 @@ class Memory:
                 due += more
 
 
-_UNTIL = " until "
-
-
-def until(time: str, day: Any) -> str:
-    """What a period so far is remembered as: another figure than the same until another day."""
-    return f"{time}{_UNTIL}{day}"
-
-
 class Remembering:
     """`hide`, of figures that may have been published before. Good for one release; then `decided` says what is new."""
 
     def __init__(
-        self, memory: Memory, hide: Hide, times: Mapping[str, str], small: int | None = None
+        self,
+        memory: Memory,
+        hide: Hide,
+        times: Mapping[str, str],
+        told_before: Collection[str] = (),
     ) -> None:
         """`times`: under which time each of a table's is remembered; "" where it is a figure at any time.
 
-        `small`: where periods so far are not the sum of released ones, fewer than so many more must not be told.
+        `told_before`: the times whose figures have been released, and are in the table for what they tell. What has become
+        known of them since is not released: of a school, whoever knew the figure is taken to know that too.
         """
-        self._memory, self._hide, self._times, self._small = memory, hide, times, small
+        self._memory, self._hide, self._times = memory, hide, times
+        self._told_before = told_before
         self._fresh: dict[str, dict[Key, list[Version]]] = defaultdict(dict)
         self._sums: dict[str, dict[Sum, None]] = defaultdict(dict)
         self._hidden: dict[str, set[Versioned]] = defaultdict(set)
@@ -137,8 +134,6 @@ class Remembering:
         names = {name: self._place(placed, name, cell) for name, cell in table.cells.items()}
         for block in table.blocks:
             placed.blocks.append(tuple(tuple(names[name] for name in one) for one in block))
-        if table.kind == "" and self._small is not None:
-            self._add_growth(placed, self._small)
         new = [one for block in placed.blocks for one in block if not self._memory.knows(table.kind, one)]
         self._sums[table.kind].update(dict.fromkeys(new))
         hidden = placed.before
@@ -167,17 +162,27 @@ class Remembering:
         known = self._memory.of(kind, key)
         for number, version in enumerate(known):
             if version.value == cell.value:
-                placed.add_known((key, number), name, cell, version)
+                placed.add_known((key, number), None if self._is_told(name) else name, cell, version)
                 return key, number
         fresh = self._fresh[kind].setdefault(key, [])
         number = next((number for number, one in enumerate(fresh) if one.value == cell.value), len(fresh))
+        if self._is_told(name):
+            # A school knows its own; what others' totals have become is told to nobody.
+            is_known = key[1][0] == "school" and any(not version.hidden for version in known)
+            cell = msgspec.structs.replace(cell, sensitive=not is_known, never=is_known, needs=0)
         if number == len(fresh):
             fresh.append(Version(cell.value, cell.sensitive, cell.needs, cell.at_most))
         if not cell.never and any(version.is_near(cell.value, cell.needs) for version in known):
             cell = msgspec.structs.replace(cell, sensitive=True)
+        if self._memory.has_withheld(kind, key):
+            # Rather the same schools each day than one more each day: their weeks can be shown all the same.
+            cell = msgspec.structs.replace(cell, cost=cell.cost * _CHEAPER)
         placed.add((key, len(known) + number), cell)
         placed.is_new = True
         return key, len(known) + number
+
+    def _is_told(self, name: Any) -> bool:
+        return _is_figure(name) and name[2] in self._told_before
 
     def _key(self, name: Any) -> Key:
         if name[0] == REST:
@@ -185,35 +190,6 @@ class Remembering:
             return REST, self._key(total), tuple(self._key(part) for part in parts)
         measure, place, time = name
         return measure, place, self._times.get(time, time)
-
-    def _add_growth(self, placed: _Placed, small: int) -> None:
-        """What a period so far has grown by since its release before is a cell too, that nobody is shown."""
-        block = []
-        for (key, number), cell in list(placed.cells.items()):
-            earlier = self._earlier(placed.kind, key)
-            if earlier is None:
-                continue
-            version = self._memory.version(placed.kind, earlier)
-            more = cell.value - version.value
-            if more < 0:
-                continue
-            needs = max(_LEAST, -(-more // _HALF)) if 0 < more < small else 0
-            placed.add_known(earlier, None, Cell(version.value), version)
-            grown = self._place(
-                placed, (SINCE, (key, number), earlier), Cell(more, sensitive=True, needs=needs)
-            )
-            block.append(((key, number), earlier, grown))
-        if block:
-            placed.blocks.append(tuple(block))
-
-    def _earlier(self, kind: str, key: Any) -> Versioned | None:
-        """The last version of the same period so far, as it was released last."""
-        if not _is_figure(key) or _UNTIL not in key[2]:
-            return None
-        measure, place, time = key
-        before = self._memory.before(kind, time.partition(_UNTIL)[0], time)
-        versions = self._memory.of(kind, (measure, place, before)) if before else []
-        return ((measure, place, before), len(versions) - 1) if versions else None
 
     def _with_earlier(self, placed: _Placed) -> Table:
         """The table with all that earlier releases told of its cells."""
@@ -268,5 +244,9 @@ class _Placed:
 
 
 def _is_figure(key: Any) -> bool:
-    """Whether a key is a figure's, and not what a sum lacks or has grown by."""
-    return isinstance(key, tuple) and key[0] not in (REST, SINCE)
+    """Whether a key is a figure's, and not what a sum lacks."""
+    return bool(key[0] != REST)
+
+
+def _place_of(kind: str, key: Any) -> tuple[str, str, Any]:
+    return kind, key[0], key[1]

@@ -14,13 +14,13 @@ import msgspec
 from commonroom.engines import clock
 from commonroom.warehouse import combinations, publication, schedule
 from commonroom.warehouse.heads import Head
-from commonroom.warehouse.model import Measure
+from commonroom.warehouse.model import Grain, Measure
 from commonroom.warehouse.organisations import School
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Name, Numbers
 from commonroom.warehouse.releases import Release, Releases
 from commonroom.warehouse.same_learners import NOBODY, Same
-from commonroom.warehouse.spans import View, between, time_of
+from commonroom.warehouse.spans import SHORTER, View, between, time_of
 
 _DAY = timedelta(days=1)
 
@@ -44,14 +44,11 @@ class Published:
         return _as_released(View(head, None, clock.day_of(moment), same), schedule.newest_day(moment))
 
     def view_of(self, measure: Measure, period: Period, view: View) -> View:
-        """What the figures of one period are worked out of."""
+        """What the figures of one period are worked out of: what was known when they were released."""
         if self._is_live:
             return view
-        evening = _own_evening(measure, period)
-        friday = schedule.newest_friday(view.today)
-        if evening is None or evening <= friday:
-            return _as_released(view, friday)
-        return msgspec.structs.replace(_as_released(view, evening), is_of_day=True)
+        evening = _evening_for(measure, period)
+        return _as_released(view, evening or schedule.newest_friday(view.today))
 
     def known_schools(self, head: Head, on: date) -> dict[str, School]:
         """Every school by URN, as it was on a day."""
@@ -63,41 +60,69 @@ class Published:
         """The release that each period's figures are in; with `by`, of those by a characteristic."""
         if self._is_live:
             return self._worked_out(measure, asked, view, by)
-        found: dict[Period, Release] = {}
-        by_view: dict[tuple[datetime | None, bool], tuple[View, list[Period]]] = {}
-        for period in asked:
+        so_far = [one for one in asked if self._is_sum(measure, one, view, by)]
+        found = {one: self._sum(measure, one, view, by) for one in so_far}
+        friday = _as_released(view, schedule.newest_friday(view.today))
+        by_view: dict[datetime | None, tuple[View, list[Period]]] = {}
+        for period in (one for one in asked if one not in found):
+            if not _is_due(measure, period, view):
+                found[period] = self._nothing(period, view)
+                continue
             mine = self.view_of(measure, period, view)
-            by_view.setdefault((mine.released, mine.is_of_day), (mine, []))[1].append(period)
+            by_view.setdefault(mine.released, (mine, []))[1].append(period)
         for mine, periods in by_view.values():
-            known = {period: _until(measure, period, mine) for period in periods}
-            wanted = list(dict.fromkeys(one for one in known.values() if one is not None))
-            released = self._worked_out(measure, wanted, mine, by) if wanted else {}
-            for period, one in known.items():
-                found[period] = released[one] if one is not None else self._nothing(period, mine)
-        if by is None and measure.adds_up_over_time:
-            found |= {period: self._so_far(measure, period, found[period], view) for period in asked}
-        return found
+            found |= self._as_at(measure, periods, mine, by)
+        # Of what nothing had come by then, as much as was known last Friday.
+        late = [one for one in asked if not found[one].numbers and _is_due(measure, one, friday)]
+        return found | self._as_at(measure, late, friday, by)
+
+    def _as_at(
+        self, measure: Measure, asked: Sequence[Period], view: View, by: str | None
+    ) -> dict[Period, Release]:
+        """The releases of one moment; nothing of periods that had not begun."""
+        known = {period: _until(measure, period, view) for period in asked}
+        wanted = list(dict.fromkeys(one for one in known.values() if one is not None))
+        released = self._worked_out(measure, wanted, view, by) if wanted else {}
+        return {
+            period: self._nothing(period, view) if one is None else released[one]
+            for period, one in known.items()
+        }
 
     def _worked_out(
         self, measure: Measure, asked: Sequence[Period], view: View, by: str | None
     ) -> dict[Period, Release]:
+        if view.released is not None and measure.adds_up_over_time:
+            self._release_what_it_is_made_of(measure, asked, view, by)
         if by is None:
             return self._releases.of(measure, asked, view)
         return self._releases.divided(measure, by, asked, view)
 
-    def _so_far(self, measure: Measure, period: Period, until_friday: Release, view: View) -> Release:
-        """A period so far: as released on Friday, with the days that were released since. It tells no more than these."""
-        first = max(period.start, schedule.newest_friday(view.today) + _DAY)
-        days = between(measure, "day", first, min(period.end, view.today), view.today)
-        if period.grain in ("day", "year") or not days:
-            return until_friday
-        time = time_of(measure, period)
-        since = self.of(measure, days, view)
-        parts = [_at(until_friday, time), *(_at(since[day], time_of(measure, day)) for day in days)]
-        numbers, hidden = publication.year(parts, time)
+    def _release_what_it_is_made_of(
+        self, measure: Measure, asked: Sequence[Period], view: View, by: str | None
+    ) -> None:
+        """Days before their week, weeks before their term: a longer one is decided beside those it is the sum of."""
+        if by is not None:
+            self.of(measure, asked, view)
+        for period in asked:
+            if period.grain in SHORTER:
+                self.of(measure, _shorter(measure, period, view), view)
+
+    def _is_sum(self, measure: Measure, period: Period, view: View, by: str | None) -> bool:
+        """Whether a figure is the sum of what was released: a week or term that has not ended, and always a year."""
+        if not measure.adds_up_over_time or (by is not None and period.grain != "year"):
+            return False
+        return period.grain == "year" or (period.grain in SHORTER and not _is_due(measure, period, view))
+
+    def _sum(self, measure: Measure, period: Period, view: View, by: str | None) -> Release:
+        """The sum of what was released of a period: shown where all of it is, it tells nothing more."""
+        parts = _shorter(measure, period, view)
+        released = self.of(measure, parts, view, by)
+        of = [_at(released[part], time_of(measure, part)) for part in parts]
+        numbers, hidden = publication.year(of, time_of(measure, period))
         # What is hidden within it is told too, to those who ask what it is made of.
-        beneath = until_friday.hidden.union(*(one.hidden for one in since.values()))
-        return msgspec.structs.replace(since[days[-1]], numbers=numbers, hidden=hidden | beneath)
+        beneath = frozenset[Name]().union(*(one.hidden for one in released.values()))
+        newest = released[parts[-1]]
+        return msgspec.structs.replace(newest, numbers=numbers, hidden=hidden | beneath)
 
     def _nothing(self, period: Period, view: View) -> Release:
         """What is not released yet."""
@@ -105,15 +130,24 @@ class Published:
         return Release(schools, {}, frozenset(), moment=view.released)
 
 
-def _own_evening(measure: Measure, period: Period) -> date | None:
-    evenings = {schedule.own_evening(one, period) for one in combinations.parts(measure)}
+def _evening_for(measure: Measure, period: Period) -> date | None:
+    evenings = {schedule.evening_for(one, period) for one in combinations.parts(measure)}
     return evenings.pop() if len(evenings) == 1 else None
+
+
+def _shorter(measure: Measure, period: Period, view: View) -> list[Period]:
+    """The periods that a longer one is the sum of, as far as they have begun."""
+    grain: Grain = "term" if period.grain == "year" else SHORTER[period.grain]
+    return between(measure, grain, period.start, period.end, view.today)
+
+
+def _is_due(measure: Measure, period: Period, view: View) -> bool:
+    """Whether its release has come. One that is released each Friday is, whenever it begins."""
+    return (_evening_for(measure, period) or period.start) <= view.today
 
 
 def _until(measure: Measure, period: Period, view: View) -> Period | None:
     """A period as it was on the day of a release; None where it had not begun."""
-    if view.is_of_day:
-        return period
     found = between(measure, period.grain, period.start, period.end, view.today)
     return found[-1] if found else None
 
@@ -127,4 +161,4 @@ def _as_released(view: View, day: date) -> View:
     moment = schedule.evening_of(day)
     newest = view.head.committed_at
     known_at = None if newest is not None and newest <= moment else moment.replace(tzinfo=None)
-    return msgspec.structs.replace(view, known_at=known_at, today=day, released=moment, is_of_day=False)
+    return msgspec.structs.replace(view, known_at=known_at, today=day, released=moment)

@@ -22,7 +22,6 @@ from commonroom.warehouse import (
     compilation,
     divisions,
     measures,
-    memory,
     organisations,
     periods,
     publication,
@@ -142,10 +141,7 @@ class Releases:
             def work_out(mine: Sequence[Period], hide: Hide) -> Release:
                 return self._divide(family, by, term, mine, view, hide)
 
-            # What a period so far has grown by since last week is told by subtraction, and hidden like a figure.
-            small = max(one.suppression.numerator_below for one in family)
-            small_growth = small if family[0].adds_up_over_time else None
-            return self._released(family[0], by, term, asked, view, work_out, small_growth)
+            return self._released(family[0], by, term, asked, view, work_out)
         times = tuple(sorted({time_of(measure, one) for one in asked}))
         reads = [measures.divided(measure, by), *measures.telling(measure, by).values()]
         entities = {organisations.ENTITY}.union(*(compilation.entities_of(one).values() for one in reads))
@@ -200,7 +196,7 @@ class Releases:
             places,
             calendar(first, wanted),
             bases,
-            hide if view.released is None else self._as_released(first, term, wanted),
+            hide if view.released is None else self._as_released(first, term, asked, view),
         )
         published = divisions.Whole(whole.numbers, whole.hidden, dark)
         hidden = divisions.hidden(
@@ -213,24 +209,22 @@ class Releases:
         measure: Measure,
         by: str,
         term: Term,
-        wanted: Sequence[Period],
+        asked: Sequence[Period],
         view: View,
         work_out: WorkOut,
-        small_growth: int | None = None,
     ) -> Release:
         """The release of a moment: as it was published, or worked out beside all that was published before."""
         assert view.released is not None
-        whole_term = measure.adds_up_over_time and not by and not view.is_of_day
-        at = {time_of(measure, period): period for period in wanted}
+        at = {time_of(measure, period): period for period in asked}
 
         def make(known: Memory, missing: list[str]) -> WorkedOut:
-            mine = list(wanted) if whole_term else [at[part] for part in missing]
-            hide = Remembering(known, self._hide, _remembered(measure, mine), small_growth)
+            mine = [at[part] for part in missing]
+            hide = self._remembering(measure, mine, view, known)
             found = work_out(mine, hide)
             parts = {
                 part: Stored(
-                    {name: of for name, of in found.numbers.items() if whole_term or name[2] == part},
-                    frozenset(name for name in found.hidden if whole_term or name[2] == part),
+                    {name: of for name, of in found.numbers.items() if name[2] == part},
+                    frozenset(name for name in found.hidden if name[2] == part),
                     view.head.number,
                     view.head.position,
                 )
@@ -238,13 +232,12 @@ class Releases:
             }
             return parts, hide.decided
 
-        parts = [""] if whole_term else list(at)
-        found = self._shelf.of(_publication(measure, by, term), view.released, parts, make).values()
+        found = self._shelf.of(_publication(measure, by, term), view.released, list(at), make).values()
         numbers: dict[Name, Parts] = {}
         for one in found:
             numbers |= one.numbers
         return Release(
-            self._schools(measure, term, wanted, view),
+            self._schools(measure, term, asked, view),
             numbers,
             frozenset[Name]().union(*(one.hidden for one in found)),
             view.released,
@@ -252,10 +245,20 @@ class Releases:
             min(one.position for one in found),
         )
 
-    def _as_released(self, measure: Measure, term: Term, wanted: Sequence[Period]) -> Hide:
+    def _remembering(
+        self, measure: Measure, asked: Sequence[Period], view: View, known: Memory
+    ) -> Remembering:
+        # States are one figure whatever their day, and decided beside those of all other days.
+        times = {time_of(measure, one): "" for one in asked if measure.taken != "over the period"}
+        beside = {time_of(measure, one) for one in all_of_term(measure, term_of(asked[0]), asked, view)}
+        told_before = beside - {time_of(measure, one) for one in asked}
+        return Remembering(known, self._hide, times, told_before)
+
+    def _as_released(self, measure: Measure, term: Term, asked: Sequence[Period], view: View) -> Hide:
         """What was hidden of a measure that has been released, asked for again."""
-        known = self._shelf.remembered(_publication(measure, "", term))
-        return Remembering(known, self._hide, _remembered(measure, wanted))
+        return self._remembering(
+            measure, asked, view, self._shelf.remembered(_publication(measure, "", term))
+        )
 
     def _by_group(
         self, measure: Measure, by: str, schools: Mapping[str, School], asked: Sequence[Period], view: View
@@ -310,13 +313,13 @@ class Releases:
     ) -> Release:
         """The release of a measure as if no group of another were the same figure."""
         family = measures.family(measure)
-        wanted = all_of_term(measure, term, asked, view)
         if view.released is not None:
 
             def work_out(mine: Sequence[Period], hide: Hide) -> Release:
-                return self._work_out(family, term, mine, view, hide)
+                return self._work_out(family, term, all_of_term(measure, term, mine, view), view, hide)
 
-            return self._released(family[0], "", term, wanted, view, work_out)
+            return self._released(family[0], "", term, asked, view, work_out)
+        wanted = all_of_term(measure, term, asked, view)
         times = tuple(sorted({time_of(measure, one) for one in wanted}))
         versions = (
             *self._numbers.versions(measure, wanted, view),
@@ -363,19 +366,6 @@ def _publication(measure: Measure, by: str, term: Term) -> str:
     """What is decided with all of it that was published before: of sums over days a term, of others a year."""
     of = f"{measure.name} by {by}" if by else measure.name
     return f"{of} from {term[0] if measure.adds_up_over_time else periods.year_of(term[0])}"
-
-
-def _remembered(measure: Measure, wanted: Sequence[Period]) -> dict[str, str]:
-    """Under which time a figure is remembered: states at any; the sum of a term so far as that until its day."""
-    if measure.taken != "over the period":
-        return {time_of(measure, period): "" for period in wanted}
-    if not measure.adds_up_over_time:
-        return {}
-    return {
-        (time := time_of(measure, period)): memory.until(time, period.last_school_day)
-        for period in wanted
-        if period.grain == "term"
-    }
 
 
 def _groups_of(schools: Mapping[str, School]) -> dict[str, Mapping[Level, str | None]]:

@@ -1,8 +1,9 @@
-"""When figures are released: a school day's own in its evening, everything longer and every revision on Friday evening.
+"""When figures are released: a school day's in its evening, a week's and a term's on the Friday that ends it, each once.
 
 Whoever keeps what was released can subtract it from what is released later. So figures do not move with each letter that
-arrives: they are released at few moments, and each release is decided beside all those before it (`memory`). A week or a
-term that has not ended is the sum of what has been released of it, until the next Friday. Pure.
+arrives: they are released at few moments, and each release is decided beside all those before it (`memory`). What becomes
+known of a day later is in its week, what becomes known of a week later in its term. What is not the sum of shorter periods
+is released each Friday, as it is known then. Pure.
 """
 
 from __future__ import annotations
@@ -35,8 +36,14 @@ def newest_friday(day: date) -> date:
     return day - ((day.weekday() - _FRIDAY) % 7) * _DAY
 
 
-def own_evening(measure: Measure, period: Period) -> date | None:
-    """The day in whose evening a figure is first released by itself; None for what is released on Fridays."""
+def evening_for(measure: Measure, period: Period) -> date | None:
+    """The day in whose evening a figure is released, once; None for what is released each Friday."""
     if measure.taken == "on the last school day":
         return period.last_school_day
-    return period.start if period.grain == "day" else None
+    if measure.taken == "over the period" and period.grain == "day":
+        return period.start
+    if period.grain == "week":
+        return newest_friday(period.end)
+    if period.grain == "term" and measure.adds_up_over_time:
+        return newest_friday(period.end + 6 * _DAY)  # the first from its last day on
+    return None

@@ -39,7 +39,7 @@ ORDER BY number
 """
 _REMEMBER = "INSERT INTO warehouse.decision (publication, moment, decided) VALUES ($1, $2, $3)"
 _LEVEL = 3  # of zlib: a third of the size for little time
-_PARTS, _MEMORIES = 256, 64  # kept in memory
+_FIGURES, _MEMORIES = 1_000_000, 64  # kept in memory
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -60,7 +60,7 @@ class Shelf:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._parts, self._memories = Kept(_PARTS), Kept(_MEMORIES)
+        self._parts, self._memories = Kept(_FIGURES), Kept(_MEMORIES)
         self._guard = threading.Lock()
 
     def of(
@@ -81,7 +81,7 @@ class Shelf:
         if missing:
             more = self._find_or_make(publication, moment, missing, work_out)
             for part, one in more.items():
-                self._parts.put((publication, moment, part), one)
+                self._parts.put((publication, moment, part), one, 1 + len(one.numbers))
             found |= more
         return found
 

@@ -24,6 +24,7 @@ AT_THE_END = "at the end of the period"  # a state, known once the period is ove
 ON_31_MARCH = "on 31 March"  # the end of the year that authorities return, a school day or not
 _MARCH = (3, 31)
 GRAINS: tuple[Grain, ...] = ("day", "week", "term")
+SHORTER: dict[Grain, Grain] = {"term": "week", "week": "day"}  # of which a longer one is the sum
 
 
 class View(msgspec.Struct, frozen=True):
@@ -33,9 +34,9 @@ class View(msgspec.Struct, frozen=True):
     known_at: datetime | None
     today: date
     same: Same = NOBODY  # who is one learner, where a measure takes something from elsewhere
-    # Of figures that are released, not live: the moment of the release (UTC), and whether a day is released by itself.
-    released: datetime | None = None
-    is_of_day: bool = False
+    released: datetime | None = (
+        None  # of figures that are released, not live: the moment of the release (UTC)
+    )
 
     @property
     def state(self) -> Any:
@@ -90,9 +91,16 @@ def term_of(period: Period) -> tuple[date, date]:
 def all_of_term(
     measure: Measure, term: tuple[date, date], asked: Sequence[Period], view: View
 ) -> list[Period]:
-    """The periods of a release."""
-    if not measure.adds_up_over_time or view.is_of_day:
+    """The periods of a release: what hangs together with those asked for.
+
+    Where figures are released once, these and what each is the sum of.
+    """
+    if not measure.adds_up_over_time:
         return list(asked)
+    if view.released is not None:
+        made_of = [(period, SHORTER[period.grain]) for period in asked if period.grain in SHORTER]
+        parts = (periods.between(grain, one.start, one.end, view.today) for one, grain in made_of)
+        return list(dict.fromkeys([*asked, *(part for some in parts for part in some)]))
     return [one for grain in GRAINS for one in periods.between(grain, *term, view.today)]
 
 

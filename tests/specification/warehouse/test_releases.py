@@ -1,4 +1,4 @@
-"""Figures as they are released: each school day's in its evening; weeks, terms and what was corrected on Friday evening."""
+"""Figures as they are released: a day's in its evening, a week's and a term's on the Friday that ends it, each once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DAYS = [MONDAY + timedelta(days=number) for number in range(5)]
 
 def moment(day: date, time: str = "17:05") -> datetime:
     """A time of a day, in England."""
-    return datetime.fromisoformat(f"{day}T{time}+01:00")
+    return datetime.fromisoformat(f"{day}T{time}").replace(tzinfo=clock.ENGLAND)
 
 
 def marks(school: str, day: date, missed: int) -> list[dict[str, Any]]:
@@ -114,7 +114,7 @@ async def week(pool: Any, settings: Settings) -> AsyncIterator[Week]:
         found.close()
 
 
-async def test_a_day_is_released_in_its_evening_and_revised_on_friday(week: Week) -> None:
+async def test_a_day_is_released_once_and_what_came_later_is_in_its_week(week: Week) -> None:
     await week.goes_by(MONDAY, {A: 10, B: 12})  # C is late
     assert await week.missed("day", MONDAY) == {(A, MONDAY): 10, (B, MONDAY): 12}
     monday = (await week.asked("day", MONDAY))[0]
@@ -134,9 +134,12 @@ async def test_a_day_is_released_in_its_evening_and_revised_on_friday(week: Week
     }  # fmt: skip
     for day in DAYS[2:]:
         await week.goes_by(day, {A: 7, B: 9, C: 6})
-    assert (await week.missed("day", FRIDAY))[A, MONDAY] == 6
-    assert (await week.missed("day", FRIDAY))[C, MONDAY] == 6
-    assert (await week.missed("week", FRIDAY))[A, MONDAY] == 6 + 9 + 3 * 7
+    days = await week.missed("day", FRIDAY)
+    assert days[A, MONDAY] == 10
+    assert (C, MONDAY) not in days, "it had sent nothing"
+    assert await week.missed("week", FRIDAY) == {
+        (A, MONDAY): 6 + 9 + 3 * 7, (B, MONDAY): 12 + 8 + 3 * 9, (C, MONDAY): 6 + 5 + 3 * 6,
+    }  # fmt: skip
 
 
 async def test_nothing_of_a_day_is_told_before_its_evening(week: Week) -> None:
@@ -224,18 +227,34 @@ async def test_two_processes_that_ask_at_once_get_one_release(week: Week) -> Non
         reader.close()
 
 
-async def test_a_group_so_far_moves_on_fridays_alone(week: Week) -> None:
+async def test_sums_over_days_by_characteristic_are_released_when_their_term_is_over(week: Week) -> None:
     for day in DAYS:
         await week.goes_by(day, {A: 10, B: 12, C: 6})
     by_sex = {"characteristic": "sex", "level": "authority"}
-    friday = await week.asked("term", FRIDAY, **by_sex)
-    assert {one.group for one in friday if one.numerator} == {"F", "M"}
+    assert await week.asked("term", FRIDAY, **by_sex) == []
+    end = date(2026, 12, 18)
+    await week.evening(end)
+    assert {one.group: one.numerator for one in await week.asked("term", end, **by_sex)} == {
+        "F": 70, "M": 70, "unknown": None
+    }  # fmt: skip
+
+
+async def test_of_what_came_after_its_release_the_next_friday_tells(week: Week) -> None:
+    """The marks of a week that a school sends all at once, a week later."""
     monday = FRIDAY + timedelta(days=3)
-    await week.goes_by(monday, {A: 10, B: 12, C: 6})
-    assert await week.asked("term", monday, **by_sex) == friday
-    assert await week.missed("term", monday, level="authority") != await week.missed(
-        "term", FRIDAY, level="authority", known_at=moment(FRIDAY)
-    )
+    await week.evening(FRIDAY)
+    assert await week.missed("week", FRIDAY) == {}
+    sent = {"accepted_at": moment(monday, "10:00").isoformat()}
+    for day in DAYS:
+        for school, many in {A: 10, B: 12, C: 6}.items():
+            await week.house.load(
+                week.house.letter(school, "attendance_mark", marks(school, day, many), **sent)
+            )
+    await week.evening(monday)
+    assert await week.missed("week", FRIDAY) == {}
+    await week.evening(FRIDAY + timedelta(days=7))
+    assert await week.missed("week", FRIDAY) == {(A, MONDAY): 50, (B, MONDAY): 60, (C, MONDAY): 30}
+    assert (await week.missed("day", FRIDAY))[A, MONDAY] == 10
 
 
 async def test_a_state_that_did_not_change_is_hidden_as_it_was(week: Week) -> None:

@@ -1,18 +1,18 @@
 """Whoever keeps every release works out no more of what is hidden than whoever has one.
 
-Schools of two authorities over two weeks: each evening the day is released, on Friday the week, the term so far and what was
-corrected since. The attacker knows all of them, and that a figure which did not change is the same.
+Schools of two authorities over a term of two weeks: each evening the day is released, on Friday the week, with what was
+corrected since, at last the term. The attacker knows all of it, and of a school's figure that was shown what it is since.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
 
-from commonroom.warehouse import measures, memory, publication, suppression
+from commonroom.warehouse import measures, publication, suppression
 from commonroom.warehouse.memory import Memory, Remembering
 from commonroom.warehouse.publication import Calendar, Name, Parts
 from commonroom.warehouse.shelf import decoded, encoded
@@ -74,6 +74,7 @@ class Attacker:
         self.values: dict[Any, int] = {}
         self.shown: set[Any] = set()
         self.withheld: set[Any] = set()
+        self.untold: set[Any] = set()  # what withheld figures have become since, and those that came late
         self.limits: dict[Any, int] = {}
         self.sums: dict[tuple[Any, ...], None] = {}
 
@@ -82,16 +83,24 @@ class Attacker:
         numbers: Mapping[Name, Parts],
         hidden: frozenset[Name],
         sums: Mapping[str, tuple[str, ...]],
-        times: Mapping[str, str],
+        told_before: Collection[str],
     ) -> None:
-        """One release. `times`: what a period so far is called, to tell it from the same another day."""
+        """One release.
+
+        The figures of the times `told_before` were released before; these are what is known of them now.
+        """
 
         def known(name: Name) -> Any:
             measure, place, time = name
-            return measure, place, times.get(time, time), numbers[name].numerator
+            return measure, place, time, numbers[name].numerator
 
         for name, parts in numbers.items():
             self.values[known(name)] = parts.numerator
+            if name[2] in told_before:
+                was_shown = place_of(name) == "school" and any(one[:3] == name for one in self.shown)
+                if known(name) not in self.withheld:
+                    (self.shown if was_shown else self.untold).add(known(name))
+                continue
             (self.withheld if name in hidden else self.shown).add(known(name))
             whole = ("absence_overall", *name[1:])
             if any((measure.name, *name[1:]) not in hidden for measure in FAMILY):
@@ -112,9 +121,15 @@ class Attacker:
 
     def finds(self) -> set[Any]:
         """What was withheld once and is known now."""
-        hidden = self.withheld - self.shown
+        hidden = (self.withheld | self.untold) - self.shown
         limits = {name: limit for name, limit in self.limits.items() if name in hidden}
-        return (self.withheld & self.shown) | by_solver(self.values, list(self.sums), hidden, limits)
+        found = by_solver(self.values, list(self.sums), hidden, limits)
+        return (self.withheld & self.shown) | (found & self.withheld)
+
+
+def place_of(name: Name) -> str:
+    """The level of a figure's place."""
+    return name[1][0]
 
 
 def fortnight(seed: int, schools: int, *, remembers: bool) -> Attacker:
@@ -124,32 +139,32 @@ def fortnight(seed: int, schools: int, *, remembers: bool) -> Attacker:
     tree = publication.tree(county.groups)
     late = min(county.groups)
 
-    def released(
-        periods: Mapping[str, tuple[str, ...]], calendar: Calendar, times: Mapping[str, str]
-    ) -> None:
-        nonlocal known
-        numbers = county.numbers(periods)
-        hide = Remembering(known if remembers else Memory(), suppression.hide, times)
+    def released(period: str, made_of: Mapping[str, tuple[str, ...]]) -> None:
+        days = tuple(day for mine in made_of.values() for day in mine)
+        numbers = county.numbers({period: days or (period,), **made_of})
+        sums = {period: tuple(made_of)} if made_of else {}
+        calendar = Calendar.of({one: one.split()[0] for one in (period, *made_of)}, sums)
+        hide = Remembering(
+            known if remembers else Memory(),
+            suppression.hide,
+            {},
+            tuple(made_of) if remembers else (),
+        )
         hidden = publication.hidden(FAMILY, numbers, tree, calendar, hide=hide)
         if remembers:
             known.learn(decoded(encoded(hide.decided)))
-        attacker.reads(numbers, hidden, calendar.sums, times)
+        attacker.reads(numbers, hidden, sums, tuple(made_of))
 
-    so_far: dict[str, tuple[str, ...]] = {}
+    weeks: dict[str, tuple[str, ...]] = {}
     for week in WEEKS:
-        for number in range(5):
-            day = f"day {week[-1]}.{number}"
+        weeks[week] = tuple(f"day {week[-1]}.{number}" for number in range(5))
+        for day in weeks[week]:
             county.enter(day, but=late if day == "day 1.1" else None)
-            if number < 4:
-                released({day: (day,)}, Calendar.of({day: "day"}, {}), {})
-        county.days[late, "day 1.1"] = county.days.get((late, "day 1.1"), (1, 1))
+            released(day, {})
+        county.days.setdefault((late, "day 1.1"), (1, 1))
         county.correct()
-        so_far[week] = tuple(f"day {week[-1]}.{number}" for number in range(5))
-        days = [day for mine in so_far.values() for day in mine]
-        grains = {**dict.fromkeys(days, "day"), **dict.fromkeys(so_far, "week"), "term": "term"}
-        calendar = Calendar.of(grains, {**so_far, "term": tuple(so_far)})
-        periods = {**{day: (day,) for day in days}, **so_far, "term": tuple(days)}
-        released(periods, calendar, {"term": memory.until("term", week)})
+        released(week, {day: (day,) for day in weeks[week]})
+    released("term", weeks)
     return attacker
 
 

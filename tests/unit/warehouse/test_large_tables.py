@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from commonroom.warehouse import suppression
+from commonroom.warehouse import flows, suppression
 from commonroom.warehouse.attack import Cell, Sum
 from commonroom.warehouse.suppression import Table
 
@@ -24,6 +24,24 @@ def test_a_county_of_linked_tables_gives_nothing_away() -> None:
     assert any(cell.sensitive for cell in table.cells.values())
     assert suppression.recovered(table, hidden) == []
     assert len(hidden) < len(table.cells), "all is hidden"
+
+
+def test_of_a_large_table_only_what_is_near_a_narrow_cell_is_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flows, "_NEAR", (200, 1_000))
+    across = range(60)
+    names: list[Any] = [(row, column) for row in across for column in across]
+    names += [(row, "T") for row in across] + [("T", column) for column in across]
+    place = {name: number for number, name in enumerate(names)}
+    cells = [Cell(20, cost=5.0) for _ in range(60 * 60)] + [Cell(1200, cost=500.0) for _ in range(120)]
+    cells[0] = Cell(1, sensitive=True)
+    rows = [tuple(place[row, column] for column in ("T", *across)) for row in across]
+    columns = [tuple(place[row, column] for row in ("T", *across)) for column in across]
+    moves = flows.Moves(cells, [*rows, *columns], {0}, {place["T", 0]}, 5000.0)
+    assert moves.widen_near()
+    assert len(moves.chosen) == 4
+    table = Table(dict(enumerate(cells)), ((*rows, *columns),))
+    assert suppression.recovered(table, moves.chosen) == []
+    assert {number for number, _, _ in moves.seen_alone} == moves.chosen
 
 
 def county(chance: random.Random) -> Table:

@@ -32,6 +32,14 @@ def test_the_family_is_whole() -> None:
     assert [one.is_its_denominator for one in FAMILY] == [True, *[False] * 6]
 
 
+def test_they_are_of_the_pupils_of_attainment_8() -> None:
+    """Two numbers of nearly the same pupils would tell of whom they differ."""
+    other = measures.named("attainment_8")
+    assert (FAMILY[0].each, FAMILY[0].population, FAMILY[0].denominator, FAMILY[0].suppression.units_below) == (
+        other.each, other.population, other.denominator, other.suppression.units_below,
+    )  # fmt: skip
+
+
 def places_of(chance: random.Random, schools: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for number in range(schools):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import highspy
 import numpy as np
@@ -94,13 +95,21 @@ class Moves:
         for many in _NEAR:
             if many >= self._size / 2:
                 return False
+            before = [one.copy() for one in self._state]
             self._movable = self._near(many)
             self._priced = None
             done = self._widened(whole=False)
             self._movable, self._priced = self._up + self._down > 0, None
             if done:
                 return True
+            # What was hidden in vain need not be: further off something cheaper may help.
+            for now, then in zip(self._state, before, strict=True):
+                now[:] = then
         return False
+
+    @property
+    def _state(self) -> tuple[npt.NDArray[Any], ...]:
+        return self._hidden, self._low, self._high, self._low_alone, self._high_alone
 
     def widen(self) -> bool:
         """Hide until no hidden cell is narrow; False where nothing more helps."""

@@ -23,7 +23,7 @@ from commonroom.warehouse.solver import Rows, model, reaching
 
 _TINY = 1e-6
 # Work, not seconds, is limited: what is hidden must not depend on how busy the machine is.
-_ROUNDS, _ALONE, _STEPS = 20, 40, 200_000
+_ROUNDS, _ALONE, _STEPS = 20, 400, 200_000
 _PUSHES = 6
 # To move a hidden cell costs almost nothing, a little more where others share it: there it must be answered for again.
 # To leave a narrow one where it is costs more than any way round.

@@ -174,7 +174,7 @@ def evenings(authorities: int) -> dict[str, Any]:
     at: dict[str, dict[Name, Parts]] = {}
     for name, parts in publication.rolled_up(drawn, groups).items():
         at.setdefault(name[2], {})[name] = parts
-    tree, memory, watched = publication.tree(groups), Memory(), Watched(sample=1)
+    tree, memory, watched = publication.tree(groups), Memory(), Watched(sample=0)
     took: dict[str, list[float]] = {"day": [], "week": [], "term": []}
     levels: dict[str, list[int]] = {}
     for time_ in _in_order(when):
@@ -184,7 +184,7 @@ def evenings(authorities: int) -> dict[str, Any]:
             {one: when.grains[one] for one in (time_, *made_of)}, {time_: made_of} if made_of else {}
         )
         began = time.process_time()
-        watched.kept.clear()
+        watched = Watched(sample=2)
         hide = Remembering(memory, watched, {}, made_of)
         hidden = publication.hidden(FAMILY, numbers, tree, now, hide=hide)
         memory.learn(hide.decided)

@@ -277,8 +277,7 @@ def _with_elsewhere(measure: Measure, units: Any, name: str, one: Elsewhere) -> 
     """Units with what all facts of another entity say of their learners; 0 where they say nothing."""
     entity = one.entity or name
     rows = _state(measure, f"{_ELSEWHERE}{name}", has_ended=one.has_ended)
-    rows = numbers_for_life.with_learner(rows, entity, lambda source: _newest(measure, source))
-    rows = _with_persons(rows)
+    rows = numbers_for_life.with_learner(rows, entity, lambda source: _newest(measure, source), _with_persons)
     totals = {
         total: Expression(text, f"measure {measure.name}, elsewhere {name}, {total}").compile(
             rows, None, _codesets(entity), has_max=True

@@ -11,7 +11,7 @@ import pyarrow as pa
 from commonroom.engines import delta
 from commonroom.engines.duck import Duck
 from commonroom.settings import Settings
-from commonroom.warehouse import compilation, numbers_for_life, organisations, tables
+from commonroom.warehouse import compilation, measures, numbers_for_life, organisations, tables
 from commonroom.warehouse.analytics import Engine, InProcess, Source
 from commonroom.warehouse.characteristics import MOMENTS
 from commonroom.warehouse.compilation import FACTS, MEMBERS, PERIODS, SAME
@@ -49,11 +49,11 @@ class SchoolNumbers:
         asked: dict[str, list[dict[str, Any]]] = {}
         for measure in family:
             # Rows of a whole have the numerators of its parts, which are asked for once with it.
-            rows = asked.get(measure.part_of)
+            rows = asked.get(measures.whole_of(measure))
             if rows is None:
                 rows = asked[measure.name] = self.rows(measure, schools, wanted, view)
             for row in rows:
-                numerator = row.get(measure.name, row["numerator"])
+                numerator = row.get(measures.undivided(measure), row["numerator"])
                 name = (measure.name, ("school", row["member"]), row["period"])
                 found[name] = parts_of({**row, "numerator": numerator})
         return found

@@ -39,7 +39,6 @@ from tests.specification.warehouse.leavers import (
     numbered,
     open_house,
     sent,
-    uln,
 )  # fmt: skip
 from tests.specification.warehouse.test_measures import shown
 from tests.unit.warehouse.house import House, enrolment, upn
@@ -277,46 +276,6 @@ async def test_the_sources_of_a_figure_do_not_tell_where_leavers_went(house: Hou
     assert told["enrolment"] == [house.parties[A]]
     untold = {"learner", "provider_learner", "learning_delivery", "learner_destination", "la_placement"}
     assert {entity: told[entity] for entity in untold} == dict.fromkeys(untold)
-
-
-# Six leavers of a school for each way from a college to the pupil: which of them lead there?
-WAYS: dict[str, tuple[bool, Any, Any]] = {
-    "the school has the number": (True, numbered, learner),
-    "the school learned it in May": (True, lambda n, **m: numbered(n, valid_from="2027-05-03", **m), learner),
-    "the school has none": (False, lambda n, **m: [{**one, "uln": None} for one in numbered(n, **m)], learner),
-    "the college is still looking for it": (False, numbered, lambda n: learner(n, uln="9999999999")),
-    "the college had another one before": (
-        True, numbered, lambda n: [learner(n, uln=uln(n + 5000)), learner(n, valid_from="2026-11-01", version=2)],
-    ),
-    "the college corrected it to nobody's": (
-        False, numbered, lambda n: [learner(n), learner(n, uln=uln(n + 5000), version=2)],
-    ),
-    "another pupil of the school has it too": (
-        False, lambda n, **m: [*numbered(n, **m), *numbered(n + 9000, **{**m, "uln": uln(n)})], learner,
-    ),
-    "another school has it, of the same person": (
-        True, lambda n, **m: [*numbered(n, **m), {**numbered(n + 9000)[0], "school": B, "uln": uln(n)}], learner,
-    ),
-}  # fmt: skip
-
-
-async def test_the_way_from_a_college_to_a_pupil_is_the_number_for_life(house: House) -> None:
-    letters = []
-    for place, (school, (_, of_school, of_college)) in enumerate(zip(LEFT, WAYS.values(), strict=False)):
-        six = range(100 * place, 100 * place + 6)
-        letters += sent(house, school, enrolment=in_year_11(*six, school=school))
-        for pupil in six:
-            known = of_school(pupil, school=school)
-            for sender in {one["school"] for one in known}:
-                letters += sent(house, sender, learner=[one for one in known if one["school"] == sender])
-            held = of_college(pupil)
-            letters += sent(house, COLLEGE, provider_learner=held if isinstance(held, list) else [held])
-        letters += sent(house, COLLEGE, learning_delivery=[learns(pupil, "2026-09-07") for pupil in six])
-    await load(house, *letters)
-    figures = await asked(house)
-    found = {way: figures[school] for way, school in zip(WAYS, LEFT, strict=False)}
-    kinds = {True: "education", False: "not_known"}
-    assert found == {way: expected(6, **{kinds[leads]: 6}) for way, (leads, _, _) in WAYS.items()}
 
 
 # 1 to 6 go to B. On 31 March nobody can know that they stay that day; on 1 April B has told of 6 as it was then. On 20 April

@@ -91,18 +91,6 @@ def divided(measure: Measure, by: str) -> Measure:
     return msgspec.structs.replace(measure, name=f"{measure.name}{_BY}{by}", by=by)
 
 
-def undivided(measure: Measure) -> str:
-    """The name of a measure without the characteristic that divides it."""
-    return measure.name.partition(_BY)[0]
-
-
-def whole_of(measure: Measure) -> str:
-    """The name of the measure that gives its numbers too, divided alike: itself, where it is part of none."""
-    if not measure.part_of:
-        return measure.name
-    return measure.part_of if measure.by is None else f"{measure.part_of}{_BY}{measure.by}"
-
-
 def same_as(measure: Measure) -> tuple[Measure, str, str] | None:
     """The figure that a measure's numerator is too, where there is one: its base, by a characteristic, the group of it."""
     for by, one in characteristics.load().items():
@@ -191,14 +179,15 @@ def sql(name: str, dialect: Dialect) -> str:
     One with parts gives the numerators of these too, by their names.
     """
     measure = named(name)
-    whole = measure.part_of or undivided(measure)
+    undivided = name.partition(_BY)[0]
+    whole = measure.part_of or undivided
     alike = [one.name for one in load().values() if whole in (one.name, one.part_of)]
     if len(alike) == 1:
         return str(ibis.to_sql(expression(measure), dialect=dialect))
-    together = _together(whole_of(measure), tuple(alike), dialect)
+    together = _together(whole if measure.by is None else f"{whole}{_BY}{measure.by}", tuple(alike), dialect)
     columns = ["period", "member", *(["category"] if measure.by else []), "denominator", "units"]
     columns += [] if measure.part_of else alike
-    return f"SELECT {', '.join(columns)}, {undivided(measure)} AS numerator FROM ({together}) AS together"  # noqa: S608 - names of ours
+    return f"SELECT {', '.join(columns)}, {undivided} AS numerator FROM ({together}) AS together"  # noqa: S608 - names of ours
 
 
 @cache

@@ -34,7 +34,7 @@ from commonroom.warehouse.model import Level, Measure
 from commonroom.warehouse.organisations import School
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Hide, Name, Parts
-from commonroom.warehouse.school_numbers import SchoolNumbers, parts_of
+from commonroom.warehouse.school_numbers import SchoolNumbers
 from commonroom.warehouse.shelf import Shelf, Stored, WorkedOut
 from commonroom.warehouse.spans import View, all_of_term, by_term, calendar, term_of, time_of
 from commonroom.warehouse.turns import Kept, Turns
@@ -161,15 +161,13 @@ class Releases:
         whole = self._release(first, term, asked, view)
         groups = _groups_of(whole.schools)
         places = publication.tree(groups)
-        mine: dict[Name, Parts] = {}
-        for one in family:
-            mine |= self._by_group(one, by, whole.schools, asked, view)
+        mine = self._numbers.of(family, whole.schools, asked, view, by)
         names = list(characteristics.named(by).titles())
         numbers = divisions.filled(family, names, publication.rolled_up(mine, groups), whole.numbers)
         # By a characteristic of the facts, the session of a mark, units are not counted.
         counted = [] if compilation.is_of_facts(first, by) else measures.bounded_by(first)
         for other in counted:
-            counts = publication.rolled_up(self._by_group(other, by, whole.schools, asked, view), groups)
+            counts = publication.rolled_up(self._numbers.of([other], whole.schools, asked, view, by), groups)
             numbers = bounds.guarded(first, numbers, other, counts)
         base, bases = None, None
         if first.base is not None:
@@ -259,19 +257,6 @@ class Releases:
         return self._remembering(
             measure, asked, view, self._shelf.remembered(_publication(measure, "", term))
         )
-
-    def _by_group(
-        self, measure: Measure, by: str, schools: Mapping[str, School], asked: Sequence[Period], view: View
-    ) -> dict[Name, Parts]:
-        """The numbers of each school by group."""
-        return {
-            (
-                divisions.series(measure.name, row["category"]),
-                ("school", row["member"]),
-                row["period"],
-            ): parts_of(row)
-            for row in self._numbers.rows(measures.divided(measure, by), schools, asked, view)
-        }
 
     def _year(self, measure: Measure, year: Period, view: View, by: str | None = None) -> Release:
         """The year as the sum of its terms."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 from commonroom.engines import delta
 from commonroom.engines.duck import Duck
 from commonroom.settings import Settings
-from commonroom.warehouse import compilation, measures, numbers_for_life, organisations, tables
+from commonroom.warehouse import compilation, divisions, measures, numbers_for_life, organisations, tables
 from commonroom.warehouse.analytics import Engine, InProcess, Source
 from commonroom.warehouse.characteristics import MOMENTS
 from commonroom.warehouse.compilation import FACTS, MEMBERS, PERIODS, SAME
@@ -42,20 +42,26 @@ class SchoolNumbers:
         return tuple(view.head.tables.get(entity) for entity in compilation.entities_of(measure).values())
 
     def of(
-        self, family: Sequence[Measure], schools: Mapping[str, School], wanted: Sequence[Period], view: View
+        self,
+        family: Sequence[Measure],
+        schools: Mapping[str, School],
+        wanted: Sequence[Period],
+        view: View,
+        by: str | None = None,
     ) -> dict[Name, Parts]:
-        """The numbers of each school by measure, place and time."""
+        """The numbers of each school by measure, place and time; by a characteristic, of each group as a `series`."""
         found: dict[Name, Parts] = {}
         asked: dict[str, list[dict[str, Any]]] = {}
         for measure in family:
             # Rows of a whole have the numerators of its parts, which are asked for once with it.
-            rows = asked.get(measures.whole_of(measure))
+            rows = asked.get(measure.part_of)
             if rows is None:
-                rows = asked[measure.name] = self.rows(measure, schools, wanted, view)
+                one = measure if by is None else measures.divided(measure, by)
+                rows = asked[measure.name] = self.rows(one, schools, wanted, view)
             for row in rows:
-                numerator = row.get(measures.undivided(measure), row["numerator"])
-                name = (measure.name, ("school", row["member"]), row["period"])
-                found[name] = parts_of({**row, "numerator": numerator})
+                numerator = row.get(measure.name, row["numerator"])
+                series = measure.name if by is None else divisions.series(measure.name, row["category"])
+                found[series, ("school", row["member"]), row["period"]] = _parts_of(row, numerator)
         return found
 
     def rows(
@@ -121,6 +127,6 @@ class SchoolNumbers:
         return found
 
 
-def parts_of(row: Mapping[str, Any]) -> Parts:
+def _parts_of(row: Mapping[str, Any], numerator: int) -> Parts:
     """The whole numbers of a row."""
-    return Parts(row["numerator"], row.get("denominator"), row["units"], deviation=row.get("deviation") or 0)
+    return Parts(numerator, row.get("denominator"), row["units"], deviation=row.get("deviation") or 0)

@@ -16,7 +16,8 @@ import pytest
 from commonroom.engines import clock
 from commonroom.identity import PUBLIC
 from commonroom.settings import Settings
-from commonroom.warehouse import open_reader
+from commonroom.warehouse import Measure, open_reader
+from commonroom.warehouse.analytics import InProcess
 from tests.specification.warehouse.leavers import (
     AUTHORITY,
     COLLEGE,
@@ -347,3 +348,28 @@ async def test_girls_and_boys(house: House) -> None:
         "education": hidden,
         "not_known": hidden,
     }
+
+
+# The leavers and six kinds of what became of them are one question to the engine: once for all, once by sex.
+@pytest.mark.parametrize(("by", "times"), [(None, 1), ("sex", 2)])
+async def test_all_kinds_are_worked_out_together(
+    house: House, by: str | None, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await load(house, *sent(house, A, enrolment=in_year_11(*range(1, 21)), learner=numbered(*range(1, 21))))
+    asked_of_engine, rows = [], InProcess.rows
+
+    def counted(engine: InProcess, measure: Measure, *more: Any) -> Any:
+        asked_of_engine.append(measure.name)
+        return rows(engine, measure, *more)
+
+    monkeypatch.setattr(InProcess, "rows", counted)
+    reader = open_reader(house.settings)
+    try:
+        for kind in KINDS:
+            await reader.figures(
+                house.connection, PUBLIC, measure=f"ks4_{kind}", level="school", grain="year",
+                first=DAY, last=DAY, characteristic=by,
+            )  # fmt: skip
+    finally:
+        reader.close()
+    assert len(asked_of_engine) == times

@@ -16,7 +16,7 @@ from commonroom.engines.database import DATABASE_AWAY
 from commonroom.settings import Settings
 from commonroom.simulation import DayReport, World
 from commonroom.standard import terms
-from commonroom.warehouse.schedule import evening_of
+from commonroom.warehouse.schedule import SETTLING, evening_of
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ async def pass_next(pool: asyncpg.Pool, settings: Settings, world: World) -> Day
 
 async def end_of(pool: asyncpg.Pool, settings: Settings, day: date) -> None:
     """The evening of a day whose letters have all arrived: its figures are released."""
-    await while_database_returns(lambda: clock.set_to(pool, settings, evening_of(day)))
+    await while_database_returns(lambda: clock.set_to(pool, settings, evening_of(day) + SETTLING))
 
 
 async def while_database_returns(action: Callable[[], Awaitable[T]]) -> T:

@@ -172,10 +172,11 @@ class Tracer:
     def trace(self, wanted: Wanted, release: Release, view: View) -> tuple[list[Origin], bool]:
         """The origins, and whether anything is hidden beneath the figure, so that nothing is counted."""
         inside = {urn for urn, one in release.schools.items() if one.group(wanted.level)[0] == wanted.unit}
-        closed = not wanted.tells or self._hidden_beneath(wanted, release, inside, view)
+        is_of_many = self._published.is_sum(wanted.measure, wanted.period, view)
+        closed = not wanted.tells or is_of_many or self._hidden_beneath(wanted, release, inside, view)
         members = pa.table({"code": pa.array(sorted(inside), pa.string())})
         entities = dict.fromkeys([*_counted(wanted.measure), organisations.ENTITY])
-        read = self._published.view_of(wanted.measure, wanted.period, view)
+        read = self._published.read_as(release, view)
         origins = [self._origin(entity, wanted, members, closed, read) for entity in entities]
         # Who sent what is known elsewhere of a school's pupils would tell where they came from or went to, to a school
         # with a right to its own facts too: of these entities the version alone is told.

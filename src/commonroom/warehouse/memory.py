@@ -47,6 +47,8 @@ class Decided(msgspec.Struct):
     """What one release adds: new versions, and the sums that they are in, by kind of table."""
 
     versions: dict[str, dict[Versioned, Version]] = msgspec.field(default_factory=lambda: defaultdict(dict))
+    # What was hidden and is told now by what is shown in any case.
+    shown: dict[str, list[Versioned]] = msgspec.field(default_factory=lambda: defaultdict(list))
     sums: dict[str, dict[Sum, None]] = msgspec.field(default_factory=lambda: defaultdict(dict))
 
 
@@ -68,6 +70,10 @@ class Memory:
                 mine.append(version)
                 if version.hidden and version.needs:
                     self._withheld.add(_place_of(kind, key))
+        for kind, names in decided.shown.items():
+            for key, number in names:
+                before = self._versions[kind][key][number]
+                self._versions[kind][key][number] = msgspec.structs.replace(before, hidden=False)
         for kind, sums in decided.sums.items():
             for one in sums:
                 if one not in self._sums[kind]:
@@ -75,6 +81,11 @@ class Memory:
                     for name in one:
                         if self.version(kind, name).hidden:
                             self._beside[kind][name].append(one)
+
+    @property
+    def size(self) -> int:
+        """How many versions and sums it has."""
+        return sum(map(len, self._versions.values())) + sum(map(len, self._sums.values()))
 
     def of(self, kind: str, key: Key) -> list[Version]:
         """The versions of a figure, oldest first."""
@@ -127,6 +138,7 @@ class Remembering:
         self._fresh: dict[str, dict[Key, list[Version]]] = defaultdict(dict)
         self._sums: dict[str, dict[Sum, None]] = defaultdict(dict)
         self._hidden: dict[str, set[Versioned]] = defaultdict(set)
+        self._shown: dict[str, list[Versioned]] = defaultdict(list)
 
     def __call__(self, table: Table) -> frozenset[Any]:
         """Every cell of the table to hide."""
@@ -140,12 +152,12 @@ class Remembering:
         if new or placed.is_new:
             hidden = hidden | self._hide(self._with_earlier(placed))
         self._hidden[table.kind] |= hidden
-        return frozenset(name for name, one in names.items() if one in hidden) | placed.forced
+        return frozenset(name for name, one in names.items() if one in hidden) - placed.untold | placed.forced
 
     @property
     def decided(self) -> Decided:
         """What the release adds to what is remembered."""
-        found = Decided()
+        found = Decided(shown=self._shown)
         for kind, keys in self._fresh.items():
             for key, versions in keys.items():
                 first = len(self._memory.of(kind, key))
@@ -162,6 +174,8 @@ class Remembering:
         known = self._memory.of(kind, key)
         for number, version in enumerate(known):
             if version.value == cell.value:
+                if version.hidden and cell.never:
+                    self._shown[kind].append((key, number))
                 placed.add_known((key, number), None if self._is_told(name) else name, cell, version)
                 return key, number
         fresh = self._fresh[kind].setdefault(key, [])
@@ -169,7 +183,12 @@ class Remembering:
         if self._is_told(name):
             # A school knows its own; what others' totals have become is told to nobody.
             is_known = key[1][0] == "school" and any(not version.hidden for version in known)
-            cell = msgspec.structs.replace(cell, sensitive=not is_known, never=is_known, needs=0)
+            # Small, or about what was hidden, it is not to be told by its week either.
+            is_small = cell.sensitive or any(version.is_near(cell.value, cell.needs) for version in known)
+            needs = cell.needs if is_small and not is_known else 0
+            cell = msgspec.structs.replace(cell, sensitive=not is_known, never=is_known, needs=needs)
+            if not needs:
+                placed.untold |= {name}
         if number == len(fresh):
             fresh.append(Version(cell.value, cell.sensitive, cell.needs, cell.at_most))
         if not cell.never and any(version.is_near(cell.value, cell.needs) for version in known):
@@ -210,9 +229,10 @@ class _Placed:
         self.cells: dict[Any, Cell] = {}
         self.blocks: list[tuple[Sum, ...]] = []
         self.before: frozenset[Versioned] = frozenset()  # hidden by earlier releases
-        self.forced: frozenset[Any] = (
-            frozenset()
-        )  # known to all, and yet to be withheld beside what it stands with
+        # Known to all, and yet to be withheld beside what it stands with.
+        self.forced: frozenset[Any] = frozenset()
+        # Not released, and nothing that must be withheld.
+        self.untold: frozenset[Any] = frozenset()
         self.is_new = False
 
     def add(self, name: Versioned, cell: Cell) -> None:

@@ -21,7 +21,6 @@ from commonroom.warehouse import (
     combinations,
     disclosure,
     heads,
-    measures,
     questions,
     suppression,
 )
@@ -74,10 +73,6 @@ class Reader:
         self._tracer = Tracer(settings, self._duck, self._published)
         self._traced, self._turnstile = Kept(_TRACED), Turnstile()
         self._learners = SameLearners()
-
-        # Compiling takes ten times as long as asking: do it before the first question.
-        for name in measures.load():
-            measures.duckdb_sql(name)
 
     def close(self) -> None:
         """Release DuckDB's memory and leave the engine of measures."""
@@ -336,7 +331,8 @@ class Reader:
             found, shut = self._tracer.trace(asked, own, view)
             origins |= {origin.entity: origin for origin in found if origin.entity not in origins}
             closed = closed or shut
-        return figure, list(origins.values()), _why_closed(cell.symbol) if closed else ""
+        is_sum = self._published.is_sum(measure, period, view)
+        return figure, list(origins.values()), _why_closed(cell.symbol, is_sum=is_sum) if closed else ""
 
     def _granted(self, question: Question, scope: Scope, names: dict[str, str]) -> list[str]:
         """The units of which the asker may see this measure, by the policy, in their order."""
@@ -368,11 +364,13 @@ def _right_to_facts(principal: Principal) -> Scope | None:
         return None  # most have none
 
 
-def _why_closed(symbol: str | None) -> str:
+def _why_closed(symbol: str | None, *, is_sum: bool) -> str:
     if symbol == disclosure.CONFIDENTIAL:
         return "The figure is hidden: how many messages it comes from is hidden with it."
     if symbol == disclosure.NOT_APPLICABLE:
         return "There is no figure: how many messages came is not told."
+    if is_sum:
+        return "It is the sum of figures that were released one after another: ask for the sources of these."
     return (
         "A figure that this one is the sum of, or another of the same facts, is hidden: "
         "how many messages they come from is hidden with it."

@@ -12,13 +12,14 @@ from datetime import UTC, date, datetime, timedelta
 import msgspec
 
 from commonroom.engines import clock
-from commonroom.warehouse import combinations, publication, schedule
+from commonroom.warehouse import combinations, measures, publication, schedule
+from commonroom.warehouse.combinations import Combination
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.model import Grain, Measure
 from commonroom.warehouse.organisations import School
 from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Name, Numbers
-from commonroom.warehouse.releases import Release, Releases
+from commonroom.warehouse.releases import Release, Releases, combined
 from commonroom.warehouse.same_learners import NOBODY, Same
 from commonroom.warehouse.spans import SHORTER, View, between, time_of
 
@@ -37,18 +38,19 @@ class Published:
 
     def view(self, head: Head, known_at: datetime | None, now: datetime, same: Same = NOBODY) -> View:
         """What whoever asks now looks at, of what was known at a time (None for now)."""
-        moment = known_at or now
+        moment = min(known_at, now) if known_at else now
         if self._is_live:
             known = known_at.astimezone(UTC).replace(tzinfo=None) if known_at else None
             return View(head, known, clock.day_of(moment), same)
         return _as_released(View(head, None, clock.day_of(moment), same), schedule.newest_day(moment))
 
-    def view_of(self, measure: Measure, period: Period, view: View) -> View:
-        """What the figures of one period are worked out of: what was known when they were released."""
-        if self._is_live:
-            return view
-        evening = _evening_for(measure, period)
-        return _as_released(view, evening or schedule.newest_friday(view.today))
+    def read_as(self, release: Release, view: View) -> View:
+        """What the facts of a release are read as of."""
+        return view if release.moment is None else _known_at(view, release.moment)
+
+    def is_sum(self, measure: Measure, period: Period, view: View) -> bool:
+        """Whether a figure is the sum of several releases, each with facts as of its own moment."""
+        return not self._is_live and _is_sum(measure, period, view, None)
 
     def known_schools(self, head: Head, on: date) -> dict[str, School]:
         """Every school by URN, as it was on a day."""
@@ -60,21 +62,39 @@ class Published:
         """The release that each period's figures are in; with `by`, of those by a characteristic."""
         if self._is_live:
             return self._worked_out(measure, asked, view, by)
-        so_far = [one for one in asked if self._is_sum(measure, one, view, by)]
-        found = {one: self._sum(measure, one, view, by) for one in so_far}
-        friday = _as_released(view, schedule.newest_friday(view.today))
-        by_view: dict[datetime | None, tuple[View, list[Period]]] = {}
+        combination = combinations.load().get(measure.name)
+        if combination is not None:
+            return {period: self._combined(combination, period, view) for period in asked}
+        sums = [one for one in asked if _is_sum(measure, one, view, by)]
+        found = {one: self._sum(measure, one, view, by) for one in sums}
+        by_day: dict[date, list[Period]] = {}
         for period in (one for one in asked if one not in found):
-            if not _is_due(measure, period, view):
+            if _is_due(measure, period, view):
+                by_day.setdefault(_day_of(measure, period, view), []).append(period)
+            else:
                 found[period] = self._nothing(period, view)
-                continue
-            mine = self.view_of(measure, period, view)
-            by_view.setdefault(mine.released, (mine, []))[1].append(period)
-        for mine, periods in by_view.values():
-            found |= self._as_at(measure, periods, mine, by)
-        # Of what nothing had come by then, as much as was known last Friday.
-        late = [one for one in asked if not found[one].numbers and _is_due(measure, one, friday)]
-        return found | self._as_at(measure, late, friday, by)
+        for day, periods in by_day.items():
+            found |= self._as_at(measure, periods, _as_released(view, day), by)
+        for period in (one for mine in by_day.values() for one in mine if not found[one].numbers):
+            found |= self._late(measure, period, view, by)
+        return found
+
+    def _combined(self, one: Combination, period: Period, view: View) -> Release:
+        """A combination of what was released, each measure at its own moment."""
+        parts = {
+            alias: self.of(measures.named(part), [period], view, one.by)[period]
+            for alias, part in one.of.items()
+        }
+        return combined(one, period, parts)
+
+    def _late(self, measure: Measure, period: Period, view: View, by: str | None) -> dict[Period, Release]:
+        """Of what nothing had come by its evening: as released on the first Friday that knew something, once."""
+        friday = schedule.newest_friday(view.today)
+        if friday <= _day_of(measure, period, view):
+            return {}
+        until = schedule.evening_of(friday)
+        first = self._releases.first_release(measure, by, period, until)
+        return self._as_at(measure, [period], _known_at(view, first or until), by)
 
     def _as_at(
         self, measure: Measure, asked: Sequence[Period], view: View, by: str | None
@@ -107,12 +127,6 @@ class Published:
             if period.grain in SHORTER:
                 self.of(measure, _shorter(measure, period, view), view)
 
-    def _is_sum(self, measure: Measure, period: Period, view: View, by: str | None) -> bool:
-        """Whether a figure is the sum of what was released: a week or term that has not ended, and always a year."""
-        if not measure.adds_up_over_time or (by is not None and period.grain != "year"):
-            return False
-        return period.grain == "year" or (period.grain in SHORTER and not _is_due(measure, period, view))
-
     def _sum(self, measure: Measure, period: Period, view: View, by: str | None) -> Release:
         """The sum of what was released of a period: shown where all of it is, it tells nothing more."""
         parts = _shorter(measure, period, view)
@@ -130,20 +144,27 @@ class Published:
         return Release(schools, {}, frozenset(), moment=view.released)
 
 
-def _evening_for(measure: Measure, period: Period) -> date | None:
-    evenings = {schedule.evening_for(one, period) for one in combinations.parts(measure)}
-    return evenings.pop() if len(evenings) == 1 else None
-
-
 def _shorter(measure: Measure, period: Period, view: View) -> list[Period]:
     """The periods that a longer one is the sum of, as far as they have begun."""
     grain: Grain = "term" if period.grain == "year" else SHORTER[period.grain]
     return between(measure, grain, period.start, period.end, view.today)
 
 
+def _is_sum(measure: Measure, period: Period, view: View, by: str | None) -> bool:
+    """Whether a figure is the sum of what was released: a week or term that has not ended, and always a year."""
+    if not measure.adds_up_over_time or (by is not None and period.grain != "year"):
+        return False
+    return period.grain == "year" or (period.grain in SHORTER and not _is_due(measure, period, view))
+
+
+def _day_of(measure: Measure, period: Period, view: View) -> date:
+    """The day in whose evening a period's figures were released, or were last."""
+    return schedule.evening_for(measure, period) or schedule.friday_for(period, view.today)
+
+
 def _is_due(measure: Measure, period: Period, view: View) -> bool:
     """Whether its release has come. One that is released each Friday is, whenever it begins."""
-    return (_evening_for(measure, period) or period.start) <= view.today
+    return (schedule.evening_for(measure, period) or period.start) <= view.today
 
 
 def _until(measure: Measure, period: Period, view: View) -> Period | None:
@@ -157,8 +178,12 @@ def _at(release: Release, time: str) -> tuple[Numbers, frozenset[Name]]:
 
 
 def _as_released(view: View, day: date) -> View:
-    """What was known in the evening of a day; where nothing came since, that is what is known now."""
-    moment = schedule.evening_of(day)
+    """What was known in the evening of a day."""
+    return _known_at(view, schedule.evening_of(day))
+
+
+def _known_at(view: View, moment: datetime) -> View:
+    """What was known at a moment; where nothing came since, that is what is known now."""
     newest = view.head.committed_at
     known_at = None if newest is not None and newest <= moment else moment.replace(tzinfo=None)
-    return msgspec.structs.replace(view, known_at=known_at, today=day, released=moment)
+    return msgspec.structs.replace(view, known_at=known_at, today=clock.day_of(moment), released=moment)

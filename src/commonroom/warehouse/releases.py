@@ -28,12 +28,13 @@ from commonroom.warehouse import (
     suppression,
 )  # fmt: skip
 from commonroom.warehouse.analytics import Engine
+from commonroom.warehouse.combinations import Combination
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.memory import Memory, Remembering
 from commonroom.warehouse.model import Level, Measure
 from commonroom.warehouse.organisations import School
 from commonroom.warehouse.periods import Period
-from commonroom.warehouse.publication import Hide, Name, Parts
+from commonroom.warehouse.publication import Hide, Name, Parts, Place, Time
 from commonroom.warehouse.school_numbers import SchoolNumbers
 from commonroom.warehouse.shelf import Shelf, Stored, WorkedOut
 from commonroom.warehouse.spans import View, all_of_term, by_term, calendar, term_of, time_of
@@ -96,23 +97,13 @@ class Releases:
 
     def _combined(self, name: str, period: Period, view: View) -> Release:
         one = combinations.load()[name]
-        figures = {}
-        schools: dict[str, School] = {}
-        for alias, part in one.of.items():
-            measure = measures.named(part)
+
+        def of(measure: Measure) -> Release:
             if one.by is None:
-                release = self.of(measure, [period], view)[period]
-            else:
-                release = self.divided(measure, one.by, [period], view)[period]
-            figures[alias] = (release.numbers, release.hidden, time_of(measure, period))
-            schools = release.schools
-        time = time_of(one.as_measure(), period)
-        if one.by is None:
-            numbers, hidden = combinations.combined(one, figures, _groups_of(schools), time)
-        else:
-            names = list(characteristics.named(one.by).titles())
-            numbers, hidden = combinations.by_group(one, names, figures, _groups_of(schools), time)
-        return msgspec.structs.replace(release, numbers=numbers, hidden=hidden)
+                return self.of(measure, [period], view)[period]
+            return self.divided(measure, one.by, [period], view)[period]
+
+        return combined(one, period, {alias: of(measures.named(part)) for alias, part in one.of.items()})
 
     def divided(
         self, measure: Measure, by: str, asked: Sequence[Period], view: View
@@ -188,14 +179,19 @@ class Releases:
                 if name == one.name
             )
         wanted = all_of_term(first, term, asked, view)
-        dark = publication.dark_bases(
-            first,
-            _without_trusts(whole.numbers) if first.adds_up_over_time else whole.numbers,
-            places,
-            calendar(first, wanted),
-            bases,
-            hide if view.released is None else self._as_released(first, term, asked, view),
-        )
+        undivided_numbers = _without_trusts(whole.numbers) if first.adds_up_over_time else whole.numbers
+
+        def dark_with(hiding: Hide) -> frozenset[tuple[Place, Time]]:
+            when = calendar(first, wanted)
+            return publication.dark_bases(first, undivided_numbers, places, when, bases, hiding)
+
+        if view.released is None:
+            dark = dark_with(hide)
+        else:  # as it was released, looked up
+            dark = self._shelf.looked_up(
+                _publication(first, "", term),
+                lambda known: dark_with(self._remembering(first, asked, view, known)),
+            )
         published = divisions.Whole(whole.numbers, whole.hidden, dark)
         hidden = divisions.hidden(
             family, names, numbers, published, places, base, hide, measures.bound_groups(first, by)
@@ -252,11 +248,13 @@ class Releases:
         told_before = beside - {time_of(measure, one) for one in asked}
         return Remembering(known, self._hide, times, told_before)
 
-    def _as_released(self, measure: Measure, term: Term, asked: Sequence[Period], view: View) -> Hide:
-        """What was hidden of a measure that has been released, asked for again."""
-        return self._remembering(
-            measure, asked, view, self._shelf.remembered(_publication(measure, "", term))
-        )
+    def first_release(
+        self, measure: Measure, by: str | None, period: Period, until: datetime
+    ) -> datetime | None:
+        """When a period's figures were first released with something in them, until a moment."""
+        whole = measures.family(measure)[0]
+        name = _publication(whole, by or "", term_of(period))
+        return self._shelf.first_of(name, time_of(measure, period), until)
 
     def _year(self, measure: Measure, year: Period, view: View, by: str | None = None) -> Release:
         """The year as the sum of its terms."""
@@ -347,9 +345,27 @@ class Releases:
         return organisations.authorities_of(schools) if measures.is_of_authorities(measure) else schools
 
 
+def combined(one: Combination, period: Period, parts: Mapping[str, Release]) -> Release:
+    """The release of a combination, of those of its measures by their names in it."""
+    figures = {
+        alias: (release.numbers, release.hidden, time_of(measures.named(one.of[alias]), period))
+        for alias, release in parts.items()
+    }
+    last = list(parts.values())[-1]
+    groups, time = _groups_of(last.schools), time_of(one.as_measure(), period)
+    if one.by is None:
+        numbers, hidden = combinations.combined(one, figures, groups, time)
+    else:
+        names = list(characteristics.named(one.by).titles())
+        numbers, hidden = combinations.by_group(one, names, figures, groups, time)
+    return msgspec.structs.replace(last, numbers=numbers, hidden=hidden)
+
+
 def _publication(measure: Measure, by: str, term: Term) -> str:
-    """What is decided with all of it that was published before: of sums over days a term, of others a year."""
+    """What is decided with all of it that was published before: of sums over days a term, of states all, else a year."""
     of = f"{measure.name} by {by}" if by else measure.name
+    if measure.taken != "over the period":
+        return of
     return f"{of} from {term[0] if measure.adds_up_over_time else periods.year_of(term[0])}"
 
 

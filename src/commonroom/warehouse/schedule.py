@@ -16,7 +16,9 @@ from commonroom.warehouse.model import Measure
 from commonroom.warehouse.periods import Period
 
 EVENING = time_of_day(17)  # in England: schools have sent their afternoon registers
+SETTLING = timedelta(minutes=5)  # by then what had come by the evening is loaded
 _FRIDAY = 4
+_REVISED = timedelta(days=365)  # after its end: what is released each Friday is, so long
 _DAY = timedelta(days=1)
 
 
@@ -26,14 +28,19 @@ def evening_of(day: date) -> datetime:
 
 
 def newest_day(moment: datetime) -> date:
-    """The day whose evening was the last before a moment, or is it."""
+    """The day that was released last at a moment."""
     day = clock.day_of(moment)
-    return day if evening_of(day) <= moment else day - _DAY
+    return day if evening_of(day) + SETTLING <= moment else day - _DAY
 
 
 def newest_friday(day: date) -> date:
     """The last Friday until a day."""
     return day - ((day.weekday() - _FRIDAY) % 7) * _DAY
+
+
+def friday_for(period: Period, day: date) -> date:
+    """The newest Friday on which a period's figures are released that are released each Friday."""
+    return newest_friday(min(day, period.end + _REVISED))
 
 
 def evening_for(measure: Measure, period: Period) -> date | None:
@@ -44,6 +51,7 @@ def evening_for(measure: Measure, period: Period) -> date | None:
         return period.start
     if period.grain == "week":
         return newest_friday(period.end)
-    if period.grain == "term" and measure.adds_up_over_time:
+    ends_once = ("term",) if measure.adds_up_over_time else ("term", "year") if measure.bounded_by else ()
+    if period.grain in ends_once:
         return newest_friday(period.end + 6 * _DAY)  # the first from its last day on
     return None

@@ -6,12 +6,11 @@ One process at a time works a publication out; whoever comes after takes what it
 from __future__ import annotations
 
 import asyncio
-import threading
 import zlib
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,7 +18,7 @@ from commonroom.engines import database
 from commonroom.settings import Settings
 from commonroom.warehouse.memory import Decided, Memory, Sum, Version, Versioned
 from commonroom.warehouse.publication import Name, Parts
-from commonroom.warehouse.turns import Kept
+from commonroom.warehouse.turns import Kept, Turns
 
 _LOCK = "SELECT pg_advisory_lock(hashtextextended('release of ' || $1, 0))"
 _FIND = """
@@ -28,8 +27,13 @@ FROM warehouse.release
 WHERE publication = $1 AND moment = $2 AND part = ANY($3)
 """
 _KEEP = """
-INSERT INTO warehouse.release (publication, moment, part, batch, position, figures)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO warehouse.release (publication, moment, part, batch, position, figures, is_empty)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+"""
+_FIRST = """
+SELECT min(moment)
+FROM warehouse.release
+WHERE publication = $1 AND part = $2 AND moment <= $3 AND NOT is_empty
 """
 _DECISIONS = """
 SELECT number, decided
@@ -39,7 +43,7 @@ ORDER BY number
 """
 _REMEMBER = "INSERT INTO warehouse.decision (publication, moment, decided) VALUES ($1, $2, $3)"
 _LEVEL = 3  # of zlib: a third of the size for little time
-_FIGURES, _MEMORIES = 1_000_000, 64  # kept in memory
+_FIGURES, _REMEMBERED = 1_000_000, 2_000_000  # kept in memory; of more it is read again each time
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -51,6 +55,7 @@ class Stored(msgspec.Struct, frozen=True):
     position: int
 
 
+Answer = TypeVar("Answer")
 # By part of the release.
 WorkedOut = tuple[dict[str, Stored], Decided]
 
@@ -60,8 +65,9 @@ class Shelf:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._parts, self._memories = Kept(_FIGURES), Kept(_MEMORIES)
-        self._guard = threading.Lock()
+        self._parts, self._memories = Kept(_FIGURES), Kept(_REMEMBERED)
+        self._firsts = Kept(_FIGURES)
+        self._working = Turns()
 
     def of(
         self,
@@ -85,10 +91,20 @@ class Shelf:
             found |= more
         return found
 
-    def remembered(self, publication: str) -> Memory:
-        """What has been published of a publication, to look up."""
-        with self._connection() as run:
-            return self._memory(run, publication)
+    def looked_up(self, publication: str, look: Callable[[Memory], Answer]) -> Answer:
+        """What somebody finds in what has been published of a publication."""
+        with self._working.alone(publication), self._connection() as run:
+            return look(self._memory(run, publication))
+
+    def first_of(self, publication: str, part: str, until: datetime) -> datetime | None:
+        """The moment until then at which a part was first released with something in it."""
+        key = (publication, part, until)
+        found: datetime | None = self._firsts.get(key)
+        if found is None:
+            with self._connection() as run:
+                found = run("fetchval", _FIRST, publication, part, until)
+            self._firsts.put(key, found)
+        return found
 
     def _find_or_make(
         self,
@@ -97,7 +113,8 @@ class Shelf:
         parts: list[str],
         work_out: Callable[[Memory, list[str]], WorkedOut],
     ) -> dict[str, Stored]:
-        with self._connection() as run:
+        # In turn within the process, and only then with a connection: who waits has none.
+        with self._working.alone(publication), self._connection() as run:
             found = _found(run, publication, moment, parts)
             if len(found) == len(parts):
                 return found
@@ -110,21 +127,31 @@ class Shelf:
             run("execute", "BEGIN")
             for part, one in made.items():
                 figures = zlib.compress(msgspec.msgpack.encode(_rows(one)), _LEVEL)
-                run("execute", _KEEP, publication, moment, part, one.batch, one.position, figures)
-            if decided.versions or decided.sums:
+                run(
+                    "execute",
+                    _KEEP,
+                    publication,
+                    moment,
+                    part,
+                    one.batch,
+                    one.position,
+                    figures,
+                    not one.numbers,
+                )
+            if decided.versions or decided.sums or decided.shown:
                 run("execute", _REMEMBER, publication, moment, zlib.compress(encoded(decided), _LEVEL))
             run("execute", "COMMIT")
             return found | made
 
     def _memory(self, run: Callable[..., Any], publication: str) -> Memory:
-        """What is known of a publication: brought up to date, under the lock of who reads."""
-        with self._guard:
-            until, memory = self._memories.get(publication) or (0, Memory())
-            for row in run("fetch", _DECISIONS, publication, until):
-                memory.learn(decoded(zlib.decompress(row["decided"])))
-                until = row["number"]
-            self._memories.put(publication, (until, memory))
-            return memory
+        """What is known of a publication, brought up to date; in its turn."""
+        until, memory = self._memories.get(publication) or (0, Memory())
+        self._memories.forget(publication)  # half learnt, it would be wrong
+        for row in run("fetch", _DECISIONS, publication, until):
+            memory.learn(decoded(zlib.decompress(row["decided"])))
+            until = row["number"]
+        self._memories.put(publication, (until, memory), 1 + memory.size)
+        return memory
 
     @contextmanager
     def _connection(self) -> Iterator[Callable[..., Any]]:
@@ -176,19 +203,21 @@ class _Kind(msgspec.Struct, array_like=True, frozen=True):
     names: list[Any]
     new: dict[int, Version]
     sums: list[list[int]]
+    shown: list[int] = []
 
 
 def encoded(decided: Decided) -> bytes:
     """A release's decisions as bytes."""
     kinds = {}
-    for kind in dict.fromkeys([*decided.versions, *decided.sums]):
+    for kind in dict.fromkeys([*decided.versions, *decided.sums, *decided.shown]):
         places: dict[Versioned, int] = {}
         new = {
             places.setdefault(name, len(places)): version
             for name, version in decided.versions.get(kind, {}).items()
         }
         sums = [[places.setdefault(name, len(places)) for name in one] for one in decided.sums.get(kind, {})]
-        kinds[kind] = _Kind(list(places), new, sums)
+        shown = [places.setdefault(name, len(places)) for name in decided.shown.get(kind, [])]
+        kinds[kind] = _Kind(list(places), new, sums, shown)
     return msgspec.msgpack.encode(kinds)
 
 
@@ -200,6 +229,7 @@ def decoded(text: bytes) -> Decided:
         found.versions[kind] = {names[place]: version for place, version in one.new.items()}
         sums: list[Sum] = [tuple(names[place] for place in places) for places in one.sums]
         found.sums[kind] = dict.fromkeys(sums)
+        found.shown[kind] = [names[place] for place in one.shown]
     return found
 
 

@@ -64,6 +64,11 @@ class Kept:
             while self._held > self._size:
                 self._held -= self._values.popitem(last=False)[1][1]
 
+    def forget(self, key: Any) -> None:
+        """Keep nothing under a key."""
+        with self._lock:
+            self._held -= self._values.pop(key, (None, 0))[1]
+
     def clear(self) -> None:
         """Keep nothing."""
         with self._lock:

@@ -252,9 +252,70 @@ async def test_of_what_came_after_its_release_the_next_friday_tells(week: Week) 
             )
     await week.evening(monday)
     assert await week.missed("week", FRIDAY) == {}
-    await week.evening(FRIDAY + timedelta(days=7))
-    assert await week.missed("week", FRIDAY) == {(A, MONDAY): 50, (B, MONDAY): 60, (C, MONDAY): 30}
+    next_friday = FRIDAY + timedelta(days=7)
+    await week.evening(next_friday)
+    released = {(A, MONDAY): 50, (B, MONDAY): 60, (C, MONDAY): 30}
+    assert await week.missed("week", FRIDAY) == released
     assert (await week.missed("day", FRIDAY))[A, MONDAY] == 10
+    struck = [mark(A, pupil, MONDAY.isoformat(), "AM", "/", version=2) for pupil in PUPILS[A][:4]]
+    later = {"accepted_at": moment(next_friday + timedelta(days=3), "10:00").isoformat()}
+    await week.house.load(week.house.letter(A, "attendance_mark", struck, **later))
+    week.again()
+    await week.evening(next_friday + timedelta(days=7))
+    assert await week.missed("week", FRIDAY) == released, "once"
+
+
+async def test_a_years_sum_by_characteristic_waits_for_its_terms_too(week: Week) -> None:
+    for day in DAYS:
+        await week.goes_by(day, {A: 10, B: 12, C: 6})
+    by_sex = {"characteristic": "sex", "level": "authority"}
+    assert await week.asked("year", FRIDAY, **by_sex) == []
+    end = date(2026, 12, 18)
+    await week.evening(end)
+    of_term = await week.missed("term", end, **by_sex)
+    assert set(of_term.values()) == set((await week.missed("year", end, **by_sex)).values())
+
+
+async def test_what_comes_late_and_small_is_not_told_by_its_week(week: Week) -> None:
+    """C's one child of Monday comes on Tuesday: of its week nothing is told, for Monday is all that is not known of it."""
+    await week.goes_by(MONDAY, {A: 10, B: 12})
+    late = week.house.letter(
+        C, "attendance_mark", marks(C, MONDAY, 1), accepted_at=moment(DAYS[1], "10:00").isoformat()
+    )
+    await week.house.load(late)
+    for day in DAYS[1:]:
+        await week.goes_by(day, {A: 10, B: 12, C: 5})
+    assert {(await week.missed("day", FRIDAY))[C, day] for day in DAYS[1:]} == {5}
+    assert (await week.missed("week", FRIDAY))[C, MONDAY] == "c"
+
+
+async def test_nothing_is_released_before_what_had_come_is_loaded(week: Week) -> None:
+    await week.goes_by(MONDAY, {A: 10, B: 12})
+    await clock.set_to(week.house.connection, week.house.settings, moment(DAYS[1], "17:04"))
+    assert {day for _, day in await week.missed("day", DAYS[1])} == {MONDAY}
+    asked = await week.missed("day", DAYS[1], known_at=moment(DAYS[4]))
+    assert {day for _, day in asked} == {MONDAY}, "nobody asks for a time to come"
+
+
+async def test_sources_are_counted_as_of_the_release_and_not_of_what_is_still_summed_up(week: Week) -> None:
+    await week.goes_by(MONDAY, {A: 10, B: 12, C: 6})
+    more = [mark(A, pupil, DAYS[1].isoformat(), "AM", "I") for pupil in PUPILS[A][:2]]
+    await clock.set_to(week.house.connection, week.house.settings, moment(DAYS[1], "10:00"))
+    await week.house.load(
+        week.house.letter(A, "attendance_mark", more, accepted_at=moment(DAYS[1], "09:40").isoformat())
+    )
+    found = await week.reader.lineage(
+        week.house.connection,
+        PUBLIC,
+        measure="absence_overall",
+        level="authority",
+        grain="week",
+        unit="997",
+        on=MONDAY,
+    )
+    assert found.figure.numerator == 28
+    assert "one after another" in found.withheld
+    assert all(part.senders is None for part in found.parts if part.entity == "attendance_mark")
 
 
 async def test_a_state_that_did_not_change_is_hidden_as_it_was(week: Week) -> None:

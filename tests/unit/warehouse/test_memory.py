@@ -124,7 +124,8 @@ class Attacker:
         hidden = (self.withheld | self.untold) - self.shown
         limits = {name: limit for name, limit in self.limits.items() if name in hidden}
         found = by_solver(self.values, list(self.sums), hidden, limits)
-        return (self.withheld & self.shown) | (found & self.withheld)
+        small = {name for name in found & self.untold if 0 < name[3] < FAMILY[0].suppression.numerator_below}
+        return (self.withheld & self.shown) | (found & self.withheld) | small
 
 
 def place_of(name: Name) -> str:

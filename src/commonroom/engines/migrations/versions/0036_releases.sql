@@ -8,6 +8,7 @@ CREATE TABLE warehouse.release (
     batch bigint NOT NULL,
     position bigint NOT NULL,
     figures bytea NOT NULL,
+    is_empty boolean NOT NULL,  -- nothing was known of it
     PRIMARY KEY (publication, moment, part)
 );
 

@@ -29,7 +29,7 @@ from commonroom.registers.learners.flow import api as learner_numbers_api
 from commonroom.registers.providers import api as providers_api
 from commonroom.returns import api as returns_api
 from commonroom.settings import Settings
-from commonroom.warehouse import open_reader
+from commonroom.warehouse import compile_measures, open_reader
 from commonroom.warehouse.warming import end, keep_warm
 
 add_codes({"CR-103": "The style sheet of the portal is missing"})
@@ -54,6 +54,7 @@ def create_app(settings: Settings) -> Litestar:
     async def open_house(_: Litestar) -> AsyncIterator[None]:
         house.pool = await open_pool(settings)
         house.reader = reader = open_reader(settings, patience=PATIENCE)
+        compile_measures()  # nobody's page waits for it
         stop = asyncio.Event()
         ahead = asyncio.create_task(
             keep_warm(reader, house.pool, stop, lambda connection: figures.expect_usual(reader, connection))

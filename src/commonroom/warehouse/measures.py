@@ -167,6 +167,12 @@ def named(name: str) -> Measure:
     return measure
 
 
+def compile_ahead() -> None:
+    """Compile all, some seconds of work: for a process that will be asked for any, before the first question."""
+    for name in load():
+        duckdb_sql(name)
+
+
 def duckdb_sql(name: str) -> str:
     """The measure as DuckDB runs it."""
     return sql(name, "duckdb")

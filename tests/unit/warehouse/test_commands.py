@@ -21,7 +21,7 @@ from commonroom.engines import clock
 from commonroom.hub import directory
 from commonroom.problems import Problem
 from commonroom.settings import HUB_ADDRESS, Settings
-from commonroom.warehouse import loader
+from commonroom.warehouse import loader, measures
 from commonroom.warehouse.commands import app
 from tests.unit.warehouse.house import House, enrolment
 
@@ -68,6 +68,20 @@ def test_figures_as_csv_json_and_table_and_the_status(loaded: Settings) -> None:
         ("enrolment", 13),
         ("organisation", 3),
     ]
+
+
+def test_no_other_measure_is_compiled_than_the_one_asked_for(
+    loaded: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled, compile_one = set(), measures.duckdb_sql
+
+    def noted(name: str) -> str:
+        compiled.add(name)
+        return compile_one(name)
+
+    monkeypatch.setattr(measures, "duckdb_sql", noted)
+    run(*ASKED)
+    assert compiled == {"headcount"}
 
 
 def test_figures_of_one_day_as_parquet_by_the_shorter_name(loaded: Settings, tmp_path: Path) -> None:

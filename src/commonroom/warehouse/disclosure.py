@@ -47,13 +47,20 @@ class Counted(Protocol):
     @property
     def tells(self) -> bool: ...
     @property
+    def dark(self) -> bool: ...
+    @property
     def deviation(self) -> int: ...
 
 
 def is_sensitive(measure: Measure, parts: Counted) -> bool:
     """Primary suppression: a group of few, a small count that is not 0, or what would tell such a one elsewhere."""
     rule = measure.suppression
-    return parts.tells or 0 < parts.units < rule.units_below or 0 < parts.numerator < rule.numerator_below
+    return (
+        parts.tells
+        or parts.dark
+        or 0 < parts.units < rule.units_below
+        or 0 < parts.numerator < rule.numerator_below
+    )
 
 
 def above_lowest(measure: Measure, numerator: int, denominator: int | None) -> int:

@@ -149,7 +149,7 @@ def _dark(
         small = {
             group
             for group, parts in mine.items()
-            if values[group] and is_sensitive(measure, Parts(0, None, parts.units))
+            if parts.dark or (values[group] and is_sensitive(measure, Parts(0, None, parts.units)))
         }
         total = whole.numbers[measure.name, place, time].denominator or 0
         cells.add(measure.name, place, time, values, total, small, {}, (place, time) in whole.dark)

@@ -240,6 +240,8 @@ def _check(measure: Measure, path: Path) -> None:
         _check_reference(measure, measure.reference, path)
     if measure.lowest is not None:
         _check_lowest(measure, measure.lowest, path)
+    if measure.has_ended and measure.taken == "over the period":
+        raise _fault(path, "`has_ended` is of a state")
     if measure.taken == "on 31 March" and measure.grains != ("year",):
         raise _fault(path, "what is taken on 31 March has years alone")
     if is_of_authorities(measure) and {"school", "trust"} & set(measure.levels):
@@ -324,6 +326,11 @@ def _check_bonds(found: dict[str, Measure], folder: Path) -> None:
                 measure.entity, measure.unit, measure.denominator, measure.adds_up_over_time,
             ):  # fmt: skip
                 raise _fault(path, f"{part.name} is not counted over the same denominator")
+        cohort = found.get(measure.cohort or measure.name)
+        if cohort is None or (cohort.entity, cohort.unit, cohort.taken) != (
+            measure.entity, measure.unit, measure.taken,
+        ) or (cohort.denominator is None and measure.cohort):  # fmt: skip
+            raise _fault(path, f"{measure.cohort} is no measure over the same units, with a denominator")
         if bounded and (found[bounded.measure].entity, found[bounded.measure].taken, bounded.part > 0) != (
             measure.entity, measure.taken, True,
         ):  # fmt: skip

@@ -104,6 +104,8 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     levels: tuple[Level, ...]
     grains: tuple[Grain, ...]
     suppression: Suppression
+    # Of a state also the facts that have ended by its day: who left in May was at the end of the year all the same.
+    has_ended: bool = False
     population: str | None = None  # which units take part
     denominator: str | None = None
     decimals: int = 0
@@ -129,6 +131,8 @@ class Measure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # What else its figures are bound to by sums, so that they are hidden together (see `publication`).
     sum_of: tuple[str, ...] = ()  # the measures that add up to it, over the same denominator
     base: str | None = None  # the measure whose figure is its denominator
+    # The measure that is over the same units or over more of them: where that is hidden, this is, with its denominator.
+    cohort: str | None = None
     adds_up_over_time: bool = False  # a week's figure is the sum of its days'
     # The measure whose shown figures say between what bounds this one lies (see `bounds`).
     bounded_by: BoundedBy | None = None

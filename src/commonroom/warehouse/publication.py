@@ -49,6 +49,9 @@ class Parts(msgspec.Struct, frozen=True):
     units: int
     tells: bool = False  # shown, it would tell a hidden figure of another measure (see `bounds`)
     deviation: int = 0  # over its units, of a measure with one
+    # Of a measure with a `cohort`: that is hidden here; or it is shown, and the denominator is no more than so many.
+    dark: bool = False
+    most: int | None = None
 
     def plus(self, other: Parts) -> Parts:
         """Both together."""
@@ -127,6 +130,27 @@ def rolled_up(schools: Numbers, groups: Mapping[str, Mapping[Level, str | None]]
         for place in places[urn]:
             name = (measure, place, time)
             found[name] = found[name].plus(parts) if name in found else parts
+    return found
+
+
+def within_cohort(
+    numbers: Numbers, same: Mapping[str, str], cohort: Numbers, hidden_cohort: Collection[Name]
+) -> dict[Name, Parts]:
+    """The numbers with what is published of their cohort. `same`: by the names of their figures, those of the cohort's.
+
+    Where the cohort is hidden, there is a figure that is hidden too, though nobody be in it.
+    """
+    found = dict(numbers)
+    times = {time for _, _, time in numbers}
+    for mine, other in same.items():
+        for (figure, place, time), parts in cohort.items():
+            if figure != other or time not in times:
+                continue
+            name = (mine, place, time)
+            if (figure, place, time) in hidden_cohort:
+                found[name] = msgspec.structs.replace(found.get(name) or Parts(0, 0, 0), dark=True)
+            elif name in found:
+                found[name] = msgspec.structs.replace(found[name], most=parts.denominator)
     return found
 
 
@@ -234,7 +258,8 @@ def _trusts_after_schools(
 def _base_cell(measure: Measure, name: Name, parts: Parts) -> Cell:
     """The denominator as a cell: sensitive where it would tell of a small group."""
     value = parts.denominator or 0
-    return _cell(value, value > 0 and is_sensitive(measure, Parts(0, None, parts.units)))
+    is_small = value > 0 and is_sensitive(measure, Parts(0, None, parts.units))
+    return _cell(value, parts.dark or is_small, parts.most)
 
 
 def _cell(value: int, sensitive: bool, at_most: int | None = None) -> Cell:

@@ -135,6 +135,7 @@ class Releases:
             return self._released(family[0], by, term, asked, view, work_out)
         times = tuple(sorted({time_of(measure, one) for one in asked}))
         reads = [measures.divided(measure, by), *measures.telling(measure, by).values()]
+        reads += [measures.divided(measures.named(family[0].cohort), by)] if family[0].cohort else []
         entities = {organisations.ENTITY}.union(*(compilation.entities_of(one).values() for one in reads))
         versions = tuple(view.head.tables.get(entity) for entity in sorted(entities))
         key = (family[0].name, by, times, versions, *view.all_of(family))
@@ -160,6 +161,14 @@ class Releases:
         for other in counted:
             counts = publication.rolled_up(self._numbers.of([other], whole.schools, asked, view, by), groups)
             numbers = bounds.guarded(first, numbers, other, counts)
+        if first.cohort is not None:
+            of_cohort = self._division(measures.named(first.cohort), by, term, asked, view)
+            same = {
+                divisions.series(one.name, group): divisions.series(first.cohort, group)
+                for one in family
+                for group in names
+            }
+            numbers = publication.within_cohort(numbers, same, of_cohort.numbers, of_cohort.hidden)
         base, bases = None, None
         if first.base is not None:
             base_measure = measures.named(first.base)
@@ -304,8 +313,9 @@ class Releases:
             return self._released(family[0], "", term, asked, view, work_out)
         wanted = all_of_term(measure, term, asked, view)
         times = tuple(sorted({time_of(measure, one) for one in wanted}))
+        read = [measure, *([measures.named(family[0].cohort)] if family[0].cohort else [])]
         versions = (
-            *self._numbers.versions(measure, wanted, view),
+            *(version for one in read for version in self._numbers.versions(one, wanted, view)),
             view.head.tables.get(organisations.ENTITY),
         )
         key = (family[0].name, times, versions, *view.all_of(family))
@@ -327,6 +337,10 @@ class Releases:
         for other in measures.bounded_by(whole):
             counts = publication.rolled_up(self._numbers.of([other], schools, wanted, view), groups)
             numbers = bounds.guarded(whole, numbers, other, counts)
+        if whole.cohort is not None:
+            cohort = self._release(measures.named(whole.cohort), term, wanted, view)
+            same = {one.name: whole.cohort for one in family}
+            numbers = publication.within_cohort(numbers, same, cohort.numbers, cohort.hidden)
         bases = None
         if whole.base is not None:
             base = self._release(measures.named(whole.base), term, wanted, view)

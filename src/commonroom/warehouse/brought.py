@@ -175,27 +175,38 @@ def _in_spans(way: tuple[Span, ...]) -> str:
 
 
 # What `sent` needs beside the columns that the measure reads.
-COLUMNS = ("sender", "message", "weight", "version", "known_from", "known_position", "valid_from")
+COLUMNS = ("sender", "message", "weight", "known_from", "known_position", "version", "valid_from", "origin")
 _SENT = (
     "SELECT sent.*, {condition} AS brought FROM ({facts}) AS sent JOIN {granted} AS granted USING (sender)"
 )
-EARLIER = "SELECT DISTINCT message FROM ({sent}) AS sent WHERE weight > 0 AND NOT brought"
-# Under a key that was changed since, a fact is known from the change on: its message still is the one that told it.
+_HAS_MOVED = "starts_with(coalesce(origin, ''), 'moved' || chr(31))"  # as facts.MOVED has it
+# Messages that were not brought. Under a key that was changed since, a fact is known from the change on, but its message
+# still is the one that told it: the first row of a message says when that was.
+_EARLIER = """
+SELECT message FROM ({sent}) AS sent
+WHERE NOT {has_moved}
+GROUP BY message
+HAVING NOT arg_min(brought, known_from)
+"""
+# What moved to another key ends under the old one, whoever was told of it: it counts under the new one.
 _TOLD = """
-SELECT sent.* REPLACE (sent.brought AND earlier.message IS NULL AS brought)
+SELECT sent.* REPLACE (earlier.message IS NULL OR {has_moved} AS brought)
 FROM ({sent}) AS sent LEFT JOIN {messages} AS earlier USING (message)
 """
-# A correction takes away what it corrects: where that was never brought there is nothing to take away.
+# In each slot the last that was brought holds, whatever came while nothing was: a version, or a withdrawal. Only slots that
+# have more than their first row need be looked at; what was brought before the last is taken away again.
 _COUNTED = """
 SELECT {columns} FROM ({told}) AS told WHERE weight > 0 AND brought
 UNION ALL
 SELECT {columns} FROM (
-    SELECT *, lag(brought) OVER (
-        PARTITION BY {slot} ORDER BY known_from, known_position, version, weight
-    ) AS was_brought
+    SELECT * REPLACE (-1 AS weight), weight AS said, row_number() OVER (
+        PARTITION BY {slot}
+        ORDER BY known_from DESC, known_position DESC, version DESC, {has_moved} DESC, weight DESC
+    ) AS place
     FROM ({told}) AS told SEMI JOIN ({corrected}) AS corrected USING ({slot})
+    WHERE brought
 )
-WHERE weight < 0 AND was_brought
+WHERE said > 0 AND place > 1
 """
 
 
@@ -204,9 +215,16 @@ def sent(facts: str, granted: str, brought: Brought) -> str:
     return _SENT.format(condition=brought.condition(), facts=facts, granted=granted)
 
 
+def earlier(sent: str) -> str:
+    """SQL of the messages that were not brought."""
+    return _EARLIER.format(sent=sent, has_moved=_HAS_MOVED)
+
+
 def counted(table: FactTable, sent: str, messages: str, columns: Iterable[str]) -> str:
-    """SQL of those that count, where some were not brought. `messages` names a table of those that EARLIER gives."""
+    """SQL of those that count, where some were not brought. `messages` names a table of those that `earlier` gives."""
     slot = ", ".join(dict.fromkeys((*table.key, "valid_from")))
-    told = _TOLD.format(sent=sent, messages=messages)
-    corrected = f"SELECT DISTINCT {slot} FROM ({sent}) AS sent WHERE weight < 0"  # noqa: S608 - ours
-    return _COUNTED.format(columns=", ".join(columns), slot=slot, told=told, corrected=corrected)
+    told = _TOLD.format(sent=sent, messages=messages, has_moved=_HAS_MOVED)
+    corrected = f"SELECT DISTINCT {slot} FROM ({sent}) AS sent WHERE weight <= 0"  # noqa: S608 - ours
+    return _COUNTED.format(
+        columns=", ".join(columns), slot=slot, told=told, corrected=corrected, has_moved=_HAS_MOVED
+    )

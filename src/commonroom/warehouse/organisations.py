@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
+from itertools import groupby, pairwise
 
 import msgspec
 
@@ -11,11 +12,11 @@ from commonroom.engines import clock, delta
 from commonroom.engines.duck import Duck
 from commonroom.settings import Settings
 from commonroom.warehouse import tables
+from commonroom.warehouse.brought import EARLIEST, LATEST, Span, joined
 from commonroom.warehouse.heads import Head
 from commonroom.warehouse.model import Level
 
 ENTITY = "organisation"
-Stay = tuple[datetime | None, datetime | None]  # from when until when; None: ever since, and on
 COUNTRY = ("E92000001", "England")
 _COLUMNS = [
     "organisation", "urn", "name", "la_code", "la_name", "region_code", "region_name", "trust_uid", "trust_name",
@@ -98,10 +99,12 @@ def schools(
     return {row["urn"]: School(**row) for row in found}
 
 
-def stays(settings: Settings, duck: Duck, head: Head, on: date, known_at: datetime | None) -> dict[str, Stay]:
-    """From when until when schools were where they are on a day; those alone that passed from one authority to another.
+def stays(
+    settings: Settings, duck: Duck, head: Head, on: date, known_at: datetime | None
+) -> dict[str, tuple[Span, ...]]:
+    """When schools were with the authority that they have on a day; those alone that passed from one to another.
 
-    UTC without a zone; None: as far as the register goes. A school has passed when the register has said so, too.
+    A school has passed when the register has said so, too. Before its first word, its first word holds.
     """
     version = head.tables.get(ENTITY)
     if version is None:
@@ -110,20 +113,34 @@ def stays(settings: Settings, duck: Duck, head: Head, on: date, known_at: dateti
     files = [file.path for file in delta.files_of(table.folder(settings), version)]
     columns = ["urn", "la_code", "valid_from", "weight", "known_from", "known_position"]
     facts = table.relation(files, columns, f"urn IS NOT NULL{known(known_at)}")
-    found: dict[str, Stay] = {}
-    last: dict[str, str | None] = {}
-    for row in duck.query(_AUTHORITIES.format(facts=facts)):
-        urn, code = row["urn"], row["la_code"]
-        if urn in last and last[urn] != code:
-            passed = max(row["known_from"], _midnight(row["valid_from"]))
-            since, until = found[urn]
-            if row["valid_from"] <= on:
-                found[urn] = passed, None
-            elif until is None:
-                found[urn] = since, passed
-        found.setdefault(urn, (None, None))
-        last[urn] = code
-    return found
+    words = groupby(duck.query(_AUTHORITIES.format(facts=facts)), key=lambda row: row["urn"])
+    return {urn: spans_with([Word(**row) for row in rows], on) for urn, rows in words}
+
+
+class Word(msgspec.Struct, frozen=True):
+    """What the register has said of a school's authority, and when."""
+
+    urn: str
+    la_code: str | None
+    valid_from: date
+    known_from: datetime
+    known_position: int
+
+    @property
+    def passed(self) -> datetime:
+        """From when it holds: UTC without a zone."""
+        return max(self.known_from, _midnight(self.valid_from))
+
+
+def spans_with(words: Sequence[Word], on: date) -> tuple[Span, ...]:
+    """When a school was with the authority that it has on a day. `words` in the order of the days from which they are."""
+    theirs = next((one for one in reversed(words) if one.valid_from <= on), words[0]).la_code
+    found = []
+    for since, until in pairwise([EARLIEST, *sorted({one.passed for one in words}), LATEST]):
+        held = next((one for one in reversed(words) if one.passed <= since), words[0])
+        if held.la_code == theirs:
+            found.append(Span(since, until))
+    return joined(found)
 
 
 def _midnight(day: date) -> datetime:

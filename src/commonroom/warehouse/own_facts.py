@@ -9,7 +9,6 @@ the period. Who sent a record decides, not the school that the record names.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -21,8 +20,8 @@ from commonroom.engines.duck import Duck
 from commonroom.identity import Principal
 from commonroom.ids import alias_urn
 from commonroom.warehouse import brought
-from commonroom.warehouse.brought import ALWAYS, EARLIEST, LATEST, Movement, Span
-from commonroom.warehouse.organisations import School, Stay
+from commonroom.warehouse.brought import ALWAYS, Movement, Span
+from commonroom.warehouse.organisations import School
 
 DATASET = "warehouse.own"
 ITS_AUTHORITY = "its local authority"
@@ -44,7 +43,7 @@ class Sender(msgspec.Struct, frozen=True):
     urn: str
     authority: str | None
     trust: str | None
-    stay: Span = Span(EARLIEST)  # with this authority
+    stays: tuple[Span, ...] = ALWAYS  # with this authority
 
 
 class Directory(msgspec.Struct, frozen=True):
@@ -66,7 +65,7 @@ class Directory(msgspec.Struct, frozen=True):
             one.is_in_force and rank >= max(one.needs, self.ranks.get(sender.party, 0)) for one in mine
         ):
             return ()
-        spans = (span.within(sender.stay) for one in mine for span in one.spans)
+        spans = (span.within(stay) for one in mine for span in one.spans for stay in sender.stays)
         return brought.joined(span for span in spans if span is not None)
 
     def _is_from(self, movement: Movement, sender: Sender) -> bool:
@@ -93,7 +92,7 @@ class Granted(msgspec.Struct, frozen=True):
 
 
 async def senders_of(
-    connection: Any, schools: Mapping[str, School], stays: Mapping[str, Stay] | None = None
+    connection: Any, schools: Mapping[str, School], stays: Mapping[str, Spans] | None = None
 ) -> list[Sender]:
     """The parties of schools, with those of their authorities and trusts; `stays` as `organisations.stays` has them."""
     authorities = {one.la_code for one in schools.values() if one.la_code}
@@ -107,15 +106,11 @@ async def senders_of(
             one.urn,
             parties.get(alias_urn("la", one.la_code)) if one.la_code else None,
             parties.get(alias_urn("group", one.trust_uid)) if one.trust_uid else None,
-            _span(*(stays or {}).get(one.urn, (None, None))),
+            (stays or {}).get(one.urn, ALWAYS),
         )
         for one in schools.values()
         if one.party
     ]
-
-
-def _span(since: datetime | None, until: datetime | None) -> Span:
-    return Span(since or EARLIEST, until or LATEST)
 
 
 async def directory(connection: Any, senders: Iterable[Sender]) -> Directory:

@@ -231,7 +231,7 @@ def _sent(
     granted = f"granted_{name}"
     offered = {granted: times.table()}
     sent = brought.sent(facts, granted, times)
-    earlier = [] if times.is_all else duck.query(brought.EARLIER.format(sent=sent), [], offered)
+    earlier = [] if times.is_all else duck.query(brought.earlier(sent), [], offered)
     if not earlier:
         return _Relation(name, entity, f"SELECT {listed} FROM ({sent})", offered)  # noqa: S608 - columns of ours
     messages = f"earlier_{name}"

@@ -37,7 +37,8 @@ def expression(measure: Measure, numerators: Mapping[str, str] | None = None) ->
     Gives one row per period and unit of the level: period (its name), member, numerator, denominator, units; divided,
     one for each group with its name as `category`. `numerators`: these by name, in the place of its own.
     """
-    rows = _flow(measure) if measure.taken == "over the period" else _state(measure)
+    is_flow = measure.taken == "over the period"
+    rows = _flow(measure) if is_flow else _state(measure, has_ended=measure.has_ended)
     return _groups(measure, _units(measure, rows), numerators or {"numerator": measure.numerator})
 
 

@@ -39,7 +39,8 @@ Row = dict[str, Any]
 
 # A flow is made of all rows of its days, corrections and what they correct.
 _FLOW = "facts AS (SELECT * FROM read)"
-# A state is made of the states that hold on its day: of a record the one that began last, if it still goes on.
+# A state is made of the states that hold on its day: of a record the one that began last, if it still goes on; of some
+# measures also if it has ended.
 _STATE = """
 live AS (SELECT {key}, valid_from, valid_to FROM read GROUP BY ALL HAVING sum(weight) > 0),
 newest AS (
@@ -51,7 +52,7 @@ newest AS (
 facts AS (
     SELECT *
     FROM read
-    SEMI JOIN (SELECT * FROM newest WHERE valid_to IS NULL OR valid_to >= DATE '{on}') AS holds
+    SEMI JOIN (SELECT * FROM newest WHERE {has_ended} OR valid_to IS NULL OR valid_to >= DATE '{on}') AS holds
     USING ({key}, valid_from)
 )
 """
@@ -262,7 +263,10 @@ class Tracer:
             items = ", ".join(table.items)
             order = organisations.SPOKEN_FIRST
             return read + _REGISTERED.format(key=key, items=items, order=order), [on, on]
-        return read + (_FLOW if is_flow else _STATE.format(key=key, on=state_day(measure, period))), []
+        if is_flow:
+            return read + _FLOW, []
+        has_ended = "true" if measure.has_ended and table.entity == measure.entity else "false"
+        return read + _STATE.format(key=key, on=state_day(measure, period), has_ended=has_ended), []
 
 
 def _within(measure: Measure, period: Period, grains: Sequence[Grain], view: View) -> list[Period]:

@@ -43,7 +43,7 @@ _FOR_OWN = frozenset(
     (
         "name", "title", "meaning", "source", "entity", "taken", "unit", "each", "numerator", "shown_as", "levels",
         "grains", "suppression", "population", "denominator", "decimals", "scale", "times", "within", "place", "beside",
-        "each_beside", "best", "elsewhere", "adds_up_over_time", "benchmark",
+        "each_beside", "best", "elsewhere", "adds_up_over_time", "benchmark", "has_ended",
     )
 )  # fmt: skip
 _NOT_FOR_OWN = {one.name: one.default for one in msgspec.structs.fields(Measure) if one.name not in _FOR_OWN}

@@ -187,3 +187,16 @@ def test_percentages_are_rounded_half_up_once_and_exactly(
 )
 def test_a_half_goes_up_and_never_to_the_even_number(numerator: int, denominator: int, shown: str) -> None:
     assert str(percent(numerator, denominator, 0)) == shown
+
+
+# A cohort that differs from another's by one would tell of whom.
+def test_the_measures_of_the_end_of_a_key_stage_are_of_the_same_pupils() -> None:
+    known = measures.load()
+    cohorts = {
+        name: (one.entity, one.taken, one.unit, one.has_ended, one.each["at_end"])
+        for name in ("attainment_8", "progress_8", "ks4_leavers", "ks5_leavers")
+        for one in [known[name]]
+    }
+    assert cohorts["attainment_8"] == cohorts["progress_8"] == cohorts["ks4_leavers"]
+    *rest, at_end = cohorts["ks5_leavers"]
+    assert (*rest, at_end.replace("'13'", "'11'")) == cohorts["ks4_leavers"]

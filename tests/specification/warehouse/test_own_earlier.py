@@ -1,6 +1,6 @@
 """What was sent before a movement brought it to an authority, or while none did, its own measures do not count.
 
-The schools, movements and marks are those of test_own_facts.py.
+The schools, movements and marks are those of four_schools.py.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from commonroom.warehouse import brought, organisations, own, own_figures
 from commonroom.warehouse.brought import EARLIEST as FIRST
 from commonroom.warehouse.brought import LATEST
 from commonroom.warehouse.own_figures import OwnFigures
-from tests.specification.warehouse.test_measures import load_registers
-from tests.specification.warehouse.test_own_facts import (
+from tests.specification.warehouse.four_schools import (
     LATE,
     MOVEMENTS,
     OPERATOR,
@@ -36,6 +35,7 @@ from tests.specification.warehouse.test_own_facts import (
     told,
     who,
 )
+from tests.specification.warehouse.test_measures import load_registers
 from tests.unit.warehouse.house import REGISTERS, House, mark, organisation, upn
 
 

@@ -124,7 +124,9 @@ class Attacker:
         hidden = (self.withheld | self.untold) - self.shown
         limits = {name: limit for name, limit in self.limits.items() if name in hidden}
         found = by_solver(self.values, list(self.sums), hidden, limits)
-        small = {name for name in found & self.untold if 0 < name[3] < FAMILY[0].suppression.numerator_below}
+        # Nor a small number of a school that came late; an authority's is told where all its schools' are.
+        late = {name for name in found & self.untold if name[1][0] == "school"}
+        small = {name for name in late if 0 < name[3] < FAMILY[0].suppression.numerator_below}
         return (self.withheld & self.shown) | (found & self.withheld) | small
 
 

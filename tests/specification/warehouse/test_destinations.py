@@ -195,44 +195,6 @@ async def test_each_kind_of_destination(house: House) -> None:
     assert found == {case: expected(6, **{kind: 6}) for case, (kind, _) in CASES.items()}
 
 
-# Of A's cohort are 1 to 6, on its roll at the end of year 11, and 7 and 8, who left on 23 May and 26 June; 6 stays in year
-# 12. 9 left on 20 May, 10 is in year 10, 11 is a guest, 12 has A as the second of two registrations. 13, 14 and 15 died in
-# June: left out, the number of leavers would tell it beside that of Attainment 8, which is of the same pupils. Of 16, 17 and
-# 18 the record says nothing after June, which says that they left, and of 18 when too; of 19 nothing after 20 May.
-async def test_who_is_counted(house: House) -> None:
-    others = [
-        *in_year_11(9, leaving_date="2026-05-20"),
-        *in_year_11(10, nc_year="10"),
-        *in_year_11(11, enrolment_status="G"),
-        *in_year_11(12, enrolment_status="S"),
-        *in_year_11(19, leaving_date=None, valid_to="2026-05-20"),
-    ]
-    cohort = [
-        *in_year_11(1, 2, 3, 4, 5),
-        *in_year_11(6, leaving_date=None),
-        *in_year_11(7, leaving_date="2026-05-23"),
-        *in_year_11(8, leaving_date="2026-06-26"),
-        *in_year_11(13, 14, 15, leaving_date="2026-06-12", leaving_reason="DD"),
-        *in_year_11(16, 17, leaving_date=None, valid_to="2026-06-26"),
-        *in_year_11(18, leaving_date="2026-06-26", valid_to="2026-06-26"),
-    ]
-    goes_on = {**enrolment(A, 6, "2021-09-01", nc_year="12"), "valid_from": "2026-09-01"}
-    twelfth = [enrolment(B, pupil, SIXTH_FORM, nc_year="12") for pupil in (*range(1, 6), *range(7, 13))]
-    await load(
-        house, *sent(house, A, enrolment=[*cohort, *others, goes_on]), *sent(house, B, enrolment=twelfth)
-    )
-    assert (await asked(house, units=[A]))[A] == expected(14, education=8, not_known=6)
-    reader = open_reader(house.settings)
-    try:
-        (same,) = await reader.figures(
-            house.connection, PUBLIC, measure="attainment_8", level="school", units=[A], grain="year",
-            first=DAY, last=DAY,
-        )  # fmt: skip
-    finally:
-        reader.close()
-    assert shown(same) == "0/14 = 0.0"
-
-
 # Of ten pupils 1 to 4 went to B, 5 to 7 were apprentices; of 8, 9 and 10 nobody tells. All together they are a hundred.
 async def test_percentages(house: House) -> None:
     await load(
@@ -386,3 +348,28 @@ async def test_all_kinds_are_worked_out_together(
     finally:
         reader.close()
     assert len([name for name in asked_of_engine if name.startswith("ks4_")]) == times
+
+
+# Each six learned at the college until December, which it told in April: as a correction, or as of the day it told it.
+async def test_an_end_told_later_is_a_correction(house: House) -> None:
+    schools = {A: "2026-09-07", LEFT[1]: "2027-04-05"}
+    for place, (school, valid_from) in enumerate(schools.items()):
+        six = range(100 * place, 100 * place + 6)
+        ended = [
+            {**learns(pupil, "2026-09-07", "2026-12-18"), "valid_from": valid_from, "version": 2}
+            for pupil in six
+        ]
+        await load(
+            house,
+            *sent(
+                house,
+                school,
+                enrolment=in_year_11(*six, school=school),
+                learner=numbered(*six, school=school),
+            ),
+            *sent(house, COLLEGE, provider_learner=[learner(pupil) for pupil in six]),
+            *sent(house, COLLEGE, learning_delivery=[learns(pupil, "2026-09-07") for pupil in six]),
+            *sent(house, COLLEGE, learning_delivery=ended),
+        )
+    figures = await asked(house)
+    assert [figures[school] for school in schools] == [expected(6, not_sustained=6), expected(6, education=6)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,12 +18,13 @@ from rich.console import Console
 from rich.table import Table
 
 from commonroom import settings, standard
-from commonroom.engines import database, delta
+from commonroom.engines import clock, database, delta
 from commonroom.engines.duck import Duck
 from commonroom.exchange import Unreachable
 from commonroom.exchange.contract import ReplayRequest
 from commonroom.identity import PUBLIC
 from commonroom.problems import Problem, add_codes
+from commonroom.standard import terms
 from commonroom.warehouse import (
     checks,
     combinations,
@@ -35,7 +36,8 @@ from commonroom.warehouse import (
     tables,
 )
 from commonroom.warehouse.questions import Figure
-from commonroom.warehouse.reader import open_reader
+from commonroom.warehouse.reader import Reader, open_reader
+from commonroom.warehouse.spans import ON_A_DAY
 
 add_codes({"CR-340": "The hub cannot be reached"})
 
@@ -46,6 +48,18 @@ Data = Annotated[
 ]
 
 
+_SHOWN = (
+    "unit",
+    "unit_name",
+    "grain",
+    "period_label",
+    "group",
+    "numerator",
+    "denominator",
+    "value",
+    "margin",
+)
+_ALWAYS = ("unit", "unit_name", "grain", "period_label", "value")
 _LEASE_SECONDS = 5.0  # how long to wait for a loader to end
 
 
@@ -103,17 +117,22 @@ def measure(
     begins, ends = first or on, last or on
     if begins is None or ends is None:
         raise Problem("CR-063", "no day is asked for", remedy="Give --on, or --first and --last.")
+    if begins > ends:
+        raise Problem("CR-063", "the first day is after the last one", remedy="Change --first and --last.")
     if form is Format.PARQUET and output is None:
         raise Problem("CR-063", "parquet is written to a file", remedy="Give --output.")
     question = {
-        "measure": name, "level": level, "grain": grain or _usual_grain(name), "units": unit or None, "first": begins.date(),
-        "last": ends.date(), "known_at": _moment(known_at), **_division(characteristic, only),
+        "measure": name, "level": level, "grain": grain or _usual_grain(name, one_day=begins == ends),
+        "units": unit or None, "first": begins.date(), "last": ends.date(), "known_at": known_at,
+        **_division(characteristic, only),
     }  # fmt: skip
     figures = asyncio.run(_figures(data, question))
     if output is not None and form is Format.PARQUET:
         _write_parquet(figures, output)
         return
     _PRINTERS[form](figures)
+    if form is Format.TABLE:
+        _print_beneath(figures, is_live=settings.load(data).figures == "live")
     if not any(figure.numerator is not None or figure.symbol != "x" for figure in figures):
         typer.echo(_why_empty(name), err=True)
 
@@ -215,9 +234,12 @@ async def _verify(data: Path | None) -> list[checks.Checked]:
         await connection.close()
 
 
-def _usual_grain(name: str) -> str:
-    """A term where the measure is made by term, else the longest that it is made by."""
-    grains = combinations.measure(name).grains
+def _usual_grain(name: str, *, one_day: bool) -> str:
+    """Of a state on one day that day; else a term where the measure is made by term, else its longest grain."""
+    asked = combinations.measure(name)
+    grains = asked.grains
+    if one_day and asked.taken == ON_A_DAY and "day" in grains:
+        return "day"
     return "term" if "term" in grains else grains[-1]
 
 
@@ -251,10 +273,38 @@ async def _figures(data: Path | None, question: dict[str, Any]) -> list[Figure]:
     connection = await database.connect(chosen)
     reader = open_reader(chosen)
     try:
-        return await reader.figures(connection, PUBLIC, purpose="command line", **question)
+        now = await clock.now(connection)
+        if question["known_at"] is not None:
+            question |= {"known_at": questions.known_time(question["known_at"], now)}
+        found = await reader.figures(connection, PUBLIC, purpose="command line", now=now, **question)
+        await _check(reader, connection, question, clock.day_of(now), is_empty=not found)
+        return found
     finally:
         reader.close()
         await connection.close()
+
+
+async def _check(
+    reader: Reader, connection: Any, asked: dict[str, Any], today: date, *, is_empty: bool
+) -> None:
+    """Raise Problem CR-063 where there can be no figures, whatever is sent: for such days, or such units."""
+    first, last = asked["first"], asked["last"]
+    if first > today:
+        raise Problem("CR-063", f"{first} has not come yet", remedy=f"Ask for a day until {today}.")
+    unknown = set(asked["units"] or ())
+    for day in (last, first):
+        if unknown:
+            schools = (await reader.schools(connection, day)).values()
+            unknown -= {school.group(asked["level"])[0] for school in schools}
+    if unknown:
+        raise Problem(
+            "CR-063",
+            f"the register knows no {asked['level']} {', '.join(sorted(unknown))[:200]}",
+            remedy="Leave --unit out to have all there are.",
+        )
+    if is_empty and not terms.school_days(first, min(last, today)):
+        days = f"{first:%A} {first}" if first == last else f"the days from {first} to {last}"
+        raise Problem("CR-063", f"there is no school on {days}", remedy="Ask for a school day.")
 
 
 async def _status(data: Path | None) -> tuple[heads.Head, list[dict[str, Any]]]:
@@ -326,12 +376,22 @@ def _print_csv(figures: list[Figure]) -> None:
 
 
 def _print_figures(figures: list[Figure]) -> None:
-    columns = ["unit", "unit_name", "grain", "period_label", "numerator", "denominator", "value"]
-    if any(figure.group for figure in figures):
-        columns.insert(4, "group")
-    if any(figure.margin is not None for figure in figures):
-        columns.append("margin")
-    _print_table(columns, [[_cells(figure)[name] for name in columns] for figure in figures])
+    rows = [_cells(figure) for figure in figures]
+    # What none of them has would only make the table wider.
+    columns = [name for name in _SHOWN if name in _ALWAYS or any(row[name] for row in rows)]
+    _print_table(columns, [[row[name] for name in columns] for row in rows])
+
+
+def _print_beneath(figures: list[Figure], *, is_live: bool) -> None:
+    """As of when the newest of them is, and what the symbols among them mean."""
+    moments = [figure.as_of for figure in figures if figure.as_of is not None]
+    if moments:
+        newest = max(moments).astimezone(clock.ENGLAND)
+        said = "As known" if is_live else "As released"
+        typer.echo(f"{said} on {newest.day} {newest:%B %Y at %H:%M}, England's time")
+    symbols = [one for one in questions.SYMBOLS if any(figure.symbol == one for figure in figures)]
+    if symbols:
+        typer.echo("; ".join(f"{one} = {questions.SYMBOLS[one]}" for one in symbols))
 
 
 def _print_table(columns: list[str], rows: list[list[Any]]) -> None:

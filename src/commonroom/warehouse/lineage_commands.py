@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from commonroom import settings
-from commonroom.engines import database
+from commonroom.engines import clock, database
 from commonroom.identity import PUBLIC, Principal, Role
 from commonroom.problems import Problem
+from commonroom.warehouse import questions
 from commonroom.warehouse.reader import Lineage, open_reader
 from commonroom.warehouse.sources import Part
 
@@ -52,7 +53,7 @@ def lineage(
     """Print where a figure comes from: tables, senders, and where there is a right to them messages and facts."""
     who = _principal(role, party)
     asked = {"measure": measure, "level": level, "grain": grain, "unit": unit, "on": on.date(), "rows": rows}
-    found = asyncio.run(_trace(data, who, purpose, {**asked, "known_at": _moment(known_at)}))
+    found = asyncio.run(_trace(data, who, purpose, {**asked, "known_at": known_at}))
     if as_json:
         typer.echo(msgspec.json.encode(found).decode())
         return
@@ -73,20 +74,13 @@ async def _trace(data: Path | None, who: Principal, purpose: str, asked: dict[st
     connection = await database.connect(chosen)
     reader = open_reader(chosen)
     try:
+        if asked["known_at"] is not None:
+            now = await clock.now(connection)
+            asked |= {"known_at": questions.known_time(asked["known_at"], now)}
         return await reader.lineage(connection, who, purpose=purpose, **asked)
     finally:
         reader.close()
         await connection.close()
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text) if text else None
-    except ValueError as error:
-        raise Problem(
-            "CR-063", "the known time is not a time", remedy="Write it as 2026-09-13T00:00Z."
-        ) from error
-    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _print(found: Lineage) -> None:

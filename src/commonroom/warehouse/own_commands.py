@@ -23,6 +23,7 @@ from commonroom.problems import Problem
 from commonroom.settings import Settings
 from commonroom.warehouse import combinations, measures, own, own_answers
 from commonroom.warehouse.reader import open_reader
+from commonroom.warehouse.spans import ON_A_DAY
 
 app = typer.Typer(no_args_is_help=True, help="Measures of your organisation's own.")
 
@@ -98,7 +99,13 @@ def show(
         datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="A day of the last one; none: of one period alone."),
     ] = None,
-    grain: Annotated[str, typer.Option(help="day, week, term or year.")] = "term",
+    grain: Annotated[
+        str | None,
+        typer.Option(
+            help="day, week, term or year. None: of a state on one day that day, else term.",
+            show_default=False,
+        ),
+    ] = None,
     form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TABLE,
     role: As = "school",
     data: Data = None,
@@ -167,8 +174,12 @@ def _console() -> Console:
 
 
 async def _shown(
-    chosen: Settings, connection: Any, who: Principal, name: str, grain: str, first: date, last: date
+    chosen: Settings, connection: Any, who: Principal, name: str, grain: str | None, first: date, last: date
 ) -> own_answers.Answer:
+    if grain is None:
+        asked = (await own.named(connection, who, name)).measure
+        is_day = first == last and asked.taken == ON_A_DAY and "day" in asked.grains
+        grain = "day" if is_day else "term"
     reader = open_reader(chosen)
     try:
         return await own_answers.answer(

@@ -26,6 +26,15 @@ COLUMNS = (
 )  # fmt: skip
 # Of sums over days, by characteristic: what a pupil is, is taken once a term.
 DIVIDED_GRAINS = ("term", "year")
+# What stands in the place of a value.
+SYMBOLS = {
+    "c": "withheld to protect individuals",
+    "z": "does not apply",
+    "x": "not available",
+    "low": "rounds to zero",
+    "u": "too few to be relied on",
+}
+_LONGEST_TIME = 40
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -104,6 +113,19 @@ def checked(
     )
 
 
+def known_time(text: str, now: datetime) -> datetime:
+    """The time that `known_at` names, which has come. Raises Problem CR-063 that says which of three it is not."""
+    try:
+        moment = datetime.fromisoformat(text[:_LONGEST_TIME])
+    except ValueError:
+        raise _no_known_time("is not a time") from None
+    if moment.tzinfo is None:
+        raise _no_known_time("is without its zone")
+    if moment > now:
+        raise _no_known_time("has not come yet")
+    return moment
+
+
 def divided(question: Question, name: str, groups: Sequence[str] | None) -> Question:
     """The question by a characteristic. Raises Problem CR-063 where the measure is not divided so."""
     measure = combinations.measure(question.measure)
@@ -167,6 +189,11 @@ def _written(value: date | Decimal | None) -> str | None:
     if isinstance(value, date):
         return value.isoformat()
     return None if value is None else f"{value:f}"
+
+
+def _no_known_time(fault: str) -> Problem:
+    remedy = "Write a time that has come, with its zone, such as 2026-09-13T12:00:00Z."
+    return Problem("CR-063", f"`known_at` {fault}", status=400, remedy=remedy)
 
 
 def _no_such(detail: str, known: Sequence[str]) -> Problem:

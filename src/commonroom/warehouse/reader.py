@@ -186,6 +186,7 @@ class Reader:
         characteristic: str | None = None,
         groups: Sequence[str] | None = None,
         purpose: str = "published figures",
+        now: datetime | None = None,
     ) -> list[Figure]:
         """The figures of a measure, by unit and period. `units` None: every unit of the level that has any.
 
@@ -193,7 +194,8 @@ class Reader:
 
         A unit asked for by its code has a figure in every period, if only a symbol. `known_at` asks for what was known
         at that time. Periods are whole, and those that have not begun are left out.
-        `purpose` goes into the trail of reads.
+        `purpose` goes into the trail of reads. Questions that belong together are asked at one moment, `now`: none of them
+        then sees a release that another did not.
         Raises Problem CR-063 (no such measure, level, grain or unit), CR-111 (not granted), CR-092 (no calendar), and
         of what was known before and by characteristic CR-335 (too many ask at once) and CR-339 (not ready yet).
         """
@@ -201,7 +203,7 @@ class Reader:
         if characteristic is not None:
             question = questions.divided(question, characteristic, groups)
         scope = access.rows(principal, DATASET, "duckdb")
-        view = await self._view(connection, known_at, measure)
+        view = await self._view(connection, known_at, measure, now=now)
         head, key = view.head, (view.state, view.today, question, scope.sql, tuple(scope.params))
         found: list[Figure] | None = self._figures.get(key)
         if found is None:
@@ -268,9 +270,11 @@ class Reader:
                 )  # fmt: skip
         return found
 
-    async def _view(self, connection: Any, known_at: datetime | None, *names: str) -> View:
+    async def _view(
+        self, connection: Any, known_at: datetime | None, *names: str, now: datetime | None = None
+    ) -> View:
         """What these measures' figures are looked at in, by somebody who asks now."""
-        head, now = await heads.newest(connection), await clock.now(connection)
+        head, now = await heads.newest(connection), now or await clock.now(connection)
         return self._published.view(head, known_at, now, await self._same_learners(connection, *names))
 
     async def _same_learners(self, connection: Any, *names: str) -> Same:

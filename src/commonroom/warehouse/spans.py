@@ -20,6 +20,7 @@ from commonroom.warehouse.periods import Period
 from commonroom.warehouse.publication import Calendar, Place
 from commonroom.warehouse.same_learners import NOBODY, Same
 
+ON_A_DAY = "on the last school day"  # a state of each day; of a longer period, of its last
 AT_THE_END = "at the end of the period"  # a state, known once the period is over
 ON_31_MARCH = "on 31 March"  # the end of the year that authorities return, a school day or not
 _MARCH = (3, 31)

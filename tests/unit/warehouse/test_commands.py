@@ -124,6 +124,51 @@ def test_of_what_nothing_is_known_something_is_said(loaded: Settings) -> None:
     assert CliRunner().invoke(app, ASKED, catch_exceptions=False).stderr == ""
 
 
+def test_a_state_on_one_day_is_that_of_the_day(loaded: Settings) -> None:
+    assert run("measure", "headcount", "--on", "2026-09-07").count("2026-09-07") == 1
+    assert "Autumn term" in run("measure", "headcount", "--on", "2026-09-07", "--grain", "term")
+    several = ["--first", "2026-09-07", "--last", "2026-09-08"]
+    assert "Autumn term" in run("measure", "headcount", *several)
+
+
+def test_a_table_says_as_of_when_it_is_and_what_its_symbols_mean(loaded: Settings) -> None:
+    shown = run(*ASKED, "--level", "school")
+    assert "As known on 8 September 2026 at 13:00, England's time" in shown
+    assert "c = withheld to protect individuals" in shown
+    assert "denominator" not in shown  # a count has none
+    assert "denominator" in run(*ASKED, "--level", "school", "--format", "csv")
+
+
+async def test_a_table_says_when_its_figures_were_released(
+    loaded: Settings, pool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMMONROOM_FIGURES", "released")
+    async with pool.acquire() as connection:
+        await clock.set_to(connection, loaded, datetime.fromisoformat("2026-09-09T12:00+00:00"))
+    shown = await asyncio.to_thread(run, "measure", "headcount", "--on", "2026-09-08", "--by", "school")
+    assert "As released on 8 September 2026 at 17:00, England's time" in shown
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["--first", "2026-09-08", "--last", "2026-09-07"], "the first day is after the last one"),
+        (["--on", "2026-09-09"], "2026-09-09 has not come yet"),
+        (["--on", "2026-09-05"], "there is no school on Saturday 2026-09-05"),
+        (["--on", "2026-09-07", "--by", "school", "--unit", "123"], "the register knows no school 123"),
+        (["--on", "2026-09-07", "--known-at", "yesterday"], "is not a time"),
+        (["--on", "2026-09-07", "--known-at", "2026-09-07T18:00"], "without its zone"),
+        (["--on", "2026-09-07", "--known-at", "2026-09-08T18:00Z"], "has not come yet"),
+    ],
+)
+def test_what_cannot_be_answered_is_a_problem_that_says_why(
+    loaded: Settings, wrong: list[str], said: str
+) -> None:
+    with pytest.raises(Problem, match=said) as caught:
+        run("measure", "headcount", *wrong)
+    assert caught.value.code == "CR-063"
+
+
 async def test_a_hub_that_does_not_answer_is_a_problem_with_its_address(loaded: Settings, pool: Any) -> None:
     party = "urn:commonroom:org:00000000-0000-7000-8000-000000000001"
     named = [directory.Alias(loader.WAREHOUSE, party)]

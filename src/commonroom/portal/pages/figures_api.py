@@ -24,7 +24,6 @@ LEVELS: dict[str, str] = {name: name for name in get_args(Level)}
 GRAINS: dict[str, str] = {name: name for name in get_args(Grain)}
 MOST_UNITS = 100
 LONGEST_UNIT = 20
-LONGEST_TIME = 40
 
 
 @get("/api/figures/{measure:str}")
@@ -105,17 +104,9 @@ def _moment(text: str, now: datetime) -> datetime | None:
     if not text:
         return None
     try:
-        known_at = datetime.fromisoformat(text[:LONGEST_TIME])
-    except ValueError:
-        known_at = None
-    if known_at is None or known_at.tzinfo is None or known_at > now:
-        raise Problem(
-            "CR-105",
-            "`known_at` in the address is no time that has come, with its zone.",
-            status=400,
-            remedy="Write it like 2026-11-09T12:00:00Z.",
-        )
-    return known_at
+        return questions.known_time(text, now)
+    except Problem as problem:
+        raise Problem("CR-105", f"{problem.detail}.", status=400, remedy=problem.remedy) from None
 
 
 def _csv(found: list[Figure]) -> str:

@@ -13,7 +13,7 @@ from commonroom.portal import figures, words
 from commonroom.portal.figures import ABSENCE, HEADCOUNT, ON_ROLL, Question
 from commonroom.portal.house import AnyRequest, House, Visit
 from commonroom.portal.page import form_of
-from commonroom.portal.tables import Cell, Column, Table
+from commonroom.portal.tables import Cell, Column, SoFar, Table
 from commonroom.problems import Problem
 from commonroom.warehouse import Figure, characteristics, measures
 from commonroom.warehouse.characteristics import Characteristic
@@ -82,8 +82,8 @@ async def division(
             if problem.code not in NOT_YET or form_of(request.url.path) != "html":
                 raise
             return Division(by, False, (), ())
-        tables.append(_table(table, title, by, units, found))
-        sentences += _sentence(title, by, found[0])
+        tables.append(_table(table, title, by, asked, units, found))
+        sentences += _sentence(title, by, asked, found[0])
     return Division(by, True, tuple(sentences), tuple(tables))
 
 
@@ -111,18 +111,22 @@ async def _figures(
         first=asked.first,
         last=asked.last,
         characteristic=by,
+        now=asked.now,
     )
     return sorted(found, key=lambda figure: figure.period_start, reverse=True)
 
 
-def _table(name: str, title: str, by: Characteristic, units: list[Unit], found: list[list[Figure]]) -> Table:
+def _table(
+    name: str, title: str, by: Characteristic, asked: Question, units: list[Unit], found: list[list[Figure]]
+) -> Table:
     beside = [{(figure.period_start, figure.group): figure for figure in one} for one in found]
     titles, is_rate = by.titles(), name == "absence_by"
     rows: list[tuple[Cell, ...]] = []
     for own in found[0]:
         others = (figures.value(one.get((own.period_start, own.group))) for one in beside)
         parts = (figures.part(own.numerator, own), figures.part(own.denominator, own)) if is_rate else ()
-        rows.append((titles[own.group], own.period_label, *parts, *others))
+        period = SoFar(own.period_label) if figures.is_so_far(asked, own) else own.period_label
+        rows.append((titles[own.group], period, *parts, *others))
     columns = [Column("group", by.title), Column("period", "Term", "whole")]
     if is_rate:
         columns += [Column("numerator", "Missed", "number"), Column("denominator", "Possible", "number")]
@@ -141,18 +145,19 @@ def _table(name: str, title: str, by: Characteristic, units: list[Unit], found: 
     )
 
 
-def _sentence(title: str, by: Characteristic, own: list[Figure]) -> list[str]:
+def _sentence(title: str, by: Characteristic, asked: Question, own: list[Figure]) -> list[str]:
     """The newest term in words, where there are few groups: what is withheld is said to be."""
     newest = [
         figure for figure in own if figure.period_start == own[0].period_start and figures.is_known(figure)
     ]
     if not newest or len(by.groups) > GROUPS_SAID:
         return []
+    term = own[0].period_label + (" so far" if figures.is_so_far(asked, own[0]) else "")
     if all(figure.value is None for figure in newest):
-        return [f"{title} by {by.title.lower()}, {own[0].period_label}, is withheld for every group."]
+        return [f"{title} by {by.title.lower()}, {term}, is withheld for every group."]
     titles = by.titles()
     said = [f"{titles[figure.group]} {_said(figure)}" for figure in newest]
-    return [f"{title} by {by.title.lower()}, {own[0].period_label}: {words.joined(said)}."]
+    return [f"{title} by {by.title.lower()}, {term}: {words.joined(said)}."]
 
 
 def _said(figure: Figure) -> str:

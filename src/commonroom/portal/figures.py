@@ -5,7 +5,7 @@ The warehouse decides what may be shown: it gives a symbol instead of a value wh
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -15,10 +15,11 @@ import msgspec
 from commonroom.engines import clock
 from commonroom.portal import sizes, words
 from commonroom.portal.charts import Chart, Series
-from commonroom.portal.house import AnyRequest, House, Visit
+from commonroom.portal.house import AnyRequest, House, Visit, house_of
 from commonroom.portal.page import Stamp
-from commonroom.portal.tables import Cell, Column, Link, Table, Withheld
+from commonroom.portal.tables import Cell, Column, Link, SoFar, Table, Withheld
 from commonroom.problems import Problem
+from commonroom.standard import terms
 from commonroom.warehouse import Figure, Reader, questions
 from commonroom.warehouse.warming import Asked
 
@@ -38,6 +39,7 @@ GRAINS = {"day": "By day", "week": "By week", "term": "By term"}
 DAYS_SHOWN = timedelta(days=41)
 YEAR_BEGINS = (9, 1)
 YEARS = range(1900, 2200)
+LAST_OF_WEEK = timedelta(days=6)  # from its first day
 # The warehouse answers no longer question.
 LONGEST = timedelta(days=799)
 LONGEST_NUMBER = 7
@@ -52,6 +54,8 @@ class Question(msgspec.Struct, frozen=True):
     first: date
     last: date
     today: date
+    now: datetime | None = None  # one moment for all figures of a page
+    is_live: bool = False  # or as released
 
     @property
     def title(self) -> str:
@@ -62,7 +66,8 @@ class Question(msgspec.Struct, frozen=True):
 async def question(request: AnyRequest, conn: Any) -> Question:
     """The question of `?measure=&grain=&from=&to=`; without them: overall absence by week of this school year."""
     asked = request.query_params
-    today = await clock.today(conn)
+    now, is_live = await clock.now(conn), house_of(request).settings.figures == "live"
+    today = clock.day_of(now)
     measure = one_of(asked.get("measure", ""), ABSENCE, "absence_overall", "measure")
     grain = one_of(asked.get("grain", ""), GRAINS, "week", "grain")
     last = day(asked.get("to", ""), today, "to")
@@ -75,13 +80,14 @@ async def question(request: AnyRequest, conn: Any) -> Question:
             status=400,
             remedy="Change `from` and `to` in the address.",
         )
-    return Question(measure, grain, first, last, today)
+    return Question(measure, grain, first, last, today, now, is_live)
 
 
-async def usual_question(conn: Any) -> Question:
+async def usual_question(conn: Any, *, is_live: bool = False) -> Question:
     """The question of an address that asks nothing: overall absence by week of this school year."""
-    today = await clock.today(conn)
-    return Question("absence_overall", "week", school_year(today), today, today)
+    now = await clock.now(conn)
+    today = clock.day_of(now)
+    return Question("absence_overall", "week", school_year(today), today, today, now, is_live)
 
 
 async def expect_usual(reader: Reader, conn: Any) -> None:
@@ -178,6 +184,7 @@ async def figures(
         units=units,
         first=asked.first,
         last=asked.last,
+        now=asked.now,
     )
     return sorted(found, key=lambda figure: (figure.period_start, figure.unit))
 
@@ -240,7 +247,7 @@ def absence_table(
     rows = []
     for start, label in reversed(_periods(compared)):
         figure = _at(own.figures, start)
-        row: list[Cell] = [label if asked.grain == "term" else start]
+        row: list[Cell] = [_period(asked, own.figures, start, label)]
         row += [part(figure.numerator, figure), part(figure.denominator, figure)] if figure else [None, None]
         row += [value(_at(one.figures, start)) for one in compared]
         rows.append((*row, lineage_link(figure) if figure else None))
@@ -283,7 +290,7 @@ def absence_sentence(asked: Question, place: str, compared: list[Comparison]) ->
         return f"There are no figures of {asked.title.lower()} to show for {place} in this time."
     newest = shown[-1]
     said = ABSENCE[asked.measure][1].format(value=words.percent(newest.value or 0))
-    sentence = f"Pupils in {place} {said} in {_in_words(asked.grain, newest)}"
+    sentence = f"Pupils in {place} {said} in {_in_words(asked, newest)}"
     for other in reversed(compared[1:]):
         figure = _at(other.figures, newest.period_start)
         if figure is not None and figure.value is not None and newest.value is not None:
@@ -292,13 +299,14 @@ def absence_sentence(asked: Question, place: str, compared: list[Comparison]) ->
     return f"{sentence}."
 
 
-def headcount_chart(place: str, grain: str, own: list[Figure]) -> Chart:
+def headcount_chart(place: str, asked: Question, own: list[Figure]) -> Chart:
     """Pupils on roll over time."""
+    grain = asked.grain
     shown = [figure for figure in own if drawn(figure) is not None]
     sentence = f"No pupil records of {place} have arrived yet."
     if shown:
         newest = shown[-1]
-        sentence = f"{place} had {words.count(int(newest.value or 0), 'pupil')} on roll in {_in_words(grain, newest)}."
+        sentence = f"{place} had {words.count(int(newest.value or 0), 'pupil')} on roll in {_in_words(asked, newest)}."
     known = [figure for figure in own if is_known(figure)]
     periods = [(figure.period_start, figure.period_label) for figure in known]
     return Chart(
@@ -311,15 +319,15 @@ def headcount_chart(place: str, grain: str, own: list[Figure]) -> Chart:
     )
 
 
-def headcount_table(place: str, grain: str, own: list[Figure]) -> Table:
+def headcount_table(place: str, asked: Question, own: list[Figure]) -> Table:
     """Pupils on roll, newest first."""
     return Table(
         name="headcount",
         title="Pupils on roll",
-        columns=(period_column(grain), Column("value", "Pupils on roll", "number"), LINEAGE),
+        columns=(period_column(asked.grain), Column("value", "Pupils on roll", "number"), LINEAGE),
         rows=tuple(
             (
-                figure.period_label if grain == "term" else figure.period_start,
+                _period(asked, own, figure.period_start, figure.period_label),
                 value(figure),
                 lineage_link(figure),
             )
@@ -336,14 +344,43 @@ def newest(own: list[Figure]) -> Cell:
     return value(known[-1]) if known else None
 
 
-async def stamp(house: House, conn: Any, *answers: list[Figure]) -> Stamp:
-    """Which version of the warehouse the page was read from, and the last period that has figures."""
-    head = await house.warehouse.head(conn)
-    as_of = max(
-        (figure.period_start for answer in answers for figure in answer if figure.value is not None),
-        default=None,
+def stamp(asked: Question, *answers: list[Figure]) -> Stamp:
+    """As of when the newest of the page's figures is, and the last period that has figures."""
+    known = [figure for answer in answers for figure in answer if is_known(figure)]
+    dated = [(figure.as_of, figure) for figure in known if figure.as_of is not None]
+    if not dated:
+        return Stamp(0, 0, None, is_released=not asked.is_live)
+    as_of, newest = max(dated, key=lambda one: one[0])
+    last = max((figure for figure in known if figure.value is not None), key=_begins, default=None)
+    begun = last is not None and is_so_far(asked, last)
+    return Stamp(
+        newest.batch,
+        newest.position,
+        as_of,
+        None if last is None else last.period_start,
+        not asked.is_live,
+        _named(last) if begun and last is not None else "",
     )
-    return Stamp(position=head.position, committed_at=head.committed_at, as_of=as_of)
+
+
+def is_so_far(asked: Question, figure: Figure) -> bool:
+    """Whether the period of a figure, a week or a term, had not ended when it was released, or has not ended if live."""
+    if figure.grain == "day":
+        return False
+    term = terms.term_of(figure.period_start) if figure.grain == "term" else None
+    end = term.last if term else figure.period_start + LAST_OF_WEEK
+    days = terms.school_days(figure.period_start, end)
+    last_day = days[-1] if days else end
+    if asked.is_live or figure.as_of is None:
+        return asked.today <= last_day
+    return clock.day_of(figure.as_of) < last_day
+
+
+def _period(asked: Question, own: list[Figure], start: date, label: str) -> Cell:
+    """A period in a table, which says of one that has not ended that it is so far."""
+    figure = _at(own, start)
+    period = label if asked.grain == "term" else start
+    return SoFar(period) if figure is not None and is_so_far(asked, figure) else period
 
 
 def _at(found: list[Figure], start: date) -> Figure | None:
@@ -361,7 +398,15 @@ def _short_labels(grain: str, periods: list[tuple[date, str]]) -> list[tuple[dat
     return [(start, label if grain == "term" else words.short_day(start)) for start, label in periods]
 
 
-def _in_words(grain: str, figure: Figure) -> str:
-    if grain == "week":
+def _in_words(asked: Question, figure: Figure) -> str:
+    return f"{_named(figure)} so far" if is_so_far(asked, figure) else _named(figure)
+
+
+def _named(figure: Figure) -> str:
+    if figure.grain == "week":
         return f"the week beginning {words.day(figure.period_start)}"
-    return words.day(figure.period_start) if grain == "day" else figure.period_label
+    return words.day(figure.period_start) if figure.grain == "day" else figure.period_label
+
+
+def _begins(figure: Figure) -> date:
+    return figure.period_start

@@ -22,11 +22,14 @@ LONGEST_NUMBER = 10
 
 
 class Stamp(msgspec.Struct, frozen=True):
-    """What the figures of a page were read from: the warehouse's head and when it was written."""
+    """As of when the figures of a page are: of the newest of them the batch, the hub's position and the moment."""
 
+    batch: int
     position: int
-    committed_at: datetime | None
-    as_of: date | None = None
+    as_of: datetime | None
+    newest_period: date | None = None  # the first day of the newest period that has figures
+    is_released: bool = True  # or worked out as at that moment
+    so_far: str = ""  # the newest period, in words, where it has not ended
 
 
 class Fact(msgspec.Struct, frozen=True):

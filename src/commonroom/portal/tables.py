@@ -38,7 +38,8 @@ class Link(msgspec.Struct, frozen=True):
 SYMBOLS = {
     "c": (
         "withheld to protect individuals",
-        "withheld, because the figure is about so few pupils that they could be recognised. It does not mean zero.",
+        "withheld to protect individuals: the figure is about so few pupils that they could be recognised, or another such "
+        "figure could be worked out from it. It does not mean zero.",
     ),
     "z": ("does not apply", "does not apply, because there is nothing to take a share of."),
     "x": ("not available", "not available: nothing is known of it."),
@@ -47,13 +48,19 @@ SYMBOLS = {
 }
 
 
+class SoFar(msgspec.Struct, frozen=True):
+    """A period that has not ended when its figures are as of: programs read the period alone."""
+
+    period: str | date
+
+
 class Withheld(msgspec.Struct, frozen=True):
     """A figure that is not shown, and the symbol in its place: one of SYMBOLS."""
 
     symbol: str = "c"
 
 
-Cell = str | int | bool | Decimal | date | datetime | Link | Withheld | None
+Cell = str | int | bool | Decimal | date | datetime | Link | SoFar | Withheld | None
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -96,6 +103,8 @@ def shown(cell: Cell, kind: Kind = "text") -> str:
             return ""
         case Link():
             return cell.text
+        case SoFar():
+            return f"{shown(cell.period)}, so far"
         case Withheld():
             return cell.symbol
         case bool():
@@ -115,6 +124,8 @@ def plain(cell: Cell) -> str | int | float | bool | None:
     match cell:
         case Link():
             return cell.plain or cell.text
+        case SoFar():
+            return plain(cell.period)
         case Withheld():
             return cell.symbol
         case datetime() | date():

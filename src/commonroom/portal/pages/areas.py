@@ -70,7 +70,7 @@ async def authorities(
         tables=(table,),
         trail=(HOME,),
         section="authorities",
-        stamp=await figures.stamp(house, conn, roll, absence),
+        stamp=figures.stamp(asked, roll, absence),
     )
     return house.answer(request, visit, page)
 
@@ -114,17 +114,17 @@ async def authority(
         ),
         tables=(
             figures.absence_table(asked, found.name, compared, counted="Missed", base="Possible"),
-            figures.headcount_table(found.name, asked.grain, roll),
+            figures.headcount_table(found.name, asked, roll),
             *(division.tables if division else ()),
             await _schools(house, conn, visit, asked, found.la_code),
         ),
         charts=(
             figures.absence_chart(asked, found.name, compared),
-            figures.headcount_chart(found.name, asked.grain, roll),
+            figures.headcount_chart(found.name, asked, roll),
         ),
         trail=(HOME, AUTHORITIES),
         section="authorities",
-        stamp=await figures.stamp(house, conn, roll, own),
+        stamp=figures.stamp(asked, roll, own),
         more={**divided.choosing(asked, division), "caption": f"Local authority {found.la_code}"},
     )
     return house.answer(request, visit, page)
@@ -168,17 +168,17 @@ async def england(
             figures.absence_table(
                 asked, "England", [Comparison("England", own)], counted="Missed", base="Possible"
             ),
-            figures.headcount_table("England", asked.grain, roll),
+            figures.headcount_table("England", asked, roll),
             *(division.tables if division else ()),
             regions,
         ),
         charts=(
             figures.absence_chart(asked, "England", [Comparison("England", own)]),
-            figures.headcount_chart("England", asked.grain, roll),
+            figures.headcount_chart("England", asked, roll),
         ),
         trail=(HOME,),
         section="england",
-        stamp=await figures.stamp(house, conn, roll, own),
+        stamp=figures.stamp(asked, roll, own),
         more=divided.choosing(asked, division),
     )
     return house.answer(request, visit, page)

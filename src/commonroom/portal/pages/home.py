@@ -23,7 +23,7 @@ async def home(
 ) -> Response[bytes]:
     """Live figures of the schools that send."""
     # Not the address's own question: asked for every school and day of years, it would keep the portal busy.
-    asked = await figures.usual_question(conn)
+    asked = await figures.usual_question(conn, is_live=house.settings.figures == "live")
     pupils = await figures.figures(house, conn, visit, asked, "national", None, figures.HEADCOUNT)
     absence = await figures.figures(house, conn, visit, asked, "national", None)
     newest = figures.latest(asked)
@@ -36,7 +36,10 @@ async def home(
         grain=newest.grain,
         first=newest.first,
         last=newest.last,
+        now=newest.now,
     )
+    missed = [figure for figure in absence if figures.is_known(figure)]
+    so_far = " so far" if missed and figures.is_so_far(asked, missed[-1]) else ""
     schools = len({figure.unit for figure in sending if figures.is_known(figure)})
     page = Page(
         template="home.html",
@@ -44,9 +47,9 @@ async def home(
         facts=(
             Fact("schools", "schools sending data", schools),
             Fact("pupils", PUPILS, figures.newest(pupils)),
-            Fact("absence", "of sessions missed, latest week", figures.newest(absence)),
+            Fact("absence", f"of sessions missed, latest week{so_far}", figures.newest(absence)),
         ),
-        stamp=await figures.stamp(house, conn, pupils, absence),
+        stamp=figures.stamp(asked, pupils, absence),
         section="home",
     )
     return house.answer(request, visit, page)

@@ -64,7 +64,7 @@ async def lineage_page(
     """Where one figure comes from, as a page."""
     asked = await _asked(request, house, conn, measure, level, stem(unit), ROWS_SHOWN)
     found = await _trace(house, visit, conn, asked)
-    return house.answer(request, visit, _page(asked, found))
+    return house.answer(request, visit, _page(asked, found, is_live=house.settings.figures == "live"))
 
 
 @get("/api/figures/{measure:str}/lineage")
@@ -125,7 +125,7 @@ async def _trace(house: House, visit: Visit, conn: Any, asked: Asked) -> Lineage
     )
 
 
-def _page(asked: Asked, found: Lineage) -> Page:
+def _page(asked: Asked, found: Lineage, *, is_live: bool) -> Page:
     figure, measure = found.figure, combinations.measure(asked.measure)
     place = figure.unit_name if figure.unit_name == figure.unit else f"{figure.unit_name} ({figure.unit})"
     percent = measure.shown_as == "percent"
@@ -148,7 +148,7 @@ def _page(asked: Asked, found: Lineage) -> Page:
         tables=_tables(found),
         trail=(HOME, Link("How figures are made", "/measures")),
         section="measures",
-        stamp=Stamp(position=figure.position, committed_at=figure.as_of, as_of=figure.period_start),
+        stamp=Stamp(figure.batch, figure.position, figure.as_of, figure.period_start, not is_live),
         private=any(part.shown for part in found.parts),
         more={
             "caption": f"{measure.title}, {figure.unit_name}, {figure.period_label}",

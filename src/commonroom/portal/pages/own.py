@@ -127,7 +127,7 @@ async def my_authority(
         trail=(HOME,),
         section="my",
         private=True,
-        stamp=await figures.stamp(house, conn, roll),
+        stamp=figures.stamp(asked, roll),
         more={"troubled": [one for one in schools if one.undelivered or one.found]},
     )
     return house.answer(request, visit, page)

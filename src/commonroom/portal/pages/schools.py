@@ -62,16 +62,16 @@ async def school(
         ),
         tables=(
             figures.absence_table(asked, found.name, compared, counted="Missed", base="Possible"),
-            figures.headcount_table(found.name, asked.grain, roll),
+            figures.headcount_table(found.name, asked, roll),
             *(division.tables if division else ()),
         ),
         charts=(
             figures.absence_chart(asked, found.name, compared),
-            figures.headcount_chart(found.name, asked.grain, roll),
+            figures.headcount_chart(found.name, asked, roll),
         ),
         trail=(HOME, FIND),
         section="find",
-        stamp=await figures.stamp(house, conn, roll, own),
+        stamp=figures.stamp(asked, roll, own),
         more={**divided.choosing(asked, division), "caption": f"URN {found.urn}"},
     )
     return house.answer(request, visit, page)

@@ -60,17 +60,17 @@ async def trust(
         ),
         tables=(
             figures.absence_table(asked, found.name, compared, counted="Missed", base="Possible"),
-            figures.headcount_table(found.name, asked.grain, roll),
+            figures.headcount_table(found.name, asked, roll),
             *(division.tables if division else ()),
             await _schools(house, conn, visit, asked, found),
         ),
         charts=(
             figures.absence_chart(asked, found.name, compared),
-            figures.headcount_chart(found.name, asked.grain, roll),
+            figures.headcount_chart(found.name, asked, roll),
         ),
         trail=(HOME, Link("Find a school", "/find")),
         section="find",
-        stamp=await figures.stamp(house, conn, roll, own),
+        stamp=figures.stamp(asked, roll, own),
         more={**divided.choosing(asked, division), "caption": "Academy trust"},
     )
     return house.answer(request, visit, page)

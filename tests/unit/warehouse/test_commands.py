@@ -6,7 +6,7 @@ import asyncio
 import csv
 import io
 import socket
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from typer.testing import CliRunner
 from commonroom.cli import _build
 from commonroom.engines import clock
 from commonroom.hub import directory
+from commonroom.identity import PUBLIC
 from commonroom.problems import Problem
 from commonroom.settings import HUB_ADDRESS, Settings
 from commonroom.warehouse import loader, measures
 from commonroom.warehouse.commands import app
+from commonroom.warehouse.reader import open_reader
 from tests.unit.warehouse.house import House, enrolment
 
 A, B, C = "990001", "990002", "990003"
@@ -147,6 +149,23 @@ async def test_a_table_says_when_its_figures_were_released(
         await clock.set_to(connection, loaded, datetime.fromisoformat("2026-09-09T12:00+00:00"))
     shown = await asyncio.to_thread(run, "measure", "headcount", "--on", "2026-09-08", "--by", "school")
     assert "As released on 8 September 2026 at 17:00, England's time" in shown
+
+
+async def test_questions_of_one_moment_see_no_release_that_came_after_it(loaded: Settings, pool: Any) -> None:
+    reader = open_reader(msgspec.structs.replace(loaded, figures="released"))
+    day = {"first": date(2026, 9, 8), "last": date(2026, 9, 8)}
+    try:
+        async with pool.acquire() as connection:
+            await clock.set_to(connection, loaded, datetime.fromisoformat("2026-09-08T16:30+00:00"))
+            seen = [
+                await reader.figures(
+                    connection, PUBLIC, measure="headcount", level="national", grain="day", **day, now=now
+                )
+                for now in (datetime.fromisoformat("2026-09-08T15:59+00:00"), None)
+            ]
+    finally:
+        reader.close()
+    assert [len(found) for found in seen] == [0, 1]
 
 
 @pytest.mark.parametrize(

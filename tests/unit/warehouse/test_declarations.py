@@ -101,6 +101,10 @@ FAULTS = {
     ),
     "count(on_roll > 0)": ("count(on_rol > 0)", "CR-062 measure headcount, numerator"),
     "levels:": ("leevels:", "CR-001"),
+    "taken: on the last school day": (
+        'taken: over the period\nhas_ended: "true"',
+        "CR-062 `has_ended` is of a state",
+    ),
 }
 
 

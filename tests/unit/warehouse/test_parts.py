@@ -17,7 +17,8 @@ WHOLE, PART = "ks4_leavers.yaml", "parts/ks4_not_known.yaml"
 def folder(tmp_path: Path) -> Path:
     """The leavers of year 11 and their parts."""
     (tmp_path / "parts").mkdir()
-    shutil.copy(measures.FOLDER / WHOLE, tmp_path / WHOLE)
+    for name in (WHOLE, "attainment_8.yaml"):  # whose cohort it is
+        shutil.copy(measures.FOLDER / name, tmp_path / name)
     for path in (measures.FOLDER / "parts").glob("ks4_*.yaml"):
         shutil.copy(path, tmp_path / "parts" / path.name)
     return tmp_path
@@ -43,6 +44,7 @@ def test_parts_are_worked_out_by_one_statement() -> None:
 
 #  file, what stands there, what is there instead, what is told
 FAULTS = {
+    "of no cohort": (WHOLE, "cohort: attainment_8", "cohort: attainment_9", "attainment_9 is no measure over the same units"),
     "part of nothing": (PART, "of: ks4_leavers", "of: ks4_stayers", "there is no measure ks4_stayers"),
     "another name than its file": (PART, "name: ks4_not_known", "name: ks4_unknown", "the file is called"),
     "something nobody knows": (PART, "in_college", "in_prison", "there is no `in_prison`"),

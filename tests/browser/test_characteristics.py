@@ -71,8 +71,28 @@ def test_as_known_before_anything_was_sent_there_is_nothing_and_later_times_are_
     now = client.get("/api/figures/headcount", params=asked).json()
     assert [one["numerator"] for one in before["figures"]] == [None]
     assert [one["numerator"] for one in now["figures"]] == [world.PUPILS[world.SCHOOL]]
-    for wrong in ("2999-01-01T00:00Z", "2026-09-20T00:00", "yesterday"):
-        assert client.get("/api/figures/headcount", params={**asked, "known_at": wrong}).status_code == 400
+    for wrong, said in (
+        ("2999-01-01T00:00Z", "has not come yet"),
+        ("2026-09-20T00:00", "is without its zone"),
+        ("yesterday", "is not a time"),
+    ):
+        refused = client.get("/api/figures/headcount", params={**asked, "known_at": wrong})
+        assert (refused.status_code, refused.json()["detail"]) == (400, f"`known_at` {said}.")
+
+
+def test_a_page_says_as_of_when_its_figures_are_and_which_period_has_not_ended(client: httpx2.Client) -> None:
+    address = f"/schools/{world.SCHOOL}"
+    stamp = client.get(f"{address}.json").json()["stamp"]
+    api = {"level": "school", "unit": world.SCHOOL, "grain": "week"}
+    figure = client.get("/api/figures/headcount", params=api).json()["figures"][-1]
+    assert {name: stamp[name] for name in ("batch", "position", "as_of")} == {
+        name: figure[name] for name in ("batch", "position", "as_of")
+    }
+    assert stamp["newest_period"] == "2026-10-19"
+    page = client.get(address).text  # on the Thursday of that week
+    assert "19 October 2026, so far" in page
+    assert "in the week beginning 19 October 2026 so far" in page
+    assert "12 October 2026, so far" not in page
 
 
 @pytest.mark.parametrize(

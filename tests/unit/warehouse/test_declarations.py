@@ -103,7 +103,7 @@ FAULTS = {
     "levels:": ("leevels:", "CR-001"),
     "taken: on the last school day": (
         'taken: over the period\nhas_ended: "true"',
-        "CR-062 `has_ended` is of a state",
+        "`has_ended` is of a state",
     ),
 }
 

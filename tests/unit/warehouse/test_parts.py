@@ -44,7 +44,7 @@ def test_parts_are_worked_out_by_one_statement() -> None:
 
 #  file, what stands there, what is there instead, what is told
 FAULTS = {
-    "of no cohort": (WHOLE, "cohort: attainment_8", "cohort: attainment_9", "attainment_9 is no measure over the same units"),
+    "of no cohort": (WHOLE, "cohort: attainment_8", "cohort: attainment_9", "attainment_9 is no measure over"),
     "part of nothing": (PART, "of: ks4_leavers", "of: ks4_stayers", "there is no measure ks4_stayers"),
     "another name than its file": (PART, "name: ks4_not_known", "name: ks4_unknown", "the file is called"),
     "something nobody knows": (PART, "in_college", "in_prison", "there is no `in_prison`"),

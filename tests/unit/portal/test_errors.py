@@ -20,7 +20,7 @@ SECRET = "s3://a-bucket-of-ours/warehouse"
 def faults(folder: Path) -> list[Problem]:
     """As the engines word them, with the place in each."""
     found = [delta_log.not_as_put(SECRET, "a file that the log names is not there")]
-    with pytest.raises(Problem) as away, object_folder(SECRET, folder, 1, "").reached():
+    with pytest.raises(Problem) as away, object_folder(SECRET, folder, 1, 0, "").reached():
         raise OSError("a store of ours at 10.0.0.1 refused")
     with pytest.raises(Problem) as full:
         FileCache(folder, 1).put("enrolment/a.parquet", 1, lambda file: _no_room())

@@ -127,17 +127,8 @@ class Shelf:
             run("execute", "BEGIN")
             for part, one in made.items():
                 figures = zlib.compress(msgspec.msgpack.encode(_rows(one)), _LEVEL)
-                run(
-                    "execute",
-                    _KEEP,
-                    publication,
-                    moment,
-                    part,
-                    one.batch,
-                    one.position,
-                    figures,
-                    not one.numbers,
-                )
+                row = (publication, moment, part, one.batch, one.position, figures, not one.numbers)
+                run("execute", _KEEP, *row)
             if decided.versions or decided.sums or decided.shown:
                 run("execute", _REMEMBER, publication, moment, zlib.compress(encoded(decided), _LEVEL))
             run("execute", "COMMIT")
